@@ -1,0 +1,168 @@
+"""The run folder: everything a run leaves behind, and all that is needed to forecast again.
+
+Files are written beside their target and renamed, so that a name never points at half a file. MANIFEST.json, written
+last, holds a sha256 per file; what is read back is checked against it. Nothing here is a pickle.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from forecast.errors import ArtifactError
+from forecast.where import new_run_name
+
+MANIFEST = "MANIFEST.json"
+WEIGHTS = "model.safetensors"
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
+BEST_CHECKPOINT = "checkpoints/best.ckpt"
+UNSEALED = {MANIFEST, "log.txt"}  # they may still change; checkpoints are for resuming only
+JSON_LIMIT = 256 << 20  # bytes; no honest run comes near
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; renamed onto it when the block ends well, removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows cannot open a folder; its renames are journalled
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, data: Any) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Run:
+    """A run folder that exists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._manifest: dict[str, str] | None = None
+
+    @classmethod
+    def create(cls, runs: str | Path, verb: str) -> "Run":
+        """A new empty folder runs/<verb>/<UTC>-<id>."""
+        path = Path(runs).expanduser().resolve() / verb / new_run_name()
+        path.mkdir(parents=True)
+        return cls(path)
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the run was finished."""
+        return (self.path / MANIFEST).is_file()
+
+    def write(self, name: str, data: Any) -> None:
+        write_json(self.path / name, data)
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the run, checked against the manifest; ArtifactError when missing, foreign or damaged."""
+        path = self._checked(name)
+        if path.stat().st_size > JSON_LIMIT:
+            raise ArtifactError(f"{path} is larger than {JSON_LIMIT >> 20} MiB", do="train again")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"{path} is not JSON: {error}", do="train again, or restore the file") from error
+
+    def save_weights(self, module: nn.Module) -> None:
+        from safetensors.torch import save
+
+        tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+        with atomic(self.path / WEIGHTS) as temporary:
+            temporary.write_bytes(save(tensors))  # not save_file: it makes a file that only its owner may read
+
+    def load_weights(self, module: nn.Module) -> None:
+        """Put the saved weights into a module of the same shape; names, shapes and types must all agree."""
+        from safetensors import SafetensorError, safe_open
+
+        path, wanted = self._checked(WEIGHTS), module.state_dict()
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+                expected = {key: tuple(value.shape) for key, value in wanted.items()}
+                if found != expected:  # before anything is allocated
+                    odd = sorted(set(found.items()) ^ set(expected.items()))[0][0]
+                    raise ArtifactError(
+                        f"{path}: tensor {odd!r} does not fit the run's configuration", do="restore the run folder"
+                    )
+                tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in found}
+        except (SafetensorError, OSError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}", do="restore the run folder") from error
+        module.load_state_dict(tensors)
+
+    def seal(self) -> None:
+        """Write the manifest: from now on the run is finished and every file in it is vouched for."""
+        files = [p for p in sorted(self.path.rglob("*")) if p.is_file() and "checkpoints" not in p.parts]
+        names = {p.relative_to(self.path).as_posix(): p for p in files}
+        self.write(MANIFEST, {name: sha256(p) for name, p in names.items() if name not in UNSEALED})
+        self._manifest = None
+
+    def _checked(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing", "expected a finished run", "name another run, or train one")
+        if self.sealed and name != MANIFEST:
+            if self._manifest is None:
+                self._manifest = self.read(MANIFEST)
+            if self._manifest.get(name) != sha256(path):
+                raise ArtifactError(
+                    f"{path} is not what the run wrote", "its sha256 differs from the manifest", "restore the run folder"
+                )
+        return path
+
+
+def find(wanted: str, runs: str | Path, *, having: Callable[[Run], bool] = lambda run: run.sealed) -> Run:
+    """The training run named by a path, an id (or the start of one) or `latest`; `having` says which runs count."""
+    folder = Path(runs).expanduser() / "train"
+    if wanted != "latest" and (Path(wanted).expanduser() / "config.json").is_file():
+        return Run(Path(wanted).expanduser().resolve())
+    known = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if wanted == "latest":
+        for path in reversed(known):
+            if having(Run(path)):
+                return Run(path.resolve())
+        raise ArtifactError(f"no finished run in {folder}", do="train one: forecast train")
+    matches = [p for p in known if p.name == wanted or p.name.startswith(wanted) or p.name.endswith(f"-{wanted}")]
+    if len(matches) == 1:
+        return Run(matches[0].resolve())
+    if matches:
+        raise ArtifactError(f"run {wanted!r} names {len(matches)} runs in {folder}", do="give more of the name")
+    newest = f"the newest is {known[-1].name}" if known else "there are none; train one: forecast train"
+    raise ArtifactError(f"no run {wanted!r} in {folder}", "expected an id, a path or latest", newest)

@@ -1,0 +1,137 @@
+"""From configuration to objects. A `_target_` is looked up in the table below and never imported by its path, so a
+configuration, one saved with a foreign run included, can build nothing but what stands here."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+
+from forecast import heads, models
+from forecast.errors import UsageError, nearest
+from forecast.heads import Chain, Point
+from forecast.types import Spec
+
+if TYPE_CHECKING:
+    from forecast.data.module import SeriesModule
+
+Config = Mapping[str, Any]
+
+TARGETS: dict[str, Callable[..., Any]] = {
+    **{f"forecast.models.{name}": getattr(models, name) for name in models.__all__},
+    **{f"forecast.heads.{name}": getattr(heads, name) for name in heads.__all__},
+    "torch.optim.Adam": torch.optim.Adam,
+    "torch.optim.AdamW": torch.optim.AdamW,
+}
+NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm}
+
+
+def make(node: Config, where: str, **given: Any) -> Any:
+    """Build what `node` names with its keys and, of `given`, those its constructor asks for."""
+    values = dict(node)
+    name = values.pop("_target_", None)
+    if name not in TARGETS:
+        raise UsageError(f"{where}._target_ is {name!r}", "expected a name this project exports", nearest(str(name), TARGETS))
+    target = TARGETS[name]
+    known = inspect.signature(target).parameters
+    free = [key for key in known if key not in given and key != "params"]
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for key, value in values.items():
+        if key not in free:
+            raise UsageError(f"{where}.{key} is no key of {target.__name__}", do=nearest(key, free))
+        if not _fits(value, hints.get(key, Any)):
+            raise UsageError(f"{where}.{key} is {value!r}", f"expected {_words(hints[key])}")
+    wanted = {key: value for key, value in given.items() if key in known}
+    try:
+        return target(**wanted, **values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any or isinstance(kind, str):
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, list | tuple) and all(_fits(item, args[0]) for item in value)
+    if kind is type(None):
+        return value is None
+    return not inspect.isclass(kind) or isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " | ".join(map(str, args))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(arg) for arg in args)
+    if origin in (list, tuple, Sequence):
+        return f"a list of {_words(args[0])}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
+    """The whole model of a run: normalisation, embedding, encoder and head. Weights are drawn from torch's generator."""
+    if config["norm"] not in NORMS:
+        raise UsageError(f"norm is {config['norm']!r}", do=nearest(str(config["norm"]), NORMS))
+    seed = int(config["seed"])
+    embed = make(config["embed"], "embed", spec=spec)
+    encoder = _encoder(config["model"], embed.d_model, seed)
+    if encoder.d_model != embed.d_model:
+        raise UsageError(
+            f"the embedding gives tokens of width {embed.d_model}, the encoder takes {encoder.d_model}",
+            do="set embed=value, or embed.d_model to the width of the model",
+        )
+    length = encoder.out_len(spec.context)
+    head = make(config["head"], "head", spec=spec, d_memory=encoder.d_model, length=length, seed=seed)
+    return Chain(norm=NORMS[config["norm"]](), embed=embed, encoder=encoder, head=head, masked=masked)
+
+
+def _encoder(node: Config, width: int, seed: int) -> models.Encoder:
+    """An encoder whose config names no width takes that of its embedding."""
+    given: dict[str, Any] = {"seed": seed}
+    if "d_model" not in node:
+        given["d_model"] = width
+    encoder: models.Encoder = make(node, "model", **given)
+    return encoder
+
+
+def output(config: Config) -> Point:
+    """The output a task scores: today a point forecast."""
+    try:
+        return Point(config["task"]["loss"])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def data(config: Config) -> "SeriesModule":
+    """The data module of a run, not yet prepared."""
+    from forecast.data.module import SeriesModule  # Lightning: only training and scoring pay for its import
+
+    settings = {key: value for key, value in config["data"].items() if value is not None}
+    if isinstance(settings.get("missing"), int | float):
+        settings["missing"] = [settings["missing"]]
+    return SeriesModule(**settings)
+
+
+def optimiser(config: Config) -> Callable[[Any], torch.optim.Optimizer]:
+    """parameters -> optimiser, from the group `optim` less its schedule."""
+    node = {key: value for key, value in config["optim"].items() if key not in ("schedule", "warmup")}
+    if "betas" in node:
+        node["betas"] = tuple(node["betas"])
+    return lambda params: make(node, "optim", params=params, fused=True)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    """Count of trained numbers."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

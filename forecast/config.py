@@ -1,0 +1,264 @@
+"""What a config may hold: one dataclass per verb, registered with Hydra, and what is checked after composing.
+
+The spine is typed, so a wrong key or a value of the wrong kind is refused while composing. `model`, `head`,
+`embed` and `track` are open dictionaries: what they may hold is the signature of the class they name (see
+build.py). Once composed they are closed too, so a mistyped key on the command line is refused as well.
+`task`, `data` and `optim` name their schema in the first line of their files: a new kind brings its own.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from forecast.errors import UsageError, nearest
+from forecast.where import RUNS, new_run_name
+
+
+class Norm(StrEnum):
+    none = "none"
+    instance = "instance"
+
+
+class Loss(StrEnum):
+    mse = "mse"
+    mae = "mae"
+    huber = "huber"
+
+
+class Gaps(StrEnum):
+    error = "error"
+    fill = "fill"
+    mask = "mask"
+
+
+class Scale(StrEnum):
+    standard = "standard"
+    none = "none"
+
+
+class Schedule(StrEnum):
+    constant = "constant"
+    halve = "halve"
+    cosine = "cosine"
+    plateau = "plateau"
+
+
+class Part(StrEnum):
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+# These have dashes in their names, so they cannot be written as class bodies.
+Precision = StrEnum("Precision", ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true"])
+Accelerator = StrEnum("Accelerator", ["auto", "cpu", "gpu", "cuda", "mps", "tpu"])
+
+
+@dataclass
+class Forecast:
+    """conf/task/forecast.yaml: steps in, steps out, and the loss."""
+
+    name: str = "forecast"
+    context: int = MISSING
+    horizon: int = MISSING
+    loss: Loss = Loss.mse
+    causal: bool = False
+    aligned: bool = False
+
+
+@dataclass
+class Series:
+    """conf/data/*.yaml: the arguments of forecast.data.SeriesModule."""
+
+    card: str | None = None
+    path: str | None = None
+    time: str | None = None
+    id: str | None = None
+    target: Any = None  # a name or a list of names
+    past: Any = None
+    freq: str | None = None
+    zone: str | None = None
+    season: int | None = None
+    missing: Any = None  # a number or a list of numbers that mean "not observed"
+    splits: Any = None  # shares, rows or dates of train, val and test
+    gaps: Gaps = Gaps.error
+    scale: Scale = Scale.standard
+    context: int = MISSING
+    horizon: int = MISSING
+    stride: int = 1
+    batch_size: int = 32
+    workers: int = 0
+    seed: int = MISSING
+
+
+@dataclass
+class Optim:
+    """conf/optim/*.yaml: a torch.optim class, its arguments, and the schedule of its learning rate."""
+
+    _target_: str = MISSING
+    lr: float = MISSING
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 0.0
+    schedule: Schedule = Schedule.cosine
+    warmup: int = 0
+
+
+@dataclass
+class Trainer:
+    """conf/trainer/*.yaml: how long, where and how exactly; lengths in epochs unless the name says steps."""
+
+    max_epochs: int = 10
+    max_steps: int = -1
+    max_time: str | None = None
+    patience: int | None = 3
+    accelerator: Accelerator = Accelerator["auto"]
+    devices: int | str = 1
+    strategy: str = "auto"
+    precision: Precision = Precision["32-true"]
+    accumulate: int = 1
+    clip: float | None = 1.0
+    compile: bool = False
+    deterministic: bool = True
+    val_every: float = 1.0
+    limit_train_batches: int | float = 1.0
+    threads: int | None = None
+
+
+@dataclass
+class Train:
+    """conf/train.yaml."""
+
+    task: Any = MISSING
+    model: dict[str, Any] = MISSING
+    head: dict[str, Any] = MISSING
+    embed: dict[str, Any] = MISSING
+    data: Any = MISSING
+    optim: Any = MISSING
+    trainer: Trainer = field(default_factory=Trainer)  # not MISSING: omegaconf cannot expand a union later
+    track: dict[str, Any] = MISSING
+    norm: Norm = Norm.none
+    seed: int = 1
+    name: str | None = None
+    resume: str | None = None
+    runs: str = RUNS
+    predictions: bool = True
+    quiet: bool = False
+
+
+@dataclass
+class Evaluate:
+    """conf/evaluate.yaml."""
+
+    run: str = MISSING
+    compare: str | None = None
+    split: Part = Part.test
+    batch_size: int | None = None
+    save: bool = False
+    runs: str = RUNS
+
+
+@dataclass
+class Predict:
+    """conf/predict.yaml."""
+
+    run: str = MISSING
+    input: str = MISSING
+    output: str = MISSING
+    batch_size: int | None = None
+    overwrite: bool = False
+    runs: str = RUNS
+
+
+VERBS = ("train", "evaluate", "predict")
+
+# What to say about a key that has no default and was not given.
+NEEDED = {
+    "run": "run=latest, the id of a run or the path of its folder",
+    "input": "input=FILE, a csv or parquet file",
+    "output": "output=FILE, the csv or parquet file to write",
+    "data.path": "data.path=FILE, a csv or parquet file",
+}
+
+
+def sweep_folder(runs: str) -> str:
+    """A new folder for the jobs of a sweep."""
+    return f"{runs}/sweep/{new_run_name()}"
+
+
+def register(sweep: Callable[[str], str] = sweep_folder) -> None:
+    """Make the schemas known to Hydra, and `${sweep_folder:RUNS}`; it may be called again."""
+    store = ConfigStore.instance()
+    store.store(name="schema_train", node=Train)
+    store.store(name="schema_evaluate", node=Evaluate)
+    store.store(name="schema_predict", node=Predict)
+    store.store(group="task", name="schema_forecast", node=Forecast)
+    store.store(group="data", name="schema_series", node=Series)
+    store.store(group="optim", name="schema_optim", node=Optim)
+    # Cached, so that all jobs of a sweep see the same name.
+    OmegaConf.register_new_resolver("sweep_folder", sweep, use_cache=True, replace=True)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The config with its interpolations resolved, as JSON types only."""
+    made = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)
+    if not isinstance(made, dict):
+        raise TypeError(f"a config is a mapping, not {type(made).__name__}")
+    return {str(key): value for key, value in made.items()}
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse a composed config in which something is still to be said, refers to nothing, or was added.
+
+    Raises UsageError for a key without a value, an interpolation that cannot be resolved, and for what
+    `+key=value` or `~key` did to the spine.
+    """
+    spine(cfg, "")
+    try:
+        missing = OmegaConf.missing_keys(cfg)
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as fault:
+        said = (fault.msg or str(fault)).split("\n")[0]
+        raise UsageError(f"{fault.full_key} cannot be resolved", said, "set it to a value") from fault
+    if OmegaConf.select(cfg, "compare"):  # a comparison is of an experiment, not of one run
+        missing -= {"run"}
+    if (
+        OmegaConf.select(cfg, "data") is not None
+        and cfg.data.get("card") is None
+        and cfg.data.get("path") is None
+    ):
+        missing |= {"data.path"}
+    if missing:
+        key = next((name for name in NEEDED if name in missing), min(missing))
+        raise UsageError(f"{key} is not set", "it has no default", f"set {NEEDED.get(key, f'{key}=…')}")
+
+
+def spine(node: Any, above: str) -> None:
+    """Raise UsageError where a typed part of the config has other keys than its dataclass."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    schema = OmegaConf.get_type(node)
+    if is_dataclass(schema):
+        valid = {each.name for each in fields(schema)}
+        for key in node:
+            if key not in valid:
+                raise UsageError(f"{above}{key!s} was added", "expected no new key", nearest(str(key), valid))
+        for name in sorted(valid - set(node)):
+            raise UsageError(f"{above}{name} was removed", "expected a value", "set it, or leave it as it is")
+    for key in node:
+        spine(node._get_node(key), f"{above}{key!s}.")
+
+
+def dotted(cfg: Any, above: str = "") -> Iterator[str]:
+    """Every key of a config by its full name, `trainer.max_epochs`; Hydra's own settings are left out."""
+    if not isinstance(cfg, DictConfig) or cfg._is_none() or cfg._is_missing():
+        return
+    for key in cfg:
+        if above or key != "hydra":
+            name = f"{above}.{key!s}" if above else str(key)
+            yield name
+            yield from dotted(cfg._get_node(key), name)

@@ -1,0 +1,74 @@
+"""Files → batches: cards, readers, regular tables, splits, scalers, windows.
+
+Names are imported when first used: reading a card or a file must not wait for torch or Lightning.
+(The functions `clock` and `split` share the names of their modules: import them from there.)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forecast.data.batch import Gather, batches
+    from forecast.data.card import Card, card_names, describe, load_card, read_card, save_card
+    from forecast.data.clock import fields_for
+    from forecast.data.freq import infer_freq, parse_freq
+    from forecast.data.infer import infer_card
+    from forecast.data.module import SeriesModule
+    from forecast.data.read import read_series
+    from forecast.data.recipe import Recipe
+    from forecast.data.scale import Scaler
+    from forecast.data.split import Split
+    from forecast.data.table import Gap, Series, apply_gaps, extend, gaps, select, summary
+    from forecast.data.window import Windows, last_windows, windows
+
+_HOME = {
+    "batch": ("Gather", "batches"),
+    "card": ("Card", "card_names", "describe", "load_card", "read_card", "save_card"),
+    "clock": ("fields_for",),
+    "freq": ("infer_freq", "parse_freq"),
+    "infer": ("infer_card",),
+    "module": ("SeriesModule",),
+    "read": ("read_series",),
+    "recipe": ("Recipe",),
+    "scale": ("Scaler",),
+    "split": ("Split",),
+    "table": ("Gap", "Series", "apply_gaps", "extend", "gaps", "select", "summary"),
+    "window": ("Windows", "last_windows", "windows"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Card",
+    "Gap",
+    "Gather",
+    "Recipe",
+    "Scaler",
+    "Series",
+    "SeriesModule",
+    "Split",
+    "Windows",
+    "apply_gaps",
+    "batches",
+    "card_names",
+    "describe",
+    "extend",
+    "fields_for",
+    "gaps",
+    "infer_card",
+    "infer_freq",
+    "last_windows",
+    "load_card",
+    "parse_freq",
+    "read_card",
+    "read_series",
+    "save_card",
+    "select",
+    "summary",
+    "windows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'forecast.data' has no attribute '{name}'")
+    return getattr(import_module(f"forecast.data.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,267 @@
+"""A data set is described, not coded: a card says where the file is, what its columns mean, how to split."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from forecast.data.freq import parse_freq
+from forecast.errors import DataError, UsageError, nearest
+from forecast.where import DATASETS
+
+T = TypeVar("T")
+
+KINDS: Final = ("series",)
+ROLES: Final = ("target", "past_only")
+SPLITS: Final[dict[str, Any]] = {"train": 0.7, "val": 0.1, "test": 0.2}  # of a file that has no card
+
+
+@dataclass(frozen=True, slots=True)
+class CardFile:
+    """One file, relative to the data set's folder or to FORECAST_DATA."""
+
+    path: str
+    sha256: str = ""
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeColumn:
+    """The column of stamps and their step. Without an offset they show the clock of `zone` (None: UTC)."""
+
+    column: str
+    freq: str
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One numeric column; `column` is its name in the file where that differs."""
+
+    name: str
+    role: str = "target"
+    unit: str = ""
+    column: str | None = None
+
+    @property
+    def source(self) -> str:
+        return self.column or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The facts of a data set; `missing` are numbers that mean "nothing was measured"."""
+
+    name: str
+    kind: str
+    about: str
+    source: str
+    licence: str
+    files: tuple[CardFile, ...]
+    time: TimeColumn
+    id: str | None
+    channels: tuple[Channel, ...]
+    season: int
+    missing: tuple[float, ...]
+    splits: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON and YAML can hold; the inverse of `from_dict`."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], where: str = "the card") -> "Card":
+        """Build and check a card; an unknown key, role, kind or frequency is a DataError that names it."""
+        _keys(
+            plain,
+            cls,
+            where,
+            optional=("about", "source", "licence", "files", "id", "season", "missing", "splits"),
+        )
+        files = tuple(_part(CardFile, f, f"{where}: files") for f in plain.get("files") or ())
+        time = _part(TimeColumn, plain["time"], f"{where}: time")
+        channels = tuple(_part(Channel, c, f"{where}: channels") for c in plain["channels"] or ())
+        freq = parse_freq(str(time.freq))
+        card = cls(
+            name=str(plain["name"]),
+            kind=str(plain["kind"]),
+            about=" ".join(str(plain.get("about") or "").split()),
+            source=str(plain.get("source") or ""),
+            licence=str(plain.get("licence") or ""),
+            files=files,
+            time=replace(time, freq=freq.alias),
+            id=plain.get("id"),
+            channels=channels,
+            season=_number(int, plain.get("season") or freq.season, f"{where}: season"),
+            missing=tuple(_number(float, m, f"{where}: missing") for m in plain.get("missing") or ()),
+            splits=plain_splits(plain.get("splits") or SPLITS),
+        )
+        _check(card, where)
+        return card
+
+
+def _keys(plain: Any, cls: type, where: str, optional: Sequence[str] = ()) -> None:
+    """Refuse what is no mapping, an unknown key and an absent one."""
+    known = [f.name for f in fields(cls)]
+    if not isinstance(plain, Mapping):
+        raise DataError(
+            f"{where} is {type(plain).__name__}", f"expected keys {', '.join(known)}", "correct the card"
+        )
+    for key in plain:
+        if key not in known:
+            raise DataError(
+                f"{where} has an unknown key '{key}'", nearest(str(key), known), "correct the card"
+            )
+    for key in known:
+        if key not in plain and key not in optional:
+            raise DataError(
+                f"{where} has no '{key}'", f"expected keys {', '.join(known)}", "add it to the card"
+            )
+
+
+def _part(cls: type[T], plain: Any, where: str) -> T:
+    """A small frozen record of a card from plain data."""
+    must = {"CardFile": "path", "TimeColumn": "freq", "Channel": "name"}[cls.__name__]
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    _keys(
+        plain,
+        cls,
+        where,
+        optional=[n for n in names if n != must and n != "column" or cls is Channel and n != must],
+    )
+    return cls(**plain)
+
+
+def _number(kind: Callable[[Any], T], value: Any, where: str) -> T:
+    """A number of a card."""
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise DataError(f"{where} is '{value}'", "expected a number", "correct the card") from None
+
+
+def _check(card: Card, where: str) -> None:
+    """What the types cannot say: known kinds and roles, unique names, at least one target."""
+    if card.kind not in KINDS:
+        raise DataError(
+            f"{where} has the kind '{card.kind}'", f"expected {' or '.join(KINDS)}", "correct the card"
+        )
+    for channel in card.channels:
+        if channel.role in ("known_future", "static"):
+            raise DataError(
+                f"{where}: channel '{channel.name}' has the role '{channel.role}'",
+                "which is not supported yet",
+                "use target or past_only, or leave it out",
+            )
+        if channel.role not in ROLES:
+            raise DataError(
+                f"{where}: channel '{channel.name}' has the role '{channel.role}'",
+                f"expected {' or '.join(ROLES)}",
+                nearest(channel.role, ROLES),
+            )
+    for file in card.files:
+        if Path(file.path).is_absolute() or ".." in Path(file.path).parts:
+            raise DataError(
+                f"{where} names the file '{file.path}'",
+                "expected a path below the data folder",
+                "write it relative to the card",
+            )
+    names = [c.name for c in card.channels]
+    if double := next((n for n in names if names.count(n) > 1), None):
+        raise DataError(
+            f"{where} names the channel '{double}' twice", "expected each name once", "correct the card"
+        )
+    if not any(c.role == "target" for c in card.channels):
+        raise DataError(
+            f"{where} has no target channel", "expected at least one", "give a channel the role target"
+        )
+    if card.season < 1:
+        raise DataError(
+            f"{where} has the season {card.season}", "expected a number of steps, 1 for none", "correct it"
+        )
+
+
+def plain_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
+    """Split facts as numbers and ISO dates; what they mean is checked where they are applied (split.py)."""
+    for key in splits:
+        if key not in ("train", "val", "test"):
+            raise DataError(
+                f"splits has an unknown key '{key}'",
+                nearest(str(key), ("train", "val", "test")),
+                "give train, val and test, or the dates val and test",
+            )
+    return {k: v.isoformat() if isinstance(v, date | datetime) else v for k, v in splits.items()}
+
+
+def narrow(card: Card, channels: Sequence[str], targets: int) -> Card:
+    """The card of the named channels only, the first `targets` of which are forecast."""
+    by_name = {c.name: c for c in card.channels}
+    roles = ["target" if i < targets else "past_only" for i in range(len(channels))]
+    return replace(
+        card, channels=tuple(replace(by_name[n], role=r) for n, r in zip(channels, roles, strict=True))
+    )
+
+
+def card_names() -> tuple[str, ...]:
+    """The data sets that have a card, sorted."""
+    return tuple(sorted(p.parent.name for p in DATASETS.glob("*/card.yaml")))
+
+
+def load_card(name: str) -> Card:
+    """The card of a known data set; UsageError with the nearest name otherwise."""
+    if name not in card_names():
+        raise UsageError(
+            f"there is no data set '{name}'",
+            nearest(name, card_names()),
+            "see `forecast data list`, or give a file: data=series data.path=FILE",
+        )
+    return read_card(DATASETS / name / "card.yaml")
+
+
+def read_card(path: Path) -> Card:
+    """A card from a YAML file."""
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as fault:
+        raise DataError(
+            f"the card {path} cannot be read: {' '.join(str(fault).split())}",
+            "expected a YAML file",
+            "correct it",
+        ) from fault
+    return Card.from_dict(plain, str(path))
+
+
+def save_card(card: Card, path: Path) -> None:
+    """Write a card as YAML, whole or not at all."""
+    import yaml
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(yaml.safe_dump(card.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    draft.replace(path)
+
+
+def describe(card: Card) -> str:
+    """The card as lines `key: value`, for reading."""
+    units = {c.name: f" ({c.unit})" if c.unit else "" for c in card.channels}
+    by_role = {r: ", ".join(c.name + units[c.name] for c in card.channels if c.role == r) for r in ROLES}
+    lines = {
+        "name": card.name,
+        "about": card.about,
+        "source": card.source,
+        "licence": card.licence,
+        "files": ", ".join(f"{f.path}{f' ({f.rows:,} rows)' if f.rows else ''}" for f in card.files),
+        "time": f"{card.time.column}, step {card.time.freq}, {card.time.zone or 'UTC'}",
+        "id": card.id or "none: one series",
+        "targets": by_role["target"],
+        "past only": by_role["past_only"],
+        "season": f"{card.season} steps" if card.season > 1 else "none",
+        "missing": ", ".join(f"{m:g}" for m in card.missing),
+        "splits": ", ".join(f"{k} {v}" for k, v in card.splits.items()),
+    }
+    return "\n".join(f"{key}: {value}" for key, value in lines.items() if value)

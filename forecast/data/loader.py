@@ -1,0 +1,97 @@
+"""Batches for a training loop: whole batches are indexed, their order is explicit.
+
+Plain torch: worker processes import this file, and should not wait for Lightning.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from forecast.data.batch import Gather, take
+from forecast.data.window import Windows
+from forecast.types import SeriesBatch
+
+
+class BatchDataset(Dataset[SeriesBatch]):
+    """Indexed by the numbers of a whole batch of windows."""
+
+    def __init__(self, gather: Gather, windows: Windows) -> None:
+        self.gather, self.windows = gather, windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, k: Tensor) -> SeriesBatch:
+        return take(self.gather, self.windows, k.numpy())
+
+
+class BatchOrder(Sampler[Tensor]):
+    """Window numbers of each batch of one rank; the order is a function of (seed, epoch) alone.
+
+    Shuffled: every rank gets as many batches as the others, the first ones twice where that needs padding.
+    In order: each batch goes to one rank, so counts may differ by one. Lightning calls `set_epoch` before
+    each epoch.
+    """
+
+    def __init__(
+        self, windows: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.count, self.batch_size, self.shuffle, self.seed = windows, batch_size, shuffle, seed
+        self.rank, self.world, self.epoch, self.skip = rank, world, 0, 0
+
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """The epoch of the next pass; `skip` of its batches were served before (a resumed run)."""
+        self.epoch, self.skip = epoch, skip
+
+    def _mine(self) -> list[int]:
+        """Numbers of this rank's batches."""
+        total = -(-self.count // self.batch_size)
+        if not self.shuffle:
+            return list(range(self.rank, total, self.world))
+        return [i % total for i in range(self.rank, -(-total // self.world) * self.world, self.world)]
+
+    def __len__(self) -> int:
+        return len(self._mine()) - self.skip
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.arange(self.count)
+        if self.shuffle:
+            mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+            order = torch.randperm(self.count, generator=generator)
+        mine, self.skip = self._mine()[self.skip :], 0
+        return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in mine)
+
+
+def loader(
+    data: BatchDataset,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    epoch: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+) -> DataLoader[SeriesBatch]:
+    """Batches of a part. Gathering is faster than handing batches between processes: workers seldom pay."""
+    order = BatchOrder(len(data), batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world)
+    order.set_epoch(epoch)
+    return DataLoader(
+        data,
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_same,
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _same(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,266 @@
+"""Files → regular series: a reader per format, the same checks for all. For single columns see stamps.py."""
+
+import codecs
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from forecast.data.card import Card, CardFile
+from forecast.data.clock import to_utc
+from forecast.data.freq import Ints, Stamps
+from forecast.data.stamps import NOTHING, parse_numbers, parse_stamps
+from forecast.data.table import Series, grid, regular, stamp
+from forecast.errors import DataError, nearest
+from forecast.where import DATASETS, data_root
+
+log = logging.getLogger(__name__)
+
+
+def locate(card: Card, file: CardFile) -> Path:
+    """Where a card's file is: beside the card, or under FORECAST_DATA; DataError naming both places."""
+    root = data_root()
+    places = [DATASETS / card.name / file.path, *([root / file.path] if root else [])]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(str(p) for p in places)
+    raise DataError(
+        f"the file {file.path} of the data set '{card.name}' is not in {looked}",
+        f"expected it from {card.source or 'its source'}",
+        f"put it there{'' if root else ', or set FORECAST_DATA to the folder that holds it'}",
+    )
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_series(card: Card, *, path: str | Path | None = None) -> Series:
+    """The series of a card's own files (digests are checked) or of another file with the same columns."""
+    if path is not None:
+        return from_frame(card, read_file(Path(path)), Path(path).name)
+    frames = []
+    for file in card.files:
+        place = locate(card, file)
+        if file.sha256 and (found := sha256(place)) != file.sha256:
+            raise DataError(
+                f"{place} has the sha256 {found[:12]}…",
+                f"the card expects {file.sha256[:12]}…",
+                f"get the file again, or give it as your own: data=series data.path={place}",
+            )
+        frames.append(read_file(place))
+    if not frames:
+        raise DataError(
+            f"the card '{card.name}' names no file", "expected one under files", "set data.path=FILE"
+        )
+    return from_frame(card, pl.concat(frames) if len(frames) > 1 else frames[0], card.files[0].path)
+
+
+def read_file(path: Path) -> pl.DataFrame:
+    """A table as it is in the file; csv columns stay text, so that a fault can quote what was written."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(
+            f"{path} {what}", f"expected a file ({', '.join(sorted(READERS))})", "correct the path"
+        )
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path.name} has the ending '{path.suffix}'",
+            f"expected {', '.join(sorted(READERS))}",
+            "convert the file",
+        )
+    if not path.stat().st_size:
+        raise DataError(f"{path} is empty", "expected a table", "write the file again")
+    try:
+        frame = reader(path)
+    except (pl.exceptions.PolarsError, UnicodeError, OSError) as fault:
+        text = str(fault).strip().splitlines()
+        raise DataError(
+            f"{path} cannot be read: {text[0] if text else type(fault).__name__}",
+            f"expected a {path.suffix[1:]} table",
+            "check the file",
+        ) from fault
+    if not frame.height:
+        raise DataError(f"{path} has no rows", "expected a table with data", "write the file again")
+    return frame
+
+
+def _csv(path: Path) -> pl.DataFrame:
+    """Any of `,;\\t|` between columns, UTF-8, UTF-16 or else Latin-1."""
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16").encode()
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        log.info("%s is not UTF-8; read as Latin-1", path.name)
+        data = data.decode("latin-1").encode()
+    head = data.partition(b"\n")[0].decode()
+    separator = max(",;\t|", key=head.count)
+    frame = pl.read_csv(data, separator=separator, infer_schema=False)
+    names = [name.strip() for name in frame.columns]
+    for name in names:
+        base, mark, _ = name.rpartition("_duplicated_")
+        if mark and base in names:
+            raise DataError(
+                f"{path.name} has two columns '{base}'", "expected each name once", "rename one of them"
+            )
+    return frame.rename(dict(zip(frame.columns, names, strict=True))) if names != frame.columns else frame
+
+
+def _parquet(path: Path) -> pl.DataFrame:
+    # The file name is not a pattern, and folder names are not columns.
+    return pl.read_parquet(path, glob=False, hive_partitioning=False)
+
+
+READERS: Final[dict[str, Callable[[Path], pl.DataFrame]]] = {
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".pq": _parquet,
+}
+
+
+def from_frame(card: Card, frame: pl.DataFrame, where: str) -> Series:
+    """The regular series in a table, checked: columns, numbers, stamps, their order and step."""
+    if not frame.height:
+        raise DataError(f"{where} has no rows", "expected a table with data", "give at least one row")
+    channels = sorted(card.channels, key=lambda c: c.role != "target")  # stable: targets first
+    need = [card.time.column, *([card.id] if card.id else []), *(c.source for c in channels)]
+    for column in need:
+        if column not in frame.columns:
+            raise DataError(
+                f"{where} has no column '{column}'",
+                f"found {', '.join(frame.columns[:12])}",
+                nearest(column, frame.columns),
+            )
+    ids, number = _ids(card, frame, where)
+    order = np.argsort(number, kind="stable")
+    number = number[order]
+    time = _times(card, frame[card.time.column], number, order, where)
+    values = np.column_stack([_channel(frame[c.source], card, where) for c in channels])[order]
+    keep = _ordered(card, ids, number, time, values, order, where)
+    number, time, values, order = number[keep], time[keep], values[keep], order[keep]
+    start = np.searchsorted(number, np.arange(len(ids) + 1)).astype(np.int64)
+    _on_grid(card, ids, start, time, order, where)
+    series = Series(
+        ids,
+        start,
+        time,
+        values,
+        np.empty((len(time), 0), np.float32),
+        (),
+        tuple(c.name for c in channels),
+        sum(c.role == "target" for c in channels),
+        tuple(c.unit for c in channels),
+        card.time.freq,
+        card.season,
+        card.time.zone,
+    )
+    return regular(series, where)
+
+
+def _times(card: Card, column: pl.Series, number: Ints, order: Ints, where: str) -> Stamps:
+    """(N,) UTC stamps in the order of series."""
+    stamps, aware = parse_stamps(column, where)
+    wall = stamps[order]
+    time = wall if aware else to_utc(wall, card.time.zone, number)
+    if (never := np.isnat(time)).any():
+        row = int(never.argmax())
+        raise DataError(
+            f"{where}: row {order[row] + 1}, column '{column.name}': {stamp(wall[row])} was never "
+            f"shown by a clock in {card.time.zone}",
+            "the clock went forward there",
+            "correct the stamp, or set data.zone=UTC",
+        )
+    return time
+
+
+def _ids(card: Card, frame: pl.DataFrame, where: str) -> tuple[tuple[str, ...], Ints]:
+    """Names of the series in order of appearance, and the number of each row's series (N,)."""
+    if card.id is None:
+        return (card.name,), np.zeros(frame.height, dtype=np.int64)
+    column = frame[card.id].cast(pl.String).str.strip_chars()
+    if (empty := column.is_null() | column.str.to_lowercase().is_in(NOTHING)).any():
+        raise DataError(
+            f"{where}: row {int(empty.arg_max() or 0) + 1}, column '{card.id}': the name of the series is "
+            "empty",
+            "expected a name in every row",
+            "fill it or drop the row",
+        )
+    names = column.unique(maintain_order=True)
+    number = column.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
+    return tuple(names.to_list()), number
+
+
+def _channel(column: pl.Series, card: Card, where: str) -> np.ndarray:
+    values = parse_numbers(column, card.missing, where)
+    if np.isnan(values).all():
+        raise DataError(
+            f"{where}: column '{column.name}' has no value in any row",
+            "expected numbers",
+            "leave it out of data.target and data.past",
+        )
+    return values
+
+
+def _ordered(
+    card: Card, ids: tuple[str, ...], number: Ints, time: Stamps, values: np.ndarray, order: Ints, where: str
+) -> Ints:
+    """The rows to keep: stamps must rise in a series; a row written twice, value for value, is kept once."""
+    same = number[1:] == number[:-1]
+    ahead = np.diff(time).astype(np.int64)
+    column = card.time.column
+    if (back := same & (ahead < 0)).any():
+        row = int(back.argmax()) + 1
+        raise DataError(
+            f"{where}: row {order[row] + 1}, column '{column}': {stamp(time[row])} comes after "
+            f"{stamp(time[row - 1])} in series '{ids[number[row]]}'",
+            "expected rising stamps",
+            f"sort the file by {f'{card.id}, ' if card.id else ''}{column}",
+        )
+    again = np.concatenate([[False], same & (ahead == 0)])
+    if not again.any():
+        return np.arange(len(time))
+    rows = np.flatnonzero(again)
+    twins = ((values[rows] == values[rows - 1]) | (np.isnan(values[rows]) & np.isnan(values[rows - 1]))).all(
+        axis=1
+    )
+    if not twins.all():
+        row = int(rows[~twins][0])
+        raise DataError(
+            f"{where}: rows {order[row - 1] + 1} and {order[row] + 1}, column '{column}': "
+            f"{stamp(time[row])} stands twice in series '{ids[number[row]]}' with different values",
+            "expected each stamp once",
+            "drop or average one of them" if card.id else "name the column of series in data.id, or drop one",
+        )
+    log.info(
+        "%s: %d row(s) written twice, value for value, are used once (first: row %d)",
+        where,
+        len(rows),
+        order[rows[0]] + 1,
+    )
+    return np.flatnonzero(~again)
+
+
+def _on_grid(card: Card, ids: tuple[str, ...], start: Ints, time: Stamps, order: Ints, where: str) -> None:
+    """Refuse the first stamp that is no whole number of steps after the start of its series."""
+    fits = grid(time, start, card.time.freq, card.time.zone).fits
+    if fits.all():
+        return
+    row = int((~fits).argmax())
+    number = int(np.searchsorted(start, row, side="right")) - 1
+    raise DataError(
+        f"{where}: row {order[row] + 1}, column '{card.time.column}': {stamp(time[row])} is not a whole "
+        f"number of steps ({card.time.freq}) after {stamp(time[start[number]])} in series '{ids[number]}'",
+        "expected a regular grid",
+        "set data.freq to the real step, or correct the stamp",
+    )

@@ -1,0 +1,98 @@
+"""What a run remembers of its data: enough to read another table the same way and forecast it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from forecast.data.card import Card
+from forecast.data.read import from_frame, read_series
+from forecast.data.scale import Scaler
+from forecast.data.table import Series, apply_gaps, extend, tail
+from forecast.data.window import Windows, last_windows
+from forecast.errors import ArtifactError, DataError
+
+if TYPE_CHECKING:
+    from forecast.data.batch import Gather
+    from forecast.types import Spec
+
+VERSION = 1
+
+
+class Ready(NamedTuple):
+    """Another table, ready to be forecast."""
+
+    series: Series  # the last context of each, then the horizon; after the treatment of gaps
+    scaler: Scaler  # in the order of `series.ids`
+    gather: "Gather"
+    windows: Windows  # one per series: its future
+    unknown: list[str]  # series that were not in training
+
+
+class Recipe(NamedTuple):
+    """The treatment of one data set: how it is read, cut, scaled."""
+
+    card: Card  # its channels are those of the spec, no others need be in a file
+    gaps: str
+    scaler: Scaler
+    spec: "Spec"
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain data for JSON; the inverse of `from_state`."""
+        spec = {k: list(v) if isinstance(v, tuple) else v for k, v in self.spec._asdict().items()}
+        return {
+            "version": VERSION,
+            "card": self.card.to_dict(),
+            "gaps": self.gaps,
+            "scaler": self.scaler.to_dict(),
+            "spec": spec,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Recipe":
+        """From what a run folder holds; ArtifactError when that is something else."""
+        from forecast.types import Spec
+
+        try:
+            if state["version"] != VERSION:
+                raise ArtifactError(
+                    f"the run's data record has version {state['version']}",
+                    f"this program reads {VERSION}",
+                    "train again, or use a newer program",
+                )
+            facts: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in state["spec"].items()
+            }
+            return cls(
+                Card.from_dict(state["card"]),
+                state["gaps"],
+                Scaler.from_dict(state["scaler"]),
+                Spec(**facts),
+            )
+        except (KeyError, TypeError, AttributeError, DataError) as fault:
+            raise ArtifactError(
+                f"the run's data record is damaged: {' '.join(str(fault).split())}",
+                "expected card, scaler and spec",
+                "train again",
+            ) from fault
+
+    def read(self, source: "str | Path | pl.DataFrame | Any", where: str = "the table") -> Series:
+        """A file, a polars frame or a pandas frame with the same columns → series, checked as in training."""
+        if isinstance(source, str | Path):
+            return read_series(self.card, path=source)
+        frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
+        return from_frame(self.card, frame, where)
+
+    def future(self, series: Series) -> Ready:
+        """Everything needed to forecast the steps after the end of each series."""
+        from forecast.data.batch import Gather
+
+        context, horizon = self.spec.context, self.spec.horizon
+        scaler, unknown = self.scaler.for_ids(series)
+        if self.gaps == "fill":  # a value may be carried in from before the context
+            series, _ = apply_gaps(series, "fill")
+        recent = tail(series, context)
+        ahead = extend(recent if self.gaps == "fill" else apply_gaps(recent, self.gaps)[0], context, horizon)
+        gather = Gather.of(ahead, scaler, context=context, horizon=horizon)
+        return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown)

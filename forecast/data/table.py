@@ -1,0 +1,256 @@
+"""Regular series in one table, and what is missing in it."""
+
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.data.clock import clock, fields_for, to_utc, to_wall
+from forecast.data.freq import Ints, Stamps, parse_freq
+from forecast.errors import DataError, UsageError, nearest
+
+GAP_MODES: Final = ("error", "fill", "mask")
+_SPARSE: Final = (
+    100  # a grid this many times longer than its rows is a wrong stamp or step, not data with gaps
+)
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class Series(NamedTuple):
+    """S regular series below each other: N rows, C channels (the targets first), F calendar fields."""
+
+    ids: tuple[str, ...]  # S
+    start: Ints  # (S+1,) first row of each series, then N
+    time: Stamps  # (N,) datetime64[us], UTC without a zone
+    values: Floats  # (N, C), NaN where nothing was measured
+    clock: NDArray[np.float32]  # (N, F) calendar counts
+    fields: tuple[str, ...]  # F
+    channels: tuple[str, ...]  # C
+    targets: int
+    units: tuple[str, ...]  # C
+    freq: str
+    season: int
+    zone: str | None
+
+    @property
+    def rows(self) -> Ints:
+        """(S,) rows of each series."""
+        return np.diff(self.start)
+
+    @property
+    def number(self) -> Ints:
+        """(N,) the number of the series each row belongs to."""
+        return np.repeat(np.arange(len(self.ids)), self.rows)
+
+
+class Gap(NamedTuple):
+    """A run of missing steps; `channel` is None where every channel is missing."""
+
+    id: str
+    channel: str | None
+    first: np.datetime64
+    last: np.datetime64
+    steps: int
+
+
+class Grid(NamedTuple):
+    """Where rows stand on a regular grid, per series from its first row."""
+
+    position: Ints  # (N,) steps since the first row of the series
+    fits: NDArray[np.bool_]  # (N,) False for a stamp off the grid
+
+
+def grid(time: Stamps, start: Ints, freq: str, zone: str | None) -> Grid:
+    """Positions of sorted UTC stamps, series after series."""
+    step = parse_freq(freq)
+    wall = to_wall(time, zone) if step.wall else time
+    ordinal, rest = step.ordinals(wall)
+    rows = np.diff(start)
+    ahead = ordinal - np.repeat(ordinal[start[:-1]], rows)
+    fits = (rest == np.repeat(rest[start[:-1]], rows)) & (rest >= 0) & (ahead % step.step == 0)
+    return Grid(ahead // step.step, fits & np.repeat(step.anchored(wall[start[:-1]]), rows))
+
+
+def steps_after(first: Stamps, position: Ints, freq: str, zone: str | None) -> Stamps:
+    """(K,) the UTC stamps `position` steps after UTC stamps `first`, both (K,)."""
+    step = parse_freq(freq)
+    ordinal, rest = step.ordinals(to_wall(first, zone) if step.wall else first)
+    stamps = step.stamps(ordinal + position * step.step, rest)
+    return to_utc(stamps, zone, shift=True) if step.wall else stamps
+
+
+def regular(series: Series, where: str) -> Series:
+    """Give every missing step a row of NaN, and make the clock; the rows of `series` must fit the grid."""
+    at = grid(series.time, series.start, series.freq, series.zone).position
+    rows: Ints = at[series.start[1:] - 1] + 1
+    if rows.sum() > _SPARSE * len(at) + 10_000:
+        worst = int(np.argmax(rows / series.rows))
+        raise DataError(
+            f"{where}: series '{series.ids[worst]}' spans {rows[worst]:,} steps of {series.freq} but has "
+            f"{series.rows[worst]:,} rows",
+            "expected nearly one row per step",
+            "correct the first or last stamp, or set data.freq to the real step",
+        )
+    start: Ints = np.concatenate([[0], np.cumsum(rows)])
+    time, values = series.time, series.values
+    if start[-1] != len(at):
+        number = np.repeat(np.arange(len(rows)), rows)
+        within = np.arange(start[-1]) - start[number]
+        time = steps_after(series.time[series.start[:-1]][number], within, series.freq, series.zone)
+        values = np.full((int(start[-1]), series.values.shape[1]), np.nan)
+        values[start[series.number] + at] = series.values
+        # Stamps that exist are kept as they are, to the microsecond.
+        time[start[series.number] + at] = series.time
+    fields = fields_for(series.freq)
+    return series._replace(
+        start=start, time=time, values=values, fields=fields, clock=clock(time, fields, series.zone)
+    )
+
+
+def select(series: Series, target: list[str] | None, past: list[str] | None) -> Series:
+    """The named channels only, targets first; None for both keeps everything."""
+    if target is None and past is None:
+        return series
+    behind = list(past or ())
+    wanted = (
+        list(target)
+        if target is not None
+        else [c for c in series.channels[: series.targets] if c not in behind]
+    )
+    behind = [name for name in behind if name not in wanted]
+    for option, names in (("target", wanted), ("past", behind)):
+        for name in names:
+            if name not in series.channels:
+                raise UsageError(
+                    f"data.{option} names '{name}', which is no channel", nearest(name, series.channels)
+                )
+    if not wanted:
+        raise UsageError(
+            "data.target is empty", "expected at least one channel", nearest("", series.channels)
+        )
+    pick = [series.channels.index(name) for name in (*wanted, *behind)]
+    return series._replace(
+        values=np.ascontiguousarray(series.values[:, pick]),
+        targets=len(wanted),
+        channels=(*wanted, *behind),
+        units=tuple(series.units[i] for i in pick),
+    )
+
+
+def gaps(series: Series) -> list[Gap]:
+    """Every run of missing steps by series and time: those of all channels, then those of single ones."""
+    missing = np.isnan(series.values)
+    whole = np.asarray(missing.all(axis=1))
+    found = _runs(series, whole, None)
+    for i, name in enumerate(series.channels):
+        alone = missing[:, i] & ~whole
+        if alone.any():
+            found += _runs(series, alone, name)
+    return found
+
+
+def _runs(series: Series, missing: NDArray[np.bool_], channel: str | None) -> list[Gap]:
+    """Runs of True that do not cross series."""
+    if not missing.any():
+        return []
+    begins, ends = missing.copy(), missing.copy()
+    begins[1:] &= ~missing[:-1]
+    begins[series.start[:-1]] |= missing[series.start[:-1]]
+    ends[:-1] &= ~missing[1:]
+    ends[series.start[1:] - 1] |= missing[series.start[1:] - 1]
+    first, last = np.flatnonzero(begins), np.flatnonzero(ends)
+    number = np.searchsorted(series.start, first, side="right") - 1
+    steps = (last - first + 1).tolist()
+    return [
+        Gap(series.ids[s], channel, a, b, n)
+        for s, a, b, n in zip(number.tolist(), series.time[first], series.time[last], steps, strict=True)
+    ]
+
+
+def summary(series: Series, found: list[Gap] | None = None) -> str:
+    """One line: how many gaps, how long the longest, what share of the values."""
+    found = gaps(series) if found is None else found
+    if not found:
+        return "no gaps"
+    longest = max(found, key=lambda gap: gap.steps)
+    share = float(np.isnan(series.values).mean())
+    which = f" in '{longest.channel}'" if longest.channel else ""
+    return (
+        f"{len(found):,} gap{'s' if len(found) > 1 else ''}, {share:.2%} of the values; the longest is "
+        f"{longest.steps:,} step{'s' if longest.steps > 1 else ''}{which} from {stamp(longest.first)}"
+    )
+
+
+def stamp(time: np.datetime64) -> str:
+    """A stamp for reading: minutes unless there are seconds."""
+    text = str(time.astype("datetime64[s]")).replace("T", " ")
+    return text.removesuffix(":00")
+
+
+def apply_gaps(series: Series, mode: str) -> tuple[Series, NDArray[np.bool_]]:
+    """Inputs after the chosen treatment of gaps, and (N, C) where something was really measured.
+
+    error: refuse a gap. mask: leave NaN. fill: carry the last value of the series forward (causal, so a gap
+    at the start stays NaN); what is scored is still only what was measured.
+    """
+    if mode not in GAP_MODES:
+        raise UsageError(f"data.gaps is '{mode}'", nearest(mode, GAP_MODES))
+    observed = ~np.isnan(series.values)
+    if mode == "error" and (found := gaps(series)):
+        first = found[0]
+        which = f" of '{first.channel}'" if first.channel else ""
+        raise DataError(
+            f"series '{first.id}' has a gap{which} of {first.steps:,} steps from {stamp(first.first)} "
+            f"({summary(series, found)})",
+            "expected a value at every step",
+            "set data.gaps=fill or data.gaps=mask",
+        )
+    if mode != "fill" or observed.all():
+        return series, observed
+    rows = np.arange(len(series.values))[:, None]
+    last = np.maximum.accumulate(np.where(observed, rows, -1), axis=0)
+    filled = np.where(
+        last >= series.start[series.number][:, None],
+        np.take_along_axis(series.values, np.maximum(last, 0), axis=0),
+        np.nan,
+    )
+    return series._replace(values=filled), observed
+
+
+def tail(series: Series, rows: int) -> Series:
+    """The last `rows` of each series, or all it has."""
+    kept = np.minimum(series.rows, rows)
+    start: Ints = np.concatenate([[0], np.cumsum(kept)])
+    number = np.repeat(np.arange(len(kept)), kept)
+    pick = np.arange(start[-1]) - start[number] + (series.start[1:] - kept)[number]
+    return series._replace(
+        start=start, time=series.time[pick], values=series.values[pick], clock=series.clock[pick]
+    )
+
+
+def extend(series: Series, context: int, horizon: int) -> Series:
+    """Append the `horizon` future steps to each series: NaN values, real stamps and clock."""
+    short = np.flatnonzero(series.rows < context)
+    if len(short):
+        first = int(short[0])
+        more = f" (and {len(short) - 1} more)" if len(short) > 1 else ""
+        raise DataError(
+            f"series '{series.ids[first]}' has {series.rows[first]:,} rows{more}",
+            f"expected at least {context:,}, the context of the model",
+            "give a longer history",
+        )
+    count = len(series.ids)
+    number = np.repeat(np.arange(count), horizon)
+    ahead = np.tile(np.arange(1, horizon + 1), count)
+    future = steps_after(series.time[series.start[1:] - 1][number], ahead, series.freq, series.zone)
+    start: Ints = series.start + np.arange(count + 1) * horizon
+    old = np.arange(len(series.time)) + series.number * horizon
+    new = start[1:][number] - horizon + ahead - 1
+    time = np.empty(int(start[-1]), dtype="datetime64[us]")
+    values = np.full((len(time), series.values.shape[1]), np.nan)
+    calendar = np.empty((len(time), len(series.fields)), dtype=np.float32)
+    time[old], time[new] = series.time, future
+    values[old] = series.values
+    calendar[old], calendar[new] = series.clock, clock(future, series.fields, series.zone)
+    return series._replace(start=start, time=time, values=values, clock=calendar)

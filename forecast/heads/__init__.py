@@ -1,0 +1,9 @@
+"""Heads: memory (B, L', D) and context -> a forecast (B, H, T). A head owns its loss through its output."""
+
+from forecast.heads.chain import Chain
+from forecast.heads.direct import Direct
+from forecast.heads.generative import Generative
+from forecast.heads.output import Point
+from forecast.heads.timewise import Timewise
+
+__all__ = ["Chain", "Direct", "Generative", "Point", "Timewise"]

@@ -1,0 +1,32 @@
+"""norm ∘ embed ∘ encoder ∘ head as one module: what is trained, saved and served. Knows nothing of Lightning."""
+
+from torch import Tensor, nn
+
+from forecast.models.base import Encoder
+from forecast.models.normalise import NoNorm
+from forecast.types import Context, SeriesBatch
+
+
+class Chain(nn.Module):
+    """SeriesBatch -> forecast (B, H, T) in scaled units.
+
+    `masked` says whether the data may have gaps. It is a fact of the data set and not looked up per batch, so that
+    complete data never pays for masks and the graph never depends on values.
+    """
+
+    def __init__(self, *, norm: NoNorm, embed: nn.Module, encoder: Encoder, head: nn.Module, masked: bool) -> None:
+        super().__init__()
+        self.norm, self.embed, self.encoder, self.head = norm, embed, encoder, head
+        self.masked = masked
+
+    def forward(self, batch: SeriesBatch) -> Tensor:
+        past, mask = batch.past, None
+        if self.masked:
+            mask = batch.past_mask
+            past = past.masked_fill(~mask, 0.0)  # whatever stands there
+        past, statistics = self.norm(past, mask)
+        steps = None if mask is None else mask.any(-1)  # (B, L)
+        memory = self.encoder(self.embed(past, mask, batch.past_clock), steps)
+        memory_mask = None if steps is None else self.encoder.out_mask(steps)
+        context = Context(past, mask, batch.past_clock, batch.future_clock, memory_mask)
+        return self.norm.undo(self.head(memory, context), statistics)

@@ -1,0 +1,28 @@
+"""The direct head: one linear map from the last tokens of the memory to the whole horizon."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from forecast.types import Context, Spec
+
+
+class Direct(nn.Module):
+    """memory (B, L', D) -> (B, H, T), reading the last `tokens` tokens; a shorter memory is padded with zeros."""
+
+    def __init__(self, *, spec: Spec, d_memory: int, length: int, tokens: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        if tokens < 1:
+            raise ValueError(f"head.tokens is {tokens}; expected at least 1")
+        self.tokens, self.shape = tokens, (spec.horizon, spec.targets)
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(tokens * d_memory, spec.horizon * spec.targets)
+
+    def forward(self, memory: Tensor, context: Context) -> Tensor:
+        last = memory[:, -self.tokens :]
+        if context.memory_mask is not None:
+            last = last * context.memory_mask[:, -self.tokens :, None]
+        missing = self.tokens - last.shape[1]
+        if missing:
+            last = F.pad(last, (0, 0, missing, 0))
+        return torch.unflatten(self.projection(self.dropout(last.flatten(1))), 1, self.shape)

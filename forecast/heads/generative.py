@@ -1,0 +1,127 @@
+"""Informer's generative decoder (Zhou et al. 2021, arXiv 2012.07436, §3.3, eq. 6): the whole horizon in one pass.
+
+The decoder reads a start token (the last `label` known steps) followed by placeholders for the horizon, with the
+calendar of both; masked ProbSparse self-attention, then full attention over the encoder's memory, then a linear map.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from forecast.models.attention import Attention, FeedForward, Kind
+from forecast.models.embed import Calendar, ValueEmbedding
+from forecast.ops.naive import last_value, seasonal_naive
+from forecast.ops.probsparse import Lazy
+from forecast.types import Context, Spec
+
+Placeholder = Literal["zeros", "last", "season"]
+Residual = Literal["none", "naive", "linear"]
+FIRST_LAYER = 1000  # decoder layers draw their key samples apart from the encoder's
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, cross-attention, feed-forward, each with residual and norm (post-norm)."""
+
+    def __init__(self, own: Attention, cross: Attention, feed: FeedForward, d_model: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention, self.cross_attention, self.feed = own, cross, feed
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d_model) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
+        x = self.norm1(x + self.dropout(self.self_attention(x)))
+        x = self.norm2(x + self.dropout(self.cross_attention(x, memory, memory_mask)))
+        return self.norm3(x + self.feed(x))
+
+
+class Generative(nn.Module):
+    """memory (B, L', D) and context -> (B, H, T).
+
+    label: known steps in the start token. mix, lazy="sum", placeholder="zeros" and residual="none" are the paper's
+    code. placeholder "last" or "season" fills the unknown steps with a naive forecast instead of zeros. residual adds
+    a plain forecast to the output, so that the decoder learns a correction: "naive" the placeholder itself, "linear"
+    a learned linear map over time (the autoregressive highway of LSTNet, Lai et al. 2018, arXiv 1703.07015, §3.6),
+    shared by all channels and starting as the seasonal-naive forecast.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        d_memory: int,
+        length: int,
+        d_model: int = 512,
+        heads: int = 8,
+        d_ff: int = 2048,
+        layers: int = 1,
+        factor: int = 5,
+        dropout: float = 0.05,
+        activation: Literal["gelu", "relu"] = "gelu",
+        attention: Kind = "prob",
+        label: int = 48,
+        mix: bool = False,
+        lazy: Lazy = "sum",
+        calendar: Calendar = "timeF",
+        placeholder: Placeholder = "zeros",
+        residual: Residual = "none",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 < label <= spec.context:
+            raise ValueError(f"head.label is {label}; expected 1 … task.context ({spec.context})")
+        if residual == "naive" and placeholder == "zeros":
+            raise ValueError("head.residual=naive with head.placeholder=zeros adds nothing; set last or season")
+        self.label, self.horizon, self.targets = label, spec.horizon, spec.targets
+        self.season, self.placeholder, self.residual = spec.season, placeholder, residual
+        self.embed = ValueEmbedding(spec=spec, d_model=d_model, calendar=calendar, dropout=dropout)
+        self.bridge = nn.Identity() if d_memory == d_model else nn.Linear(d_memory, d_model)
+
+        def layer(number: int) -> DecoderLayer:
+            own = Attention(
+                d_model, heads, kind=attention, factor=factor, causal=True, mix=mix, lazy=lazy,
+                dropout=dropout, layer=FIRST_LAYER + number, seed=seed,
+            )  # fmt: skip
+            cross = Attention(d_model, heads, kind="full", dropout=dropout)
+            feed = FeedForward(d_model, d_ff, dropout=dropout, activation=activation)
+            return DecoderLayer(own, cross, feed, d_model, dropout)
+
+        self.layers = nn.ModuleList(layer(i) for i in range(layers))
+        self.norm = nn.LayerNorm(d_model)
+        self.projection = nn.Linear(d_model, spec.targets)
+        if residual == "linear":
+            self.highway = nn.Parameter(seasonal_map(spec.context, spec.horizon, spec.season))
+
+    def forward(self, memory: Tensor, context: Context) -> Tensor:
+        ahead = self._placeholder(context)  # (B, H, C)
+        values = torch.cat([context.past[:, -self.label :], ahead], 1)
+        clock = torch.cat([context.past_clock[:, -self.label :], context.future_clock], 1)
+        mask = None
+        if context.past_mask is not None:
+            mask = torch.cat([context.past_mask[:, -self.label :], torch.ones_like(ahead, dtype=torch.bool)], 1)
+        x, memory = self.embed(values, mask, clock), self.bridge(memory)
+        for layer in self.layers:
+            x = layer(x, memory, context.memory_mask)
+        forecast = self.projection(self.norm(x)[:, -self.horizon :])
+        if self.residual == "naive":
+            return forecast + ahead[..., : self.targets]
+        if self.residual == "linear":
+            return forecast + torch.einsum("blt,lh->bht", context.past[..., : self.targets], self.highway)
+        return forecast
+
+    def _placeholder(self, context: Context) -> Tensor:
+        if self.placeholder == "last":
+            return last_value(context.past, context.past_mask, self.horizon)
+        if self.placeholder == "season":
+            return seasonal_naive(context.past, context.past_mask, self.horizon, self.season)
+        b, _, c = context.past.shape
+        return context.past.new_zeros(b, self.horizon, c)
+
+
+def seasonal_map(context: int, horizon: int, season: int) -> Tensor:
+    """The (L, H) matrix that takes a window to its seasonal-naive forecast."""
+    season = max(1, min(season, context))
+    step = torch.arange(horizon)
+    matrix = torch.zeros(context, horizon)
+    matrix[context - season + step % season, step] = 1.0
+    return matrix

@@ -1,0 +1,50 @@
+"""The time-linear head: each token channel is mapped over time, (L') -> (H), as in DLinear and NLinear
+(Zeng et al. 2023, arXiv 2205.13504)."""
+
+import torch
+from torch import Tensor, nn
+
+from forecast.ops.naive import last_value
+from forecast.types import Context, Spec
+
+
+class Timewise(nn.Module):
+    """memory (B, L', D) -> (B, H, T).
+
+    individual: one map per token channel instead of one for all. last: forecast the difference to the window's last
+    observed value (NLinear), which needs tokens that are bare values. When the tokens are not the channels
+    themselves (D != C), a second linear map takes D to T.
+    """
+
+    def __init__(
+        self, *, spec: Spec, d_memory: int, length: int, individual: bool = False, last: bool = True
+    ) -> None:
+        super().__init__()
+        channels = len(spec.channels)
+        self.horizon, self.targets, self.last = spec.horizon, spec.targets, last
+        self.copies = d_memory if individual else 1
+        self.weight = nn.Parameter(torch.full((self.copies, length, spec.horizon), 1.0 / length))
+        self.bias = nn.Parameter(torch.zeros(self.copies, spec.horizon))
+        self.mix = nn.Identity() if d_memory == channels else nn.Linear(d_memory, spec.targets)
+        self.bare = d_memory == channels
+
+    def forward(self, memory: Tensor, context: Context) -> Tensor:
+        level = last_value(context.past, context.past_mask, self.horizon)[..., : self.targets]
+        if self.last and self.bare:
+            memory = self._centred(memory, context)
+        x = memory.transpose(1, 2)  # (B, D, L')
+        if self.copies == 1:
+            out = x @ self.weight[0] + self.bias[0]
+        else:
+            out = torch.einsum("bdl,dlh->bdh", x, self.weight) + self.bias
+        forecast = self.mix(out.transpose(1, 2))[..., : self.targets]
+        return forecast + level if self.last else forecast
+
+    def _centred(self, memory: Tensor, context: Context) -> Tensor:
+        """Subtract the last value from the tokens that carry the level: all L, or the trend half of a decomposition."""
+        length = context.past.shape[1]
+        level = last_value(context.past, context.past_mask, 1)
+        observed = torch.ones_like(context.past) if context.past_mask is None else context.past_mask
+        if memory.shape[1] == length:
+            return memory - level * observed
+        return torch.cat([memory[:, :length] - level, memory[:, length:]], 1)

@@ -1,0 +1,71 @@
+"""The rows that stand in every table: last value, seasonal naive, and ridge, the honest linear rival."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forecast.data.batch import Gather, take
+from forecast.data.window import Windows
+from forecast.ops.naive import last_value, seasonal_naive
+from forecast.types import SeriesBatch, Spec
+
+Forecaster = Callable[[SeriesBatch], Tensor]  # -> (B, H, T), scaled
+ROWS_AT_MOST = 400_000  # training rows of the ridge fit; beyond it windows are thinned evenly
+PENALTY = 1e-4  # of the mean diagonal: enough to make the system solvable, too little to shrink
+
+
+def naive_rows(spec: Spec) -> dict[str, Forecaster]:
+    """Name -> forecast of a batch; missing values are bridged as `forecast.ops.naive` says."""
+    t = spec.targets
+
+    def last(batch: SeriesBatch) -> Tensor:
+        return last_value(batch.past[..., :t], batch.past_mask[..., :t], spec.horizon)
+
+    def seasonal(batch: SeriesBatch) -> Tensor:
+        return seasonal_naive(batch.past[..., :t], batch.past_mask[..., :t], spec.horizon, spec.season)
+
+    return {"seasonal naive": seasonal, "last value": last} if spec.season > 1 else {"last value": last}
+
+
+class Ridge:
+    """One linear map from the last L values, less the last one, to the horizon; shared by all target channels.
+
+    Solved exactly from the normal equations in float64 over training windows without a gap. Gaps in the input of a
+    forecast are bridged by the last value seen.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight  # (L + 1, H), the last row is the intercept
+
+    @classmethod
+    def fit(cls, gather: Gather, windows: Windows, *, batch_size: int = 512) -> "Ridge":
+        length, horizon, targets = gather.context, gather.horizon, gather.targets
+        square = torch.zeros(length + 1, length + 1, dtype=torch.float64)
+        cross = torch.zeros(length + 1, horizon, dtype=torch.float64)
+        every = max(1, -(-len(windows) * targets // ROWS_AT_MOST))
+        numbers = np.arange(0, len(windows), every, dtype=np.int64)
+        for first in range(0, len(numbers), batch_size):
+            batch = take(gather, windows, numbers[first : first + batch_size])
+            whole = (batch.past_mask[..., :targets].all(1) & batch.future_mask.all(1)).flatten()  # (B·T,)
+            x, level = cls._inputs(batch, targets)
+            y = batch.future.transpose(1, 2).flatten(0, 1).double() - level
+            square += x[whole].T @ x[whole]
+            cross += x[whole].T @ y[whole]
+        size = square.diagonal().mean().clamp(min=1e-12)
+        square.diagonal().add_(PENALTY * size)
+        return cls(torch.linalg.solve(square, cross))
+
+    def __call__(self, batch: SeriesBatch) -> Tensor:
+        targets = batch.future.shape[-1]
+        x, level = self._inputs(batch, targets)
+        return (x @ self.weight + level).unflatten(0, (-1, targets)).transpose(1, 2).float()
+
+    @staticmethod
+    def _inputs(batch: SeriesBatch, targets: int) -> tuple[Tensor, Tensor]:
+        """(B·T, L + 1) inputs with a constant, (B·T, 1) last values."""
+        past, mask = batch.past[..., :targets].double(), batch.past_mask[..., :targets]
+        level = last_value(past, mask, 1)
+        x = torch.where(mask, past - level, 0.0).transpose(1, 2).flatten(0, 1)
+        return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1), level.transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,66 @@
+"""Scores of forecasters on every window of a part, beside the naive rows, in one pass over the data.
+
+The same function scores at the end of training and in `forecast evaluate`: same batches, same order, same numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from forecast.data.batch import batches
+from forecast.data.module import SeriesModule
+from forecast.inference.baseline import Forecaster, Ridge, naive_rows
+from forecast.metrics import Errors, seasonal_scale
+from forecast.types import SeriesBatch
+
+BATCH = 256  # windows; fixed, so that evaluation repeats training's own scores to the last bit
+Watch = Callable[[SeriesBatch, Mapping[str, Tensor]], None]
+
+
+def rivals(data: SeriesModule) -> dict[str, Forecaster]:
+    """The naive rows of a data set and the ridge row fitted on its training windows."""
+    return {**naive_rows(data.spec), "ridge": Ridge.fit(data.gather, data.windows("train"))}
+
+
+@torch.inference_mode()
+def score(
+    data: SeriesModule,
+    model: Forecaster,
+    name: str,
+    *,
+    part: str = "test",
+    batch_size: int = BATCH,
+    watch: Watch | None = None,
+    others: Mapping[str, Forecaster] | None = None,
+) -> list[dict[str, Any]]:
+    """One row of scores per forecaster, the model first. `watch` sees every batch with all its forecasts."""
+    spec = data.spec
+    everyone = {name: model, **(rivals(data) if others is None else others)}
+    targets = spec.channels[: spec.targets]
+    sums = {key: Errors(spec.horizon, targets, spec.units[: spec.targets]) for key in everyone}
+    mean = torch.from_numpy(data.scaler.mean[:, None, : spec.targets])  # (S, 1, T)
+    std = torch.from_numpy(data.scaler.std[:, None, : spec.targets])
+    scale = _mase_scales(data)[:, None]
+    for batch in batches(data.gather, data.windows(part), batch_size):
+        made = {key: forecaster(batch) for key, forecaster in everyone.items()}
+        at = batch.series
+        for key, forecast in made.items():
+            sums[key].update(
+                forecast, batch.future, batch.future_mask, mean=mean[at], std=std[at], scale=scale[at]
+            )
+        if watch is not None:
+            watch(batch, made)
+    kinds = {key: "model" if key == name else "naive" for key in everyone}
+    return [{"name": key, "kind": kinds[key], **errors.result()} for key, errors in sums.items()]
+
+
+def _mase_scales(data: SeriesModule) -> Tensor:
+    """(S, T) the denominators of MASE, from the observed training rows of each series."""
+    scales = []
+    for first, last in data.split.train.tolist():
+        values = torch.from_numpy(data.series.values[first:last, : data.spec.targets].copy())
+        seen = torch.from_numpy(data.observed[first:last, : data.spec.targets])
+        scales.append(seasonal_scale(values.where(seen, torch.nan), data.spec.season))
+    return torch.stack(scales)

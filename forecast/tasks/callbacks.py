@@ -1,0 +1,128 @@
+"""What happens beside training: history on disk, a progress bar, the last checkpoint."""
+
+import csv
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from forecast.tasks.forecast import MONITOR
+
+log = logging.getLogger(__name__)
+Row = tuple[int, int, str, float, float]  # step, epoch, name, value, seconds since the start
+Sink = Callable[[list[Row]], None]
+HEADER = ("step", "epoch", "name", "value", "seconds")
+
+
+class History(pl.Callback):
+    """history.csv: mean training loss and learning rate every few steps, validation scores after each validation.
+
+    The same rows go to `sink` (the tracker), in batches. A resumed run first drops the rows that its checkpoint
+    does not know.
+    """
+
+    def __init__(self, path: Path, *, every: int = 50, sink: Sink | None = None) -> None:
+        self.path, self.every, self.sink = path, every, sink
+        self.losses: list[float] = []
+        self.began = time.monotonic()
+        self.before = 0.0  # seconds of the runs this one resumes
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        kept: list[list[str]] = []
+        if self.path.is_file() and trainer.global_step:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= trainer.global_step]
+            self.before = float(kept[-1][4]) if kept else 0.0
+        with open(self.path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([HEADER, *kept])
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+        if trainer.global_step % self.every == 0 or number + 1 == trainer.num_training_batches:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self._write(trainer, {"train/loss": sum(self.losses) / len(self.losses), "lr": rate})
+            self.losses = []
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        self._write(trainer, scores)
+
+    def _write(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
+        seconds = self.before + time.monotonic() - self.began
+        rows = [(trainer.global_step, trainer.current_epoch, k, v, seconds) for k, v in values.items()]
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows((s, e, k, repr(v), f"{t:.3f}") for s, e, k, v, t in rows)
+        if self.sink is not None:
+            self.sink(rows)
+
+
+class Lines(pl.Callback):
+    """A bar while an epoch runs (in a terminal), a line when it is over. In a pipe the lines alone; quiet: nothing."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False)
+        self.bar: Progress | None = None
+        self.began = 0.0
+        self.losses: list[float] = []
+        self.best = float("inf")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.began, self.losses = time.monotonic(), []
+        if self.quiet or not sys.stderr.isatty():
+            return
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s  ETA"), TimeRemainingColumn(),
+            console=self.console, transient=True,
+        )  # fmt: skip
+        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.bar.add_task("train", total=int(trainer.num_training_batches), epoch=epoch, loss="…", speed="…")
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+        if self.bar is not None:
+            recent = self.losses[-50:]
+            speed = (number + 1) / (time.monotonic() - self.began)
+            self.bar.update(
+                self.bar.task_ids[0], advance=1, loss=f"{sum(recent) / len(recent):.4f}", speed=f"{speed:.1f}"
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._stop()
+        if self.quiet or not trainer.is_global_zero:
+            return
+        seconds = time.monotonic() - self.began
+        value = float(trainer.callback_metrics.get(MONITOR, float("nan")))
+        mark = "  best so far" if value < self.best else ""
+        self.best = min(self.best, value)
+        mean = sum(self.losses) / max(1, len(self.losses))
+        self.console.print(
+            f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  train loss {mean:.4f}  val mse {value:.4f}"
+            f"  {seconds:.0f} s  {len(self.losses) / seconds:.1f} steps/s{mark}"
+        )
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class LastCheckpoint(pl.Callback):
+    """checkpoints/last.ckpt after every epoch: where `resume=` goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.path)

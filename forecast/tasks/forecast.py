@@ -1,0 +1,97 @@
+"""The forecasting task: loss, validation scores and optimiser around a chain. It owns nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from forecast.errors import RunError
+from forecast.heads import Chain, Point
+from forecast.models.attention import set_step
+from forecast.types import SeriesBatch
+
+Schedule = Literal["constant", "halve", "cosine", "plateau"]
+MONITOR = "val/mse"
+
+
+class ForecastTask(pl.LightningModule):
+    """Trains a chain on SeriesBatch. Validation scores are ratios of sums over all windows and all ranks."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        output: Point,
+        optimiser: Callable[[Any], Optimizer],
+        *,
+        schedule: Schedule = "cosine",
+        warmup: int = 0,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        self.chain, self.output, self.optimiser = chain, output, optimiser
+        self.schedule, self.warmup, self.seed = schedule, warmup, seed
+        self.sums = torch.zeros(3, dtype=torch.float64)
+
+    def training_step(self, batch: SeriesBatch, number: int) -> Tensor:
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx  # counts micro-batches, and survives a resume
+        set_step(self.chain, step)
+        torch.manual_seed((self.seed << 32) + step)  # dropout is a function of seed and step, not of history
+        loss = self.output.loss(self.chain(batch), batch.future, batch.future_mask if self.chain.masked else None)
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"the loss of batch {number} in epoch {self.current_epoch + 1} is {loss.item()}",
+                f"its windows begin at rows {_few(batch.origin)} of series {_few(batch.series.unique())}",
+                "look at those rows, or lower optim.lr; the last checkpoint was kept",
+            )
+        self.log("train/loss", loss.detach(), batch_size=len(batch.past))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64)
+
+    def validation_step(self, batch: SeriesBatch, number: int) -> None:
+        error = (self.chain(batch).double() - batch.future) * batch.future_mask
+        parts = torch.stack([error.square().sum(), error.abs().sum(), batch.future_mask.sum().double()])
+        self.sums += parts.cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        total = self.trainer.strategy.reduce(self.sums.to(self.device, torch.float64), reduce_op="sum")
+        squares, absolutes, count = total.tolist()
+        scores = {MONITOR: squares / max(count, 1), "val/mae": absolutes / max(count, 1)}
+        self.log_dict({k: torch.tensor(v, dtype=torch.float64) for k, v in scores.items()})
+
+    def configure_optimizers(self) -> Any:
+        optimiser = self.optimiser(self.parameters())
+        if self.schedule == "plateau":
+            plateau = ReduceLROnPlateau(optimiser, factor=0.5, patience=0)
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": MONITOR}}
+        total = self.trainer.estimated_stepping_batches
+        epochs = max(1, self.trainer.max_epochs or 1)
+        rate = rates(self.schedule, warmup=self.warmup, total=int(total), epoch=max(1, int(total) // epochs))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, rate), "interval": "step"}}
+
+
+def rates(schedule: Schedule, *, warmup: int, total: int, epoch: int) -> Callable[[int], float]:
+    """Step -> factor of the learning rate. halve: ×0.5 after every epoch (the paper's code); cosine: to 0 at `total`."""
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if schedule == "halve":
+            return 0.5 ** (step // epoch)
+        if schedule == "cosine":
+            done = min(1.0, (step - warmup) / max(1, total - warmup))
+            return 0.5 * (1 + math.cos(math.pi * done))
+        return 1.0
+
+    return rate
+
+
+def _few(values: Tensor, most: int = 4) -> str:
+    shown = ", ".join(map(str, values[:most].tolist()))
+    return f"{shown}, …" if len(values) > most else shown

@@ -1,0 +1,83 @@
+"""A Lightning Trainer from plain settings, with our checkpoints, our history and no side effects elsewhere."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
+from forecast.errors import RunError, UsageError
+from forecast.tasks.callbacks import History, LastCheckpoint, Lines, Sink
+from forecast.tasks.checkpoint import AtomicCheckpoints
+from forecast.tasks.forecast import MONITOR, ForecastTask
+
+for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+    logging.getLogger(name).setLevel(logging.ERROR)  # our own lines say what matters
+# Lightning 2.6 under torch 2.13, and its advice on worker counts: batches here are one indexing call.
+warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers.*")
+
+
+def make_trainer(settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False) -> pl.Trainer:
+    """The group `trainer` of the config -> a Trainer that writes into `folder` only."""
+    best = folder / BEST_CHECKPOINT
+    callbacks: list[pl.Callback] = [
+        Lines(quiet=quiet),
+        ModelCheckpoint(best.parent, best.stem, monitor=MONITOR, save_top_k=1, enable_version_counter=False),
+        LastCheckpoint(folder / LAST_CHECKPOINT),
+        History(folder / "history.csv", sink=sink),
+    ]
+    if settings["patience"] is not None:
+        callbacks.append(EarlyStopping(MONITOR, patience=settings["patience"], mode="min"))
+    try:
+        return pl.Trainer(
+            accelerator=settings["accelerator"],
+            devices=settings["devices"],
+            strategy=settings["strategy"],
+            precision=settings["precision"],
+            max_epochs=settings["max_epochs"],
+            max_steps=settings["max_steps"],
+            max_time=settings["max_time"],
+            accumulate_grad_batches=settings["accumulate"],
+            gradient_clip_val=settings["clip"],
+            val_check_interval=settings["val_every"],
+            limit_train_batches=settings["limit_train_batches"],
+            deterministic=settings["deterministic"],
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
+            default_root_dir=folder,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *, resume: Path | None = None) -> None:
+    """Train; Ctrl-C comes out as KeyboardInterrupt, with the last checkpoint kept."""
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+    except SystemExit as stop:  # Lightning turns Ctrl-C into exit(1)
+        if trainer.interrupted:
+            raise KeyboardInterrupt from stop
+        raise
+    except torch.OutOfMemoryError as error:
+        raise RunError("out of memory", do="halve data.batch_size and double trainer.accumulate") from error
+
+
+def best_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The chain's weights at the best validation."""
+    path = folder / BEST_CHECKPOINT
+    if not path.is_file():
+        raise RunError("training ended before its first validation", do="set trainer.max_epochs=1 or more")
+    state = AtomicCheckpoints().load_checkpoint(path)["state_dict"]
+    return {key.removeprefix("chain."): value for key, value in state.items() if key.startswith("chain.")}

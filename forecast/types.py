@@ -1,0 +1,56 @@
+"""What data and models both know: the facts of a problem, and a batch of it.
+
+Shapes: B windows, L context steps, H horizon steps, C input channels (the T targets first), F calendar fields.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+# Calendar fields a clock may carry, coarse to fine, with the number of values each takes (0 … size - 1).
+CLOCK_SIZES = {
+    "month": 12,  # January is 0
+    "week": 53,  # ISO week - 1
+    "yearday": 366,
+    "day": 31,  # of the month
+    "weekday": 7,  # Monday is 0
+    "hour": 24,
+    "minute": 60,
+    "second": 60,
+}
+
+
+class Spec(NamedTuple):
+    """The facts of a forecasting problem, made by the data module and handed forward."""
+
+    channels: tuple[str, ...]  # names of the C input channels, targets first
+    targets: int  # T: how many of them are forecast
+    units: tuple[str, ...]  # one per channel, "" where unknown
+    clock: tuple[str, ...]  # names of the F calendar fields in a batch
+    context: int  # L
+    horizon: int  # H
+    freq: str  # pandas alias of one step, e.g. "h", "15min", "MS"
+    season: int  # steps in one season, 1 where there is none
+
+
+class SeriesBatch(NamedTuple):
+    """Windows of regular series; values are scaled, 0 where nothing was observed."""
+
+    past: Tensor  # (B, L, C) float32
+    past_mask: Tensor  # (B, L, C) bool, True where observed
+    past_clock: Tensor  # (B, L, F) float32, calendar fields as counts (see CLOCK_SIZES)
+    future: Tensor  # (B, H, T) float32, the targets
+    future_mask: Tensor  # (B, H, T) bool
+    future_clock: Tensor  # (B, H, F) float32
+    origin: Tensor  # (B,) int64, row of the first target step
+    series: Tensor  # (B,) int64, number of the series
+
+
+class Context(NamedTuple):
+    """What a head may know beside the encoder's memory."""
+
+    past: Tensor  # (B, L, C), normalised as the encoder's input was
+    past_mask: Tensor | None  # (B, L, C) bool, None where nothing can be missing
+    past_clock: Tensor  # (B, L, F)
+    future_clock: Tensor  # (B, H, F)
+    memory_mask: Tensor | None  # (B, L') bool, which tokens of the memory saw something observed

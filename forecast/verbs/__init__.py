@@ -1,0 +1,1 @@
+"""The verbs of the command line: each takes a configuration and calls what does the work."""

@@ -1,0 +1,59 @@
+"""forecast evaluate: the scores of a finished run, computed again from its folder and its data."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from forecast import build
+from forecast.artifacts import Run, find
+from forecast.data.scale import Scaler
+from forecast.errors import DataError
+from forecast.inference.predictor import Predictor
+from forecast.inference.scoring import BATCH, score
+from forecast.verbs import tables
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from forecast.data.module import SeriesModule
+
+
+def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
+    """Score a run on one part of its data and say whether the numbers are those it was saved with."""
+    from forecast import config as schema
+
+    asked: dict[str, Any] = schema.plain(cfg)
+    run = find(asked["run"], asked["runs"])
+    config = run.read("config.json")
+    predictor = Predictor.load(run)
+    data = build.data(config).prepare()
+    _same_data(run, data)
+    part = asked["split"]
+    rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=asked["batch_size"] or BATCH)
+    sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
+    sys.stdout.write(tables.scores(rows) + "\n")
+    if part == "test":
+        sys.stdout.write(f"\n{_compared(run.read('metrics.json')['rows'], rows)}\n")
+    if asked["save"]:
+        run.write(f"metrics_{part}.json", {"part": part, "rows": rows})
+        run.seal()
+
+
+def _same_data(run: Run, data: "SeriesModule") -> None:
+    """Refuse to compare scores over other data than the run was trained on."""
+    saved, now = Scaler.from_dict(run.read("data.json")["scaler"]), data.scaler
+    same = saved.ids == now.ids and np.array_equal(saved.mean, now.mean) and np.array_equal(saved.std, now.std)
+    if not same:
+        raise DataError(
+            f"the data of {data.card.name} are not those run {run.id} was trained on (their train statistics differ)",
+            do="restore the file, or use: forecast predict",
+        )
+
+
+def _compared(saved: list[dict[str, Any]], rows: list[dict[str, Any]]) -> str:
+    before, after = saved[0]["scaled"], rows[0]["scaled"]
+    if before == after:
+        return "equal to the scores saved with the run, to the last bit"
+    worst = max(abs(after[key] - before[key]) for key in before)
+    return f"differs from the scores saved with the run by up to {worst:.1e} (another machine, thread count or batch size)"

@@ -1,0 +1,269 @@
+"""What `--help` says. It reads conf/, so it cannot go stale, and imports neither torch nor Hydra."""
+
+import os
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import yaml  # type: ignore[import-untyped]
+
+from forecast import __version__
+from forecast.where import CONF
+
+VERBS = {
+    "train": "fit a model, score it on the test windows beside naive forecasts",
+    "evaluate": "score a finished run again, or compare the runs of an experiment",
+    "predict": "forecast the steps after the end of a file",
+    "data": "list, show and check data sets",
+    "ui": "open MLflow's pages of all runs on this machine",
+}
+CONFIGURED = ("train", "evaluate", "predict")  # the verbs that Hydra composes a config for
+
+
+class Page(NamedTuple):
+    """What is written by hand: examples with their meaning, and the keys worth naming with theirs."""
+
+    examples: tuple[tuple[str, str], ...]
+    keys: tuple[tuple[str, str], ...] = ()
+
+
+FRONT = (
+    ("forecast train", "Informer on the electricity data that comes along"),
+    ("forecast train model=linear data=household", "another model, other data"),
+    ("forecast predict run=latest input=new.csv output=next.csv", "forecast the future"),
+    ("forecast data list", "what there is to learn from"),
+    ("forecast train --help", "groups, keys and examples of a verb"),
+)
+PAGES = {
+    "train": Page(
+        (
+            ("forecast train", "Informer on electricity, a day ahead"),
+            ("forecast train model=linear data=household norm=instance", "other choices"),
+            ("forecast train data=series data.path=my.csv task.horizon=48", "your own file"),
+            ("forecast train experiment=informer_etth1_24", "a row of the paper's table"),
+            ("forecast train -m model=informer,linear seed=1,2,3", "six runs, one after another"),
+        ),
+        (
+            ("task.context", "steps that the model sees"),
+            ("task.horizon", "steps that it forecasts"),
+            ("norm", "none, or instance: each window by its own mean and deviation"),
+            ("data.batch_size", "windows in a batch"),
+            ("optim.lr", "learning rate"),
+            ("trainer.max_epochs", "at most so many"),
+            ("trainer.patience", "epochs without a better validation before it stops"),
+            ("seed", "equal seeds give equal numbers"),
+            ("resume", "path of a run folder, or latest"),
+            ("name", "of the run"),
+            ("runs", "folder of the run folders"),
+        ),
+    ),
+    "evaluate": Page(
+        (
+            ("forecast evaluate run=latest", "the newest run on its test windows"),
+            ("forecast evaluate run=latest split=val", "on its validation windows"),
+            ("forecast evaluate run=20260101T120000Z-0a1b2c3d save=true", "and keep the scores with the run"),
+            ("forecast evaluate run=latest batch_size=512", "faster where memory allows"),
+            ("forecast evaluate compare=forecast/electricity", "one table of all runs of an experiment"),
+        ),
+        (
+            ("run", "id, path or latest"),
+            ("compare", "an experiment, instead of run"),
+            ("split", "train, val or test"),
+            ("batch_size", "windows in a batch; null: as in training"),
+            ("save", "write the scores into the run folder"),
+            ("runs", "folder of the run folders"),
+        ),
+    ),
+    "predict": Page(
+        (
+            ("forecast predict run=latest input=new.csv output=next.csv", "with the newest run"),
+            ("forecast predict run=latest input=new.parquet output=next.parquet", "parquet in, parquet out"),
+            ("forecast predict run=20260101T120000Z-0a1b2c3d input=new.csv output=next.csv", "with this run"),
+            (
+                "forecast predict run=latest input=new.csv output=next.csv overwrite=true",
+                "over an older output",
+            ),
+            (
+                "forecast predict run=latest input=new.csv output=next.csv batch_size=512",
+                "faster where memory allows",
+            ),
+        ),
+        (
+            ("run", "id, path or latest"),
+            ("input", "csv or parquet, with the columns of the training data"),
+            ("output", "csv or parquet, one row for each series, channel and step"),
+            ("batch_size", "series in a batch; null: as in training"),
+            ("overwrite", "replace an output that is there"),
+            ("runs", "folder of the run folders"),
+        ),
+    ),
+    "ui": Page(
+        (
+            ("forecast ui", "the runs tracked in ./mlflow.db"),
+            ("forecast ui --port 5001", "where 5000 is taken"),
+            ("forecast ui --store ~/work/mlflow.db", "the runs of another directory"),
+            ("forecast ui --host 0.0.0.0", "for other machines too; there is no password"),
+            ("ssh -L 5000:127.0.0.1:5000 HOST forecast ui", "from a machine far away"),
+        ),
+    ),
+}
+FLAGS = (
+    ("-h, --help", "this page"),
+    ("-c, --cfg job", "print the config instead of running; --resolve fills in what refers to other keys"),
+    ("-p, --package KEY", "with --cfg: print this part only, e.g. -p model"),
+    ("--info defaults-tree", "print which file chose what"),
+    ("-m, --multirun", "run every combination of the values that stand with commas"),
+    ("--config-dir DIR", "look for choices in DIR too, e.g. DIR/experiment/mine.yaml"),
+)
+UI_FLAGS = (
+    ("--port N", "where to listen (5000)"),
+    ("--host NAME", "on which address (127.0.0.1: this machine only)"),
+    ("--store FILE", "MLflow's database (mlflow.db)"),
+)
+
+
+def front() -> str:
+    """`forecast --help`."""
+    return "\n".join(
+        [
+            f"{bold('forecast')} {__version__}: train, compare and serve forecasting models",
+            "",
+            f"{bold('Usage')}  forecast VERB [KEY=VALUE …]     forecast VERB --help     forecast --version",
+            "",
+            *section("Verbs", VERBS.items()),
+            *section("Examples", FRONT),
+            "A training goes to runs/train/<time>-<id>/ below the directory you start in.",
+        ]
+    )
+
+
+def page(verb: str) -> str:
+    """`forecast VERB --help` of a verb that takes KEY=VALUE."""
+    body = PAGES[verb]
+    groups = {group: choices(group) for group in defaults(verb)}
+    usage = "forecast {} {}[KEY=VALUE …] [FLAG …]".format(verb, "[GROUP=CHOICE …] " if groups else "")
+    parts = [f"{bold(f'forecast {verb}')}: {VERBS[verb]}", "", f"{bold('Usage')}  {usage}", ""]
+    parts += section("Examples", body.examples)
+    if groups:
+        rows = [(group, " ".join(marked(names, defaults(verb)[group]))) for group, names in groups.items()]
+        parts += section("Groups", rows, note="* is the default; the model chooses head and embed")
+    keys = [(key, shown(default(verb, key)), about) for key, about in body.keys]
+    width = max(len(value) for _, value, _ in keys)
+    rows = [(key, f"{value:<{width}}  {about}") for key, value, about in keys]
+    parts += section("Keys", rows, note="with defaults; all of them: --cfg job")
+    parts += section("Flags", FLAGS)
+    return "\n".join(parts).rstrip()
+
+
+def ui_help() -> str:
+    """`forecast ui --help`."""
+    parts = [f"{bold('forecast ui')}: {VERBS['ui']}", "", f"{bold('Usage')}  forecast ui [FLAG …]", ""]
+    parts += section("Examples", PAGES["ui"].examples)
+    parts += section("Flags", UI_FLAGS)
+    return "\n".join(parts).rstrip()
+
+
+def section(title: str, rows: Iterable[Sequence[str]], note: str = "") -> list[str]:
+    """A heading and two columns; the second is folded under itself to the width of the terminal."""
+    rows = [tuple(row) for row in rows]
+    left = min(max(len(row[0]) for row in rows), 76)
+    room = max(min(shutil.get_terminal_size((110, 24)).columns, 130) - left - 4, 30)
+    lines = [bold(title) + (f"  ({note})" if note else "")]
+    for name, text in rows:
+        first, *rest = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        if len(name) > left:
+            lines.append(f"  {name}")
+            name = ""
+        lines.append(f"  {name:<{left}}  {first}".rstrip())
+        lines += [f"  {'':<{left}}  {line}" for line in rest]
+    return [*lines, ""]
+
+
+def choices(group: str) -> list[str]:
+    """The choices of a group: the files of conf/GROUP, without those that others are built on."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not hidden(file.stem))
+
+
+def hidden(name: str) -> bool:
+    """Whether a config is only there for others to build on."""
+    return name == "base" or name.startswith("schema_")
+
+
+def groups() -> list[str]:
+    """The folders of conf/."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def marked(names: list[str], chosen: str | None) -> list[str]:
+    """Names with a star at the default; those that differ in a last number are drawn together: a_{24,48}."""
+    together: dict[str, list[str]] = {}
+    for name in names:
+        stem, _, number = name.rpartition("_")
+        together.setdefault(f"{stem}_" if stem and number.isdigit() else name, []).append(number)
+    made = []
+    for stem, ends in together.items():
+        many = stem.endswith("_") and len(ends) > 1
+        name = f"{stem}{{{','.join(sorted(ends, key=int))}}}" if many else stem
+        made.append(f"{name}*" if name == chosen else name)
+    return made
+
+
+@cache
+def read(path: str) -> dict[str, Any]:
+    """A file of conf/ as plain data."""
+    with (CONF / f"{path}.yaml").open(encoding="utf-8") as file:
+        return dict(yaml.safe_load(file) or {})
+
+
+ORDER = ("model", "data", "task", "head", "embed", "optim", "trainer", "track", "experiment")
+
+
+def defaults(verb: str) -> dict[str, str | None]:
+    """Group → default choice of a verb, with what the default model overrides."""
+    found: dict[str, str | None] = {}
+    for entry in read(verb)["defaults"]:
+        if isinstance(entry, dict):
+            ((group, choice),) = entry.items()
+            if " " not in group:  # "override hydra/…" is none of ours
+                found[group] = choice
+    for entry in read(f"model/{found['model']}")["defaults"] if "model" in found else ():
+        if isinstance(entry, dict):
+            ((group, choice),) = entry.items()
+            found[re.sub(r"^override /(\w+).*", r"\1", group)] = choice
+    return {group: found[group] for group in sorted(found, key=(*ORDER, *sorted(found)).index)}
+
+
+def default(verb: str, key: str) -> Any:
+    """The default value of a key, looked up in the files that a verb chooses."""
+    group, _, rest = key.partition(".")
+    if not rest:
+        return read(verb)[key]
+    path: str | None = f"{group}/{defaults(verb)[group]}"
+    while path:
+        content = read(path)
+        if rest in content:
+            return content[rest]
+        bases = [entry for entry in content.get("defaults", ()) if isinstance(entry, str)]
+        path = next(
+            (f"{group}/{entry}" for entry in bases if (CONF / group / f"{entry}.yaml").is_file()), None
+        )
+    raise KeyError(key)
+
+
+def shown(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "needed" if value == "???" else str(value)
+
+
+def bold(text: str) -> str:
+    """Bold on a terminal that shows it, plain elsewhere."""
+    fancy = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return f"\033[1m{text}\033[0m" if fancy else text

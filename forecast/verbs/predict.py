@@ -1,0 +1,38 @@
+"""forecast predict: the steps after the end of every series of a file; no labels, no training data needed."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecast.artifacts import atomic
+from forecast.errors import DataError, UsageError
+from forecast.inference.predictor import Predictor
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+WRITERS = (".csv", ".parquet")
+
+
+def predict(cfg: "DictConfig", overrides: list[str]) -> None:
+    """Read, forecast, write; the output appears whole or not at all."""
+    from forecast import config as schema
+
+    asked: dict[str, Any] = schema.plain(cfg)
+    output = Path(asked["output"]).expanduser()
+    if output.suffix not in WRITERS:
+        raise UsageError(f"output={output}", f"expected a name ending in {' or '.join(WRITERS)}")
+    if output.exists() and not asked["overwrite"]:
+        raise UsageError(f"{output} exists", do="name another file, or set overwrite=true")
+    source = Path(asked["input"]).expanduser()
+    if not source.is_file():
+        raise DataError(f"{source} is no file", "expected a csv or parquet file with the columns of the training data")
+    predictor = Predictor.load(asked["run"], runs=asked["runs"])
+    made = predictor.predict(source, batch_size=asked["batch_size"] or 256)
+    with atomic(output) as temporary:
+        made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)
+    series, first, last = made["unique_id"].n_unique(), made["ds"].min(), made["ds"].max()
+    sys.stdout.write(
+        f"{output}: {made.height:,} forecasts by {predictor.name} for {series:,} series, {first} to {last}\n{made.head(5)}\n"
+    )
+

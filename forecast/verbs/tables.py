@@ -1,0 +1,83 @@
+"""What train and evaluate print: aligned plain text that reads well in a terminal and in a file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecast.artifacts import Run
+
+if TYPE_CHECKING:
+    from forecast.data.module import SeriesModule
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """First column left, the others right; two spaces between."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; a dash for what was not measured."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.3e}"
+
+
+def scores(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The model beside the naive rows: scaled and original scores, and the ratio to the seasonal-naive MSE."""
+    base = next((row["scaled"]["mse"] for row in rows if row["name"] == "seasonal naive"), None)
+    units = {channel["unit"] for channel in rows[0]["channels"].values()}
+    unit = f" {next(iter(units))}" if len(units) == 1 and units != {""} else ""
+    header = ["", "MSE (scaled)", "MAE (scaled)", f"MAE{unit}", "MASE", "MSE ÷ seasonal naive"]
+    body = []
+    for row in sorted(rows, key=lambda r: (r["scaled"]["mse"] is None, r["scaled"]["mse"])):
+        scaled, original = row["scaled"], row["original"]
+        ratio = None if not base or scaled["mse"] is None else scaled["mse"] / base
+        name = f"{row['name']} ◀" if row["kind"] == "model" else row["name"]
+        body.append([name, *(number(v) for v in (scaled["mse"], scaled["mae"], original["mae"], original["mase"], ratio))])
+    if base is None:
+        header, body = header[:-1], [row[:-1] for row in body]
+    if all(row["original"]["mae"] is None for row in rows):  # channels of several units
+        header, body = header[:3] + header[4:], [row[:3] + row[4:] for row in body]
+    return table(header, body)
+
+
+def opening(config: Mapping[str, Any], data: "SeriesModule", parameters: int, run: Run) -> str:
+    """What is about to happen."""
+    spec, model = data.spec, config["model"]["_target_"].rpartition(".")[2].lower()
+    facts = "\n".join(f"  {line}" for line in data.findings)
+    windows = ", ".join(f"{len(data.windows(part)):,} {part}" for part in ("train", "val", "test"))
+    return (
+        f"{data.card.name}\n{facts}\n  windows of {spec.context} steps to forecast {spec.horizon}: {windows}\n"
+        f"{model}\n  {parameters:,} parameters, head {config['head']['_target_'].rpartition('.')[2].lower()}, "
+        f"norm {config['norm']}, seed {config['seed']}\n  run {_short(run.path)}"
+    )
+
+
+def closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> str:
+    """What came of it, and what to do next."""
+    parts = [
+        "",
+        f"{metrics['windows']['test']:,} test windows, each scored once with the weights of the best validation:",
+        "",
+        scores(metrics["rows"]),
+        "",
+        f"report    {_short(run.path / 'report.html')}",
+        "forecast  forecast predict run=latest input=FILE output=forecast.csv",
+    ]
+    if config["track"].get("uri"):
+        parts.append("compare   forecast ui")
+    parts.append(f"took      {metrics['seconds']['total']:.0f} s")
+    return "\n".join(parts)
+
+
+def _short(path: Path) -> str:
+    """Relative to the start directory where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,232 @@
+"""forecast train: data, model, trainer; the best weights by validation; the test windows once; a run folder."""
+
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecast import __version__, build
+from forecast.artifacts import LAST_CHECKPOINT, Run, find
+from forecast.errors import ForecastError, RunError, UsageError
+from forecast.verbs import tables
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from forecast.data.module import SeriesModule
+    from forecast.heads import Chain
+    from forecast.track import Tracker
+
+log = logging.getLogger("forecast")
+FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
+CHANGEABLE = ("trainer", "optim", "track", "quiet", "predictions", "resume")  # on resume; the rest is the run's
+
+
+def train(cfg: "DictConfig", overrides: list[str]) -> float:
+    """Train as configured; returns the best validation MSE (scaled), what sweeps compare."""
+    import torch
+
+    from forecast import config as schema
+
+    config: dict[str, Any] = schema.plain(cfg)
+    run = None
+    if config["resume"] is not None:
+        run, config = _resumed(config, overrides)
+    if config["trainer"]["threads"]:
+        torch.set_num_threads(config["trainer"]["threads"])
+    began = time.monotonic()
+    data = build.data(config).prepare()
+    for part in ("train", "val", "test"):
+        data.windows(part)  # too short a part is said before anything is written
+    torch.manual_seed(config["seed"])
+    chain = build.chain(config, data.spec, masked=data.gaps == "mask")
+    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    run = run or _folder(config, first)
+    with _logged(run, config["quiet"] or not first):
+        if first:
+            _open(run, config, overrides, data)
+            log.info("%s", tables.opening(config, data, build.parameters(chain), run))
+        return _fit_and_score(config, run, data, chain, first, began)
+
+
+def _fit_and_score(
+    config: dict[str, Any], run: Run, data: "SeriesModule", chain: "Chain", first: bool, began: float
+) -> float:
+    from forecast.tasks.forecast import MONITOR, ForecastTask
+    from forecast.tasks.trainer import best_weights, fit, make_trainer
+    from forecast.track import Tracker, make_tracker
+
+    settings = config["trainer"]
+    tracker = make_tracker(config["track"]) if first else Tracker()
+    tracker.start(run, config, data)
+    optim = config["optim"]
+    task = ForecastTask(
+        chain, build.output(config), build.optimiser(config),
+        schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"],
+    )  # fmt: skip
+    trainer = make_trainer(settings, run.path, sink=tracker.log, quiet=config["quiet"] or not first)
+    if settings["compile"]:
+        chain.compile()
+    last = run.path / LAST_CHECKPOINT
+    with _told(tracker, run):
+        fit(trainer, task, data, resume=last if config["resume"] is not None else None)
+        best = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr, arg-type]
+        if not trainer.is_global_zero:
+            return best
+        chain.load_state_dict(best_weights(run.path))
+        run.save_weights(chain)
+        fitted = {"best": {MONITOR: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
+                  "seconds": {"fit": round(time.monotonic() - began, 1)}}  # fmt: skip
+        metrics = _finish(config, run, data, fitted, began)
+        figures = {} if tracker.run_id is None else _figures(run)
+        tracker.finish(run, metrics, figures)
+    log.info("%s", tables.closing(metrics, run, config))
+    return best
+
+
+def _finish(config: dict[str, Any], run: Run, data: "SeriesModule", fitted: Mapping[str, Any], began: float) -> dict[str, Any]:
+    """Score the saved run, not the one in memory; write scores, predictions, report; seal the folder."""
+    from forecast.dashboards.report import write_report
+    from forecast.inference.predictor import Predictor
+    from forecast.inference.record import Recorder
+    from forecast.inference.scoring import score
+
+    predictor = Predictor.load(run)
+    name = predictor.name
+    if config["predictions"]:
+        with Recorder(run.path / "predictions.parquet", data, name) as recorder:
+            rows = score(data, predictor.forecast, name, watch=recorder.watch)
+    else:
+        rows = score(data, predictor.forecast, name)
+    metrics = {
+        "task": config["task"]["name"], "dataset": data.card.name, "model": name,
+        "context": data.spec.context, "horizon": data.spec.horizon, "season": data.spec.season, "seed": config["seed"],
+        "part": "test", "windows": {part: len(data.windows(part)) for part in ("train", "val", "test")},
+        "parameters": build.parameters(predictor.chain), **fitted, "rows": rows,
+    }  # fmt: skip
+    metrics["seconds"]["total"] = round(time.monotonic() - began, 1)
+    run.write("metrics.json", metrics)
+    write_report(run.path)
+    run.seal()
+    return metrics
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    from forecast.dashboards.figures import figures
+
+    made: dict[str, Any] = figures(run.path)
+    return made
+
+
+def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str, Any]]:
+    """The run to go on with, and its own config with what the command line changes."""
+    run = find(asked["resume"], asked["runs"], having=lambda r: (r.path / LAST_CHECKPOINT).is_file())
+    if not (run.path / LAST_CHECKPOINT).is_file():
+        raise UsageError(f"{run.path} has no {LAST_CHECKPOINT}", "expected a run that finished an epoch", "train again")
+    config: dict[str, Any] = run.read("config.json")
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        group, _, rest = key.partition(".")
+        if key == "runs":
+            continue
+        if group not in CHANGEABLE:
+            raise UsageError(
+                f"resume= with {key}=: that is settled by the run", f"expected one of {', '.join(CHANGEABLE)}",
+                f"leave {key} out, or train anew without resume",
+            )  # fmt: skip
+        node, source = config, asked
+        *path, leaf = key.split(".")
+        for part in path:
+            node, source = node[part], source[part]
+        node[leaf] = source[leaf]
+    config["resume"] = str(run.path)
+    (run.path / "MANIFEST.json").unlink(missing_ok=True)  # no longer finished
+    return run, config
+
+
+def _folder(config: Mapping[str, Any], first: bool) -> Run:
+    """A new run folder; other ranks join the one that the first made."""
+    if not first:
+        return Run(Path(os.environ[FOLDER_OF_RANK_0]))
+    run = Run.create(config["runs"], "train")
+    os.environ[FOLDER_OF_RANK_0] = str(run.path)
+    return run
+
+
+def _open(run: Run, config: Mapping[str, Any], overrides: list[str], data: "SeriesModule") -> None:
+    run.write("config.json", config)
+    run.write("overrides.json", overrides)
+    run.write("data.json", data.state())
+    run.write("env.json", environment(overrides))
+
+
+def environment(overrides: list[str]) -> dict[str, Any]:
+    """What a reader needs to repeat the run: versions, commit, machine, command."""
+    import pytorch_lightning
+    import torch
+
+    commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
+    return {
+        "forecast": __version__, "python": platform.python_version(), "torch": torch.__version__,
+        "lightning": pytorch_lightning.__version__, "platform": platform.platform(),
+        "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "commit": commit, "dirty": dirty if commit else None,
+        "command": shlex.join(["forecast", "train", *overrides]), "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+
+
+def _git(*words: str) -> str | None:
+    """Of the source tree this code runs from; None for an installed wheel."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@contextmanager
+def _logged(run: Run, quiet: bool) -> Iterator[None]:
+    """Log lines go to the run's log.txt, and to the terminal unless quiet."""
+    handlers: list[logging.Handler] = [logging.FileHandler(run.path / "log.txt", encoding="utf-8")]
+    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    if not quiet:
+        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers[1].setFormatter(logging.Formatter("%(message)s"))
+    log.setLevel(logging.INFO)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _told(tracker: "Tracker", run: Run) -> Iterator[None]:
+    """The tracker hears how the run ended; what failed inside training is a RunError."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tracker.fail("KILLED")
+        kept = (run.path / LAST_CHECKPOINT).is_file()
+        log.info("interrupted; %s", f"go on with: forecast train resume={run.id}" if kept else "no epoch was finished")
+        raise
+    except ForecastError:
+        tracker.fail()
+        raise
+    except (RuntimeError, OSError) as error:
+        tracker.fail()
+        raise RunError(f"training failed: {' '.join(str(error).split())}", do=f"see {run.path / 'log.txt'}") from error

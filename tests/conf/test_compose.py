@@ -1,0 +1,163 @@
+"""Every combination of choices composes and resolves, and the order of precedence is the one we promise."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from forecast import config
+from forecast.errors import UsageError
+from forecast.verbs.help import CONFIGURED, PAGES, choices, default, defaults, groups, shown
+from forecast.where import CONF
+
+Compose = Callable[..., DictConfig]
+GIVEN = {"data=series": "data.path=some.csv"}  # what a choice cannot do without
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Compose]:
+    config.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        yield lambda verb, *words, hydra=False: compose(verb, list(words), return_hydra_config=hydra)
+
+
+def given(*words: str) -> list[str]:
+    return [*words, *(GIVEN[word] for word in words if word in GIVEN)]
+
+
+GROUPS = ("task", "model", "head", "embed", "data")
+TINY = "model=informer_tiny"  # informer, but for its sizes: once is enough
+CHOICES = [[word for name in choices(group) if (word := f"{group}={name}") != TINY] for group in GROUPS]
+COMBINATIONS = list(itertools.product(*CHOICES))
+OTHERS = [TINY, *(f"{g}={name}" for g in ("optim", "trainer", "track", "experiment") for name in choices(g))]
+
+
+@pytest.mark.parametrize("words", COMBINATIONS, ids=" ".join)
+def test_every_combination_composes(made: Compose, words: tuple[str, ...]) -> None:
+    cfg = made("train", *given(*words))
+    config.check(cfg)
+    plain = config.plain(cfg)
+    assert json.loads(json.dumps(plain)) == plain
+    for group in ("model", "head", "embed"):
+        assert plain[group]["_target_"].startswith(("forecast.models.", "forecast.heads."))
+
+
+@pytest.mark.parametrize("word", OTHERS)
+def test_every_other_choice_composes(made: Compose, word: str) -> None:
+    cfg = made("train", word)
+    config.check(cfg)
+    config.plain(cfg)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_smoke_takes_any_model(made: Compose, model: str) -> None:
+    assert config.plain(made("train", "experiment=smoke", f"model={model}"))["task"]["context"] == 48
+
+
+@pytest.mark.parametrize("name", [name for name in choices("experiment") if name.startswith("informer_ett")])
+def test_a_row_of_the_paper_is_what_its_name_says(made: Compose, name: str) -> None:
+    plain = config.plain(made("train", f"experiment={name}"))
+    assert plain["task"]["horizon"] == int(name.rpartition("_")[2])
+    assert plain["data"]["card"] == name.split("_")[1]
+    assert plain["data"]["target"] == (["OT"] if "_s_" in name else None)
+    assert plain["head"]["label"] <= plain["task"]["context"]
+    assert (plain["model"]["d_model"], plain["head"]["d_model"], plain["embed"]["d_model"]) == (512, 512, 512)
+    assert (plain["optim"]["schedule"], plain["optim"]["lr"], plain["trainer"]["max_epochs"]) == (
+        "halve",
+        1e-4,
+        6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "head", "embed"),
+    [("informer", "Generative", "ValueEmbedding"), ("linear", "Timewise", "NoEmbedding")],
+)
+def test_the_model_chooses_its_head_and_embedding(made: Compose, model: str, head: str, embed: str) -> None:
+    cfg = made("train", f"model={model}")
+    assert cfg.head._target_ == f"forecast.heads.{head}"
+    assert cfg.embed._target_ == f"forecast.models.{embed}"
+
+
+def test_the_command_line_wins_over_the_model(made: Compose) -> None:
+    cfg = made("train", "head=direct", "model=informer", "embed=none")
+    assert cfg.head._target_ == "forecast.heads.Direct"
+    assert cfg.embed._target_ == "forecast.models.NoEmbedding"
+
+
+def test_command_line_over_experiment_over_group_over_default(made: Compose, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\nseed: 7\nnorm: instance\ntask: {context: 96, horizon: 12}\n"
+    text += "model: {d_model: 32}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    words = ["experiment=mine", "task.horizon=6", f"hydra.searchpath=[file://{tmp_path}]"]
+    plain = config.plain(made("train", *words))
+    assert (plain["seed"], plain["data"]["seed"], plain["norm"]) == (7, 7, "instance")
+    assert (plain["task"]["context"], plain["task"]["horizon"]) == (96, 6)
+    assert (plain["data"]["context"], plain["data"]["horizon"]) == (96, 6)
+    assert (plain["model"]["d_model"], plain["head"]["d_model"], plain["model"]["heads"]) == (32, 32, 4)
+
+
+def test_a_head_of_its_own_width_keeps_it(made: Compose) -> None:
+    assert config.plain(made("train", "head.d_model=24"))["head"]["d_model"] == 24
+
+
+def test_values_keep_their_kind(made: Compose) -> None:
+    plain = config.plain(
+        made("train", "trainer.limit_train_batches=1", "trainer.devices=auto", "data.target=OT")
+    )
+    assert plain["trainer"]["limit_train_batches"] == 1
+    assert isinstance(plain["trainer"]["limit_train_batches"], int)  # one batch; 1.0 is all of them
+    assert isinstance(config.plain(made("train"))["trainer"]["limit_train_batches"], float)
+    assert (plain["trainer"]["devices"], plain["data"]["target"]) == ("auto", "OT")
+    assert type(plain["trainer"]["precision"]) is str
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "said"),
+    [
+        ("evaluate", [], "run is not set"),
+        ("predict", ["run=latest", "output=b.csv"], "input is not set"),
+        ("train", ["data=series"], "data.path is not set"),
+        ("train", ["+foo=1"], "foo was added"),
+        (
+            "train",
+            ["+trainer.max_epoch=1"],
+            "max_epoch was added; expected no new key; did you mean max_epochs",
+        ),
+        ("train", ["~seed"], "seed was removed"),
+        ("train", ["seed=${sed}"], "cannot be resolved"),
+    ],
+)
+def test_what_is_missing_or_added_is_refused(made: Compose, verb: str, words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace(".", r"\.")):
+        config.check(made(verb, *words))
+
+
+def test_a_comparison_needs_no_run(made: Compose) -> None:
+    config.check(made("evaluate", "compare=forecast/electricity"))
+
+
+@pytest.mark.parametrize("verb", CONFIGURED)
+def test_help_shows_the_defaults_that_are_composed(made: Compose, verb: str) -> None:
+    cfg: Any = made(verb)
+    for key, about in PAGES[verb].keys:
+        *path, last = key.split(".")
+        node = cfg
+        for part in path:
+            node = node[part]
+        value = node._get_node(last)._value()
+        said = shown(default(verb, key))
+        assert about
+        assert float(said) == value if isinstance(value, float) else said == shown(value)
+
+
+def test_help_knows_every_group_and_its_default(made: Compose) -> None:
+    assert set(defaults("train")) == set(groups())
+    chosen = made("train", hydra=True).hydra.runtime.choices
+    assert {group: chosen[group] for group in groups()} == defaults("train")

@@ -1,0 +1,18 @@
+"""One thread per test process: small tensors gain nothing from more, and results do not depend on the machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(scope="session")
+def bench_data() -> Path:
+    """The folder of benchmark files; tests that need it are skipped where it is absent."""
+    root = os.environ.get("FORECAST_DATA") or Path(__file__).parents[2] / "shared" / "data" / "bench"
+    if not Path(root).is_dir():
+        pytest.skip("no benchmark data here; set FORECAST_DATA")
+    return Path(root)

@@ -1,0 +1,259 @@
+"""The data module: what it prepares, the order of batches, and what a run remembers of it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import pytorch_lightning as lightning
+import torch
+
+from forecast.data.loader import BatchOrder
+from forecast.data.module import SeriesModule
+from forecast.data.recipe import Recipe
+from forecast.errors import ArtifactError, DataError, UsageError
+from forecast.types import SeriesBatch
+
+SMALL: dict[str, Any] = {"context": 24, "horizon": 6, "batch_size": 16}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Three hourly series, long; one has a gap in its test part."""
+    rng = np.random.default_rng(0)
+    hours = np.datetime64("2024-01-01", "us") + np.arange(400) * np.timedelta64(1, "h")
+    frame = pl.concat(
+        pl.DataFrame(
+            {"unique_id": s, "ds": hours, "y": rng.normal(10 * i, 1 + i, 400), "x": rng.normal(0, 1, 400)}
+        )
+        for i, s in enumerate("abc")
+    )
+    frame = frame.filter(~((pl.col("unique_id") == "b") & pl.col("ds").is_between(hours[350], hours[360])))
+    file = tmp_path / "my.parquet"
+    frame.write_parquet(file)
+    return file
+
+
+def module(path: Path, **changes: Any) -> SeriesModule:
+    return SeriesModule(**{**SMALL, "path": str(path), "gaps": "mask", **changes}).prepare()
+
+
+def test_electricity_is_what_the_field_uses() -> None:
+    data = SeriesModule(card="electricity", context=168, horizon=24).prepare()
+    assert [len(data.windows(p)) for p in ("train", "val", "test")] == [18221, 2609, 5237]
+    assert data.spec.channels == ("load",) and data.spec.season == 24 and data.spec.freq == "h"
+    assert any("26,304 rows every h from 2012-01-01 00:00" in line for line in data.findings)
+
+
+@pytest.mark.parametrize(
+    ("card", "last", "day"), [("electricity", 1.964, 0.0267), ("household", 1.2575, 1.0120)]
+)
+def test_floors_of_simple_forecasts(card: str, last: float, day: float) -> None:
+    """Mean squared errors on all test windows; missing values count as 0 on both sides."""
+    data = SeriesModule(card=card, context=168, horizon=24, gaps="mask").prepare()
+    scaled = np.nan_to_num(data.scaler.apply(data.series.values, data.series.number))
+    origin, _ = data.windows("test").at(np.arange(len(data.windows("test"))))
+    truth = scaled[origin[:, None] + np.arange(24)]
+    assert np.mean((scaled[origin[:, None] - 1] - truth) ** 2) == pytest.approx(last, rel=1e-3)
+    assert np.mean((scaled[origin[:, None] - 24 + np.arange(24)] - truth) ** 2) == pytest.approx(
+        day, rel=2e-3
+    )
+
+
+def test_a_file_is_inferred_and_said_so(path: Path) -> None:
+    data = module(path, target="y", past="rest")
+    assert data.spec.channels == ("y", "x") and len(data.series.ids) == 3
+    assert "inferred: time=ds id=unique_id freq=h" in data.findings[0]
+    assert data.spec.targets == 1 and data.past == ["x"]
+    with pytest.raises(DataError, match=r"series 'b' has a gap.*data\.gaps=mask"):
+        module(path, gaps="error")
+
+
+def test_the_card_gives_way_to_the_config() -> None:
+    data = SeriesModule(
+        card="household",
+        context=24,
+        horizon=6,
+        gaps="fill",
+        target=["voltage"],
+        past="rest",
+        splits={"train": 1000, "val": 200, "test": 200},
+        season=168,
+        scale="none",
+    ).prepare()
+    assert data.spec.targets == 1 and len(data.spec.channels) == 7 and data.spec.season == 168
+    assert data.split.test.tolist() == [[1200, 1400]] and data.scaler.kind == "none"
+    assert data.card.splits == {"train": 1000, "val": 200, "test": 200}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"card": None}, "neither"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"workers": -1}, "workers is -1"),
+        ({"card": "electrcity"}, "did you mean electricity"),
+    ],
+)
+def test_wrong_settings_are_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        SeriesModule(**{**SMALL, "card": "electricity", **changes}).prepare()
+
+
+def test_a_part_too_short_says_what_to_change(path: Path) -> None:
+    with pytest.raises(
+        DataError, match="the val part of series 'a' has 40 rows.*task.context or task.horizon"
+    ):
+        module(path, horizon=41).windows("val")
+    with pytest.raises(UsageError, match="no part 'tst'; did you mean test"):
+        module(path).windows("tst")
+
+
+def served(loader: Any) -> list[int]:
+    return [int(o) for batch in loader for o in batch.origin]
+
+
+def test_every_window_is_served_once_in_a_new_order_each_epoch(path: Path) -> None:
+    data = module(path)
+    loader = data.train_dataloader()
+    all_windows, _ = data.windows("train").at(np.arange(len(data.windows("train"))))
+    first = served(loader)
+    assert sorted(first) == sorted(all_windows.tolist()) and first != sorted(first)
+    loader.sampler.set_epoch(1)
+    second = served(loader)
+    assert sorted(second) == sorted(first) and second != first
+    again = module(path).train_dataloader()
+    assert served(again) == first
+    again.sampler.set_epoch(1)
+    assert served(again) == second
+    assert served(module(path, seed=2).train_dataloader()) != first
+    assert served(data.val_dataloader()) == sorted(served(data.val_dataloader()))
+    again.sampler.set_epoch(1, skip=3)
+    assert served(again) == second[3 * 16 :]
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 100])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_share_the_windows(count: int, world: int) -> None:
+    parts = [list(BatchOrder(count, 16, shuffle=True, seed=3, rank=r, world=world)) for r in range(world)]
+    assert len({len(p) for p in parts}) == 1  # nobody waits for a batch that never comes
+    assert set(torch.cat([k for p in parts for k in p]).tolist()) == set(range(count))
+    ordered = [list(BatchOrder(count, 16, shuffle=False, rank=r, world=world)) for r in range(world)]
+    flat = [i for p in ordered for k in p for i in k.tolist()]
+    assert sorted(flat) == list(range(count))
+
+
+class Recorder(lightning.LightningModule):
+    """Trains nothing; remembers the origins it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: dict[int, list[int]] = {}
+
+    def training_step(self, batch: SeriesBatch, index: int) -> torch.Tensor:
+        self.seen.setdefault(self.current_epoch, []).extend(batch.origin.tolist())
+        return (batch.past.mean() * self.weight).sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_lightning_moves_the_order_on(path: Path, tmp_path: Path) -> None:
+    data, model = module(path, batch_size=64), Recorder()
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(model, datamodule=data)
+    assert sorted(model.seen[0]) == sorted(model.seen[1]) and model.seen[0] != model.seen[1]
+    plain = module(path, batch_size=64).train_dataloader()
+    assert served(plain) == model.seen[0]
+    plain.sampler.set_epoch(1)
+    assert served(plain) == model.seen[1]
+
+
+def test_the_state_alone_can_forecast(path: Path, tmp_path: Path) -> None:
+    data = module(path, target="y", past=["x"], gaps="fill")
+    recipe = Recipe.from_state(json.loads(json.dumps(data.state())))
+    assert recipe.spec == data.spec and recipe.card.time == data.card.time
+    series = recipe.read(str(path))
+    np.testing.assert_array_equal(series.values[~np.isnan(series.values)], data.series.values[data.observed])
+    ready = recipe.future(series)
+    assert ready.unknown == [] and len(ready.windows) == 3
+    origin, number = ready.windows.at(np.arange(3))
+    assert (origin + 6 == ready.series.start[1:]).all() and number.tolist() == [0, 1, 2]
+    assert str(ready.series.time[origin[0]]) == str(
+        np.datetime64("2024-01-01", "us") + np.timedelta64(400, "h")
+    )
+    batch = ready.gather(torch.from_numpy(origin), torch.from_numpy(number))
+    assert not batch.future_mask.any() and batch.past_mask.all() and batch.future_clock.shape == (3, 6, 4)
+
+
+def test_a_forecast_needs_only_the_channels_of_the_model_and_its_context(path: Path) -> None:
+    recipe = Recipe.from_state(module(path, target="y").state())._replace(gaps="error")
+    frame = pl.read_parquet(path).drop("x")
+    ready = recipe.future(recipe.read(frame))  # the gap of b lies before the last 24 rows
+    assert len(ready.series.time) == 3 * (24 + 6)
+    with pytest.raises(DataError, match="series 'b' has a gap"):
+        recipe.future(recipe.read(frame.filter(pl.col("ds") < pl.lit("2024-01-16T12:00").str.to_datetime())))
+
+
+def test_new_series_and_frames_of_both_kinds_can_be_forecast(path: Path) -> None:
+    recipe = Recipe.from_state(module(path).state())
+    frame = (
+        pl.read_parquet(path)
+        .filter(pl.col("unique_id") == "a")
+        .with_columns(unique_id=pl.lit("new"))
+        .head(24)
+    )
+    ready = recipe.future(recipe.read(frame))
+    assert ready.unknown == ["new"] and len(ready.windows) == 1
+    assert recipe.read(frame.to_pandas()).ids == ("new",)
+    with pytest.raises(DataError, match="series 'new' has 23 rows; expected at least 24"):
+        recipe.future(recipe.read(frame.head(23)))
+    with pytest.raises(DataError, match="the table has no column 'y'"):
+        recipe.read(frame.drop("y"))
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"version": 99}, {"version": 1, "card": {}, "spec": {}}, {"version": 1, "spec": 3}]
+)
+def test_a_damaged_state_is_refused(state: dict[str, Any]) -> None:
+    with pytest.raises(ArtifactError):
+        Recipe.from_state(state)
+
+
+def test_worker_processes_serve_the_same(path: Path) -> None:
+    data = module(path, workers=1, batch_size=256)
+    assert served(data.train_dataloader()) == served(module(path, batch_size=256).train_dataloader())
+
+
+def test_reading_needs_no_torch() -> None:
+    code = (
+        "import sys, forecast.data as d;"
+        "s = d.read_series(d.load_card('electricity'));"
+        "from forecast.data import split, window, scale, infer;"
+        "heavy = {'torch', 'pandas', 'pytorch_lightning', 'hydra', 'mlflow'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+def test_every_public_name_exists() -> None:
+    import forecast.data
+
+    assert all(getattr(forecast.data, name) is not None for name in forecast.data.__all__)
+    with pytest.raises(AttributeError):
+        forecast.data.nothing  # noqa: B018

@@ -1,0 +1,39 @@
+"""One small training through the real command line, shared by the tests that look at what it left."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def command(*words: str, cwd: Path, code: int = 0, timeout: float = 240, **env: str) -> "subprocess.CompletedProcess[str]":
+    """python -m forecast WORDS in an empty folder; fails the test when the exit code is another."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:forecast", "-m", "forecast", *words],
+        cwd=cwd, capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, "PYTHONPATH": str(REPO), "FORECAST_TRACEBACK": "", "OMP_NUM_THREADS": "1", **env},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """The start directory of the shared training."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def trained(home) -> Path:
+    """The run folder of a tiny Informer on electricity, tracked in MLflow and registered there."""
+    command(
+        "train", "experiment=smoke", "track=mlflow", "track.register=load", "track.alias=champion", cwd=home
+    )
+    (run,) = (home / "runs" / "train").iterdir()
+    return run

@@ -1,0 +1,108 @@
+"""forecast data: list, show, check."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forecast.data.card import read_card
+from forecast.errors import DataError, UsageError
+from forecast.verbs.data import main
+
+CSV = "unique_id,ds,y\n" + "".join(f"{s},2024-01-0{d},{d}\n" for s in ("A", "B") for d in (1, 2, 3, 5, 6))
+
+
+@pytest.fixture
+def csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("my.csv").write_text(CSV)
+    return "my.csv"
+
+
+def test_help_is_fast_and_light() -> None:
+    code = (
+        "import sys; from forecast.verbs import data; data.main(['--help']);"
+        "assert not {'torch', 'polars', 'pandas', 'hydra'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert "forecast data check NAME|FILE" in done.stdout
+
+
+def test_list_says_what_is_there_and_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FORECAST_DATA", raising=False)
+    assert main(["list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "26,304" in lines["electricity"] and "electricity.parquet" in lines["electricity"]
+    assert "missing: set FORECAST_DATA" in lines["etth1"]
+
+
+def test_show_a_known_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "household"]) == 0
+    out = capsys.readouterr().out
+    assert "licence: CC BY 4.0" in out and "gaps: 13 gaps, 1.25%" in out and "2006-12-16 17:00" in out
+
+
+def test_show_a_file_and_keep_its_card(csv: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", csv, "save=card.yaml", "freq=D", "season=2", "missing=-1,-2"]) == 0
+    assert "id: unique_id" in capsys.readouterr().out
+    card = read_card(Path("card.yaml"))
+    assert card.season == 2 and card.missing == (-1.0, -2.0)
+
+
+def test_check_a_known_set_and_a_file(csv: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "electricity"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("as claimed") == 4 and "differs" not in out
+    assert main(["check", csv]) == 0
+    out = capsys.readouterr().out
+    assert "2024-01-04 00:00" in out and "gaps" in out
+
+
+def test_check_finds_a_wrong_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ett").mkdir()
+    (tmp_path / "ett" / "ETTh1.csv").write_text("date,OT\n2024-01-01 00:00,1\n")
+    monkeypatch.setenv("FORECAST_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="has no column 'HUFL'"):
+        main(["check", "etth1"])
+    assert "differs" in capsys.readouterr().out
+
+
+def test_check_names_the_fault_of_a_file(csv: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(csv).write_text(CSV.replace(",5\n", ",five\n"))
+    with pytest.raises(DataError, match=r"my\.csv: row 4, column 'y': 'five' is not a number"):
+        main(["check", csv])
+    assert "readable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["shw", "x"], r"no `forecast data shw`; did you mean show\?"),
+        (["show"], "has no name"),
+        (["show", "a", "b"], "has 2 names"),
+        (["show", "electrcity"], r"did you mean electricity\?"),
+        (["show", "my.csv", "tme=x"], r"'tme' is not an option.*did you mean time\?"),
+        (["show", "my.csv", "season=day"], "season is 'day'"),
+        (["show", "my.csv", "time="], "time has no value"),
+        (["show", "electricity", "freq=h"], "has a card"),
+        (["list", "electricity"], "did you mean `forecast data show electricity`"),
+    ],
+)
+def test_typos_are_told(csv: str, words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        main(words)
+
+
+def test_names_are_text_and_never_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text("ds,[red]y\n2024-01-01,1\n2024-01-02,2\n")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["show", "m.csv"]) == 0
+    assert "[red]y" in capsys.readouterr().out
