@@ -40,11 +40,11 @@ def sheet(width: float, n: int, height: float, columns: int = 1) -> tuple[Figure
 def dates(axes: Axes, most: int) -> None:
     """Days as `18 Aug`, months as `Aug`, hours as `06:00`; the year is said in words beside the figure."""
     # With fewer than seven ticks the locator must be free to draw only two, else it finds no step that fits.
-    locator = AutoDateLocator(minticks=3 if most > 6 else 2, maxticks=most)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3 if most > 6 else 2, maxticks=most)
     formats = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
     zeros = ["%Y", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
     axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(
         locator, formats=formats, zero_formats=zeros, show_offset=False
     )
     axes.xaxis.set_major_formatter(formatter)

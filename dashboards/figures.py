@@ -153,7 +153,7 @@ def channels(run: Run, summary: Summary) -> Picture | None:
 def _window(axes: Axes, window: Window, run: Run, most_dates: int) -> None:
     """History and actuals in ink, the model over them, the naive forecast thin beneath."""
     past, future = window.past, window.future
-    known, last = date2num([window.cutoff, future["ds"][-1]])  # type: ignore[no-untyped-call]
+    known, last = date2num([window.cutoff, future["ds"][-1]])
     axes.axvspan(known, last, color=LIGHT["shade"], lw=0, zorder=0)
     ds, hat = future["ds"].to_list(), array(future["y_hat"])
     mark = "o" if len(ds) == 1 else None

@@ -76,7 +76,7 @@ def configured(verb: str, words: cli.Words) -> int:
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
+    from yaml import YAMLError
 
     from forecast import config
     from forecast.verbs.sweep import Sweep

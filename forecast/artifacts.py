@@ -143,7 +143,7 @@ class Run:
                 self._manifest = self.read(MANIFEST)
             if self._manifest.get(name) != sha256(path):
                 raise ArtifactError(
-                    f"{path} is not what the run wrote", "its sha256 differs from the manifest", "restore the run folder"
+                    f"{path} is not what the run wrote", "its sha256 is not the manifest's", "restore the run folder"
                 )
         return path
 

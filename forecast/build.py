@@ -32,7 +32,8 @@ def make(node: Config, where: str, **given: Any) -> Any:
     values = dict(node)
     name = values.pop("_target_", None)
     if name not in TARGETS:
-        raise UsageError(f"{where}._target_ is {name!r}", "expected a name this project exports", nearest(str(name), TARGETS))
+        expected = "expected a name this project exports"
+        raise UsageError(f"{where}._target_ is {name!r}", expected, nearest(str(name), TARGETS))
     target = TARGETS[name]
     known = inspect.signature(target).parameters
     free = [key for key in known if key not in given and key != "params"]
@@ -81,7 +82,7 @@ def _words(kind: Any) -> str:
 
 
 def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
-    """The whole model of a run: normalisation, embedding, encoder and head. Weights are drawn from torch's generator."""
+    """The whole model of a run: normalisation, embedding, encoder, head. Weights come from torch's generator."""
     if config["norm"] not in NORMS:
         raise UsageError(f"norm is {config['norm']!r}", do=nearest(str(config["norm"]), NORMS))
     seed = int(config["seed"])

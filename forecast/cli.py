@@ -113,7 +113,7 @@ def translate(fault: Exception, verb: str, overrides: Sequence[str]) -> UsageErr
     """What Hydra, OmegaConf or the YAML reader raised while composing, as our one line."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-    from yaml import MarkedYAMLError  # type: ignore[import-untyped]
+    from yaml import MarkedYAMLError
 
     chain = list(causes(fault))
     line = next((m[1] for f in chain if (m := re.match(r"Error merging override (.+)", str(f)))), None)

@@ -155,7 +155,6 @@ class Evaluate:
     """conf/evaluate.yaml."""
 
     run: str = MISSING
-    compare: str | None = None
     split: Part = Part.test
     batch_size: int | None = None
     save: bool = False
@@ -224,8 +223,6 @@ def check(cfg: DictConfig) -> None:
     except OmegaConfBaseException as fault:
         said = (fault.msg or str(fault)).split("\n")[0]
         raise UsageError(f"{fault.full_key} cannot be resolved", said, "set it to a value") from fault
-    if OmegaConf.select(cfg, "compare"):  # a comparison is of an experiment, not of one run
-        missing -= {"run"}
     if (
         OmegaConf.select(cfg, "data") is not None
         and cfg.data.get("card") is None

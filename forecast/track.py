@@ -7,10 +7,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from forecast.artifacts import Run
+from forecast.where import PACKAGE
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
@@ -24,7 +24,7 @@ History = list[tuple[int, int, str, float, float]]
 class Tracker:
     """Tracks nothing: what `track=none` asks for, and what every rank but the first gets."""
 
-    run_id: str | None = None
+    run_id = ""
 
     def start(self, run: Run, config: Mapping[str, Any], data: Any) -> None:
         """Open the run and log what is known before training."""
@@ -96,13 +96,13 @@ class MLflowTracker(Tracker):
         self.client.log_inputs(self.run_id, inputs)
 
     def log(self, rows: History) -> None:
-        if self.run_id is not None:
+        if self.run_id:
             now = int(time.time() * 1000)
             metrics = [self.mlflow.entities.Metric(k, v, now, step) for step, _, k, v, _ in rows if v == v]
             self._safely(lambda: self.client.log_batch(self.run_id, metrics=metrics))
 
     def finish(self, run: Run, metrics: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        if self.run_id is not None:
+        if self.run_id:
             self._safely(lambda: self._finish(run, metrics, figures))
 
     def _finish(self, run: Run, metrics: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
@@ -126,18 +126,17 @@ class MLflowTracker(Tracker):
 
     def _register(self, run: Run) -> None:
         """A pyfunc model from code plus this run's safetensors and JSON; no pickle in it."""
-        from forecast.interop import pyfunc
-
+        code = PACKAGE / "interop" / "pyfunc.py"
         with self.mlflow.start_run(run_id=self.run_id):
             info = self.mlflow.pyfunc.log_model(
-                name="model", python_model=pyfunc.__file__, artifacts={"run": str(run.path)},
+                name="model", python_model=str(code), artifacts={"run": str(run.path)},
                 registered_model_name=self.register, pip_requirements=["longcast"],
             )  # fmt: skip
-        if self.alias is not None:
+        if self.alias is not None and self.register is not None:
             self.client.set_registered_model_alias(self.register, self.alias, info.registered_model_version)
 
     def fail(self, status: str = "FAILED") -> None:
-        if self.run_id is not None:
+        if self.run_id:
             self._safely(lambda: self.client.set_terminated(self.run_id, status))
 
     def _safely(self, action: Callable[[], Any]) -> None:

@@ -7,12 +7,17 @@ from forecast.types import CLOCK_SIZES, SeriesBatch, Spec
 FIELDS = ("month", "yearday", "day", "weekday", "hour")
 
 
-def spec(channels: int = 3, *, targets: int | None = None, context: int = 24, horizon: int = 8, season: int = 6) -> Spec:
+def spec(
+    channels: int = 3, *, targets: int | None = None, context: int = 24, horizon: int = 8, season: int = 6
+) -> Spec:
     names = tuple(f"c{i}" for i in range(channels))
-    return Spec(names, channels if targets is None else targets, ("",) * channels, FIELDS, context, horizon, "h", season)
+    units = ("",) * channels
+    return Spec(names, channels if targets is None else targets, units, FIELDS, context, horizon, "h", season)
 
 
-def batch(s: Spec, b: int = 4, *, seed: int = 0, dtype: torch.dtype = torch.float64, missing: float = 0.0) -> SeriesBatch:
+def batch(
+    s: Spec, b: int = 4, *, seed: int = 0, dtype: torch.dtype = torch.float64, missing: float = 0.0
+) -> SeriesBatch:
     """Random windows; a share of the values missing, with 0 in their place as the data floor leaves them."""
     g = torch.Generator().manual_seed(seed)
     c, span = len(s.channels), s.context + s.horizon

@@ -28,7 +28,8 @@ def test_a_chain_is_built_and_forecasts():
 
 
 @pytest.mark.parametrize("target", [
-    "os.system", "builtins.eval", "pandas.read_pickle", "torch.load", "torch.hub.load", "torch.optim.optimizer.torch.load",
+    "os.system", "builtins.eval", "pandas.read_pickle", "torch.load", "torch.hub.load",
+    "torch.optim.optimizer.torch.load",
     "forecast.build.subprocess.run", "forecast.models.informer.torch.load", "joblib.load", None, 7,
 ])  # fmt: skip
 def test_nothing_outside_the_table_is_built(target):

@@ -1,4 +1,4 @@
-"""Laws that hold for every normalisation × embedding × encoder × head: a new one is added to a list and gets its tests."""
+"""Laws of every normalisation × embedding × encoder × head: a new one is added to a list and gets its tests."""
 
 import copy
 

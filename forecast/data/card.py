@@ -223,7 +223,7 @@ def load_card(name: str) -> Card:
 
 def read_card(path: Path) -> Card:
     """A card from a YAML file."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -42,7 +42,8 @@ class Generative(nn.Module):
     code. placeholder "last" or "season" fills the unknown steps with a naive forecast instead of zeros. residual adds
     a plain forecast to the output, so that the decoder learns a correction: "naive" the placeholder itself, "linear"
     a learned linear map over time (the autoregressive highway of LSTNet, Lai et al. 2018, arXiv 1703.07015, §3.6),
-    shared by all channels and starting as the seasonal-naive forecast.
+    shared by all channels. It starts as the seasonal-naive forecast, or where `start_from` says; what the decoder adds
+    starts at 0.
     """
 
     def __init__(
@@ -89,8 +90,16 @@ class Generative(nn.Module):
         self.layers = nn.ModuleList(layer(i) for i in range(layers))
         self.norm = nn.LayerNorm(d_model)
         self.projection = nn.Linear(d_model, spec.targets)
+        if residual != "none":
+            nn.init.zeros_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)
         if residual == "linear":
             self.highway = nn.Parameter(seasonal_map(spec.context, spec.horizon, spec.season))
+
+    def start_from(self, matrix: Tensor) -> None:
+        """Start the linear residual at `matrix` (L, H), e.g. a least-squares fit; other residuals have no start."""
+        if self.residual == "linear":
+            self.highway.data.copy_(matrix)
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
         ahead = self._placeholder(context)  # (B, H, C)

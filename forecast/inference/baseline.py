@@ -8,6 +8,7 @@ from torch import Tensor
 
 from forecast.data.batch import Gather, take
 from forecast.data.window import Windows
+from forecast.heads import Generative
 from forecast.ops.naive import last_value, seasonal_naive
 from forecast.types import SeriesBatch, Spec
 
@@ -40,7 +41,7 @@ class Ridge:
         self.weight = weight  # (L + 1, H), the last row is the intercept
 
     @classmethod
-    def fit(cls, gather: Gather, windows: Windows, *, batch_size: int = 512) -> "Ridge":
+    def fit(cls, gather: Gather, windows: Windows, *, intercept: bool = True, batch_size: int = 512) -> "Ridge":
         length, horizon, targets = gather.context, gather.horizon, gather.targets
         square = torch.zeros(length + 1, length + 1, dtype=torch.float64)
         cross = torch.zeros(length + 1, horizon, dtype=torch.float64)
@@ -53,9 +54,19 @@ class Ridge:
             y = batch.future.transpose(1, 2).flatten(0, 1).double() - level
             square += x[whole].T @ x[whole]
             cross += x[whole].T @ y[whole]
-        size = square.diagonal().mean().clamp(min=1e-12)
+        if not intercept:
+            square[-1], square[:, -1], cross[-1] = 0.0, 0.0, 0.0
+            square[-1, -1] = 1.0
+        size = square.diagonal()[:-1].mean().clamp(min=1e-12)
         square.diagonal().add_(PENALTY * size)
         return cls(torch.linalg.solve(square, cross))
+
+    def matrix(self) -> Tensor:
+        """(L, H): the same map on plain values, without the intercept. Its columns sum to 1, so that it follows any
+        shift and scale of a window, a normalised window included."""
+        matrix = self.weight[:-1].clone()
+        matrix[-1] += 1.0 - matrix.sum(0)
+        return matrix.float()
 
     def __call__(self, batch: SeriesBatch) -> Tensor:
         targets = batch.future.shape[-1]
@@ -69,3 +80,9 @@ class Ridge:
         level = last_value(past, mask, 1)
         x = torch.where(mask, past - level, 0.0).transpose(1, 2).flatten(0, 1)
         return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1), level.transpose(1, 2).flatten(0, 1)
+
+
+def warm_start(head: Generative, gather: Gather, windows: Windows) -> None:
+    """Start a head's linear residual at the least-squares fit on the training windows."""
+    if head.residual == "linear":
+        head.start_from(Ridge.fit(gather, windows, intercept=False).matrix())

@@ -35,7 +35,7 @@ class Predictor:
         config, state = run.read("config.json"), run.read("data.json")
         recipe = Recipe.from_state(state)
         try:
-            chain = build.chain(config, recipe.spec, masked=recipe.gaps == "mask")
+            chain = build.chain(config, recipe.spec, masked=recipe.gaps != "error")
             name = str(config["name"] or config["model"]["_target_"].rpartition(".")[2].lower())
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{run.path / 'config.json'} is no configuration of a run: {error}") from error

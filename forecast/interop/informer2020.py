@@ -36,7 +36,7 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         if key.endswith(".pe"):  # the position table is computed
             continue
-        if "temporal_embedding" in key and not key.endswith(("temporal_embedding.embed.weight", "temporal_embedding.embed.bias")):
+        if "temporal_embedding" in key and ".temporal_embedding.embed." not in key:
             raise ValueError(f"{key}: only the timeF calendar can be converted")
         name = key
         for pattern, replacement in _RULES:

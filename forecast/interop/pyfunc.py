@@ -2,12 +2,13 @@
 
 from typing import Any
 
-import mlflow
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 from forecast.inference.predictor import Predictor
 
 
-class RunModel(mlflow.pyfunc.PythonModel):
+class RunModel(PythonModel):
     """A frame of history in, a frame of forecasts out (see `Predictor.predict`)."""
 
     def load_context(self, context: Any) -> None:
@@ -17,4 +18,4 @@ class RunModel(mlflow.pyfunc.PythonModel):
         return self.predictor.predict(model_input).to_pandas()
 
 
-mlflow.models.set_model(RunModel())
+set_model(RunModel())

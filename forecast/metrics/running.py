@@ -22,7 +22,9 @@ class Errors:
         self.names, self.units = names, units
         self.sums = {key: torch.zeros(horizon, len(names), dtype=torch.float64) for key in _SUMS}
 
-    def update(self, forecast: Tensor, target: Tensor, mask: Tensor, *, mean: Tensor, std: Tensor, scale: Tensor) -> None:
+    def update(
+        self, forecast: Tensor, target: Tensor, mask: Tensor, *, mean: Tensor, std: Tensor, scale: Tensor
+    ) -> None:
         """forecast, target, mask (B, H, T) in scaled units; mean, std and the MASE scale (B, 1, T) in original ones."""
         seen = mask.to(torch.float64)
         y_z, f_z = target.to(torch.float64), forecast.to(torch.float64)

@@ -1,4 +1,4 @@
-"""From values and calendar to tokens: the only place that knows channels and clocks (arXiv 2012.07436, §3 and app. B)."""
+"""From values and calendar to tokens: the only place that knows channels and clocks (arXiv 2012.07436, app. B)."""
 
 import math
 from typing import Literal
@@ -39,6 +39,7 @@ class CalendarEmbedding(nn.Module):
         if kind == "timeF" and keep:
             self.embed = nn.Linear(len(keep), d_model)
             self.register_buffer("top", torch.tensor([CLOCK_SIZES[f] - 1.0 for f in keep]), persistent=False)
+            self.top: Tensor
         elif kind == "learned":
             self.tables = nn.ModuleDict({f: nn.Embedding(CLOCK_SIZES[f], d_model) for f in keep})
         elif kind == "fixed":

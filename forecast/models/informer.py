@@ -93,9 +93,9 @@ class Informer(Encoder):
         seed: int = 0,
     ) -> None:
         if causal:
-            raise ValueError("a causal Informer: its query ranking and its convolutions look ahead; set task.causal=false")
+            raise ValueError("a causal Informer: its ranking and convolutions look ahead; set task.causal=false")
         if aligned and (distil or len(layers) > 1):
-            raise ValueError("an aligned Informer gives one token per step; set model.distil=false and one replica")
+            raise ValueError("an aligned Informer gives a token per step; set model.distil=false and one replica")
         if not layers or min(layers) < 1:
             raise ValueError(f"model.layers is {list(layers)}; expected one depth of at least 1 per replica, e.g. [2]")
         super().__init__(d_model, causal=False)

@@ -77,7 +77,7 @@ class ForecastTask(pl.LightningModule):
 
 
 def rates(schedule: Schedule, *, warmup: int, total: int, epoch: int) -> Callable[[int], float]:
-    """Step -> factor of the learning rate. halve: ×0.5 after every epoch (the paper's code); cosine: to 0 at `total`."""
+    """Step -> factor of the learning rate; halve: ×0.5 after every epoch (the paper's code), cosine: 0 at `total`."""
 
     def rate(step: int) -> float:
         if step < warmup:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
 from forecast.errors import RunError, UsageError
@@ -24,7 +24,9 @@ warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*
 warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers.*")
 
 
-def make_trainer(settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False) -> pl.Trainer:
+def make_trainer(
+    settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False
+) -> pl.Trainer:
     """The group `trainer` of the config -> a Trainer that writes into `folder` only."""
     best = folder / BEST_CHECKPOINT
     callbacks: list[pl.Callback] = [

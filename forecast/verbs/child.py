@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import IO
 
@@ -30,7 +31,7 @@ class Child:
         self.told: int | None = None
 
     def __enter__(self) -> "Child":
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             self.command,
             env=None if self.env is None else dict(self.env),
             stdout=self.output,
@@ -62,10 +63,8 @@ class Child:
         """Ask the child to end, wait, and at last force it."""
         if self.process.poll() is None:
             self._send(signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                pass
         if hasattr(signal, "SIGKILL"):
             self._send(signal.SIGKILL)  # what is left of the group, when the child did not end its own
         self.process.wait()

@@ -56,4 +56,5 @@ def _compared(saved: list[dict[str, Any]], rows: list[dict[str, Any]]) -> str:
     if before == after:
         return "equal to the scores saved with the run, to the last bit"
     worst = max(abs(after[key] - before[key]) for key in before)
-    return f"differs from the scores saved with the run by up to {worst:.1e} (another machine, thread count or batch size)"
+    why = "another machine, thread count or batch size"
+    return f"differs from the scores saved with the run by up to {worst:.1e} ({why})"

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from forecast import __version__
 from forecast.where import CONF
 
 VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
-    "evaluate": "score a finished run again, or compare the runs of an experiment",
+    "evaluate": "score a finished run again",
     "predict": "forecast the steps after the end of a file",
     "data": "list, show and check data sets",
     "ui": "open MLflow's pages of all runs on this machine",
@@ -67,13 +67,12 @@ PAGES = {
             ("forecast evaluate run=latest split=val", "on its validation windows"),
             ("forecast evaluate run=20260101T120000Z-0a1b2c3d save=true", "and keep the scores with the run"),
             ("forecast evaluate run=latest batch_size=512", "faster where memory allows"),
-            ("forecast evaluate compare=forecast/electricity", "one table of all runs of an experiment"),
+            ("forecast evaluate run=runs/train/20260101T120000Z-0a1b2c3d", "a run anywhere, by its path"),
         ),
         (
             ("run", "id, path or latest"),
-            ("compare", "an experiment, instead of run"),
             ("split", "train, val or test"),
-            ("batch_size", "windows in a batch; null: as in training"),
+            ("batch_size", "windows in a batch; null: 256"),
             ("save", "write the scores into the run folder"),
             ("runs", "folder of the run folders"),
         ),

@@ -31,8 +31,13 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     made = predictor.predict(source, batch_size=asked["batch_size"] or 256)
     with atomic(output) as temporary:
         made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)
-    series, first, last = made["unique_id"].n_unique(), made["ds"].min(), made["ds"].max()
-    sys.stdout.write(
-        f"{output}: {made.height:,} forecasts by {predictor.name} for {series:,} series, {first} to {last}\n{made.head(5)}\n"
-    )
+    series = made["unique_id"].n_unique()
+    span = f"{stamp(made['ds'].min())} to {stamp(made['ds'].max())}"
+    said = f"{output}: {made.height:,} forecasts by {predictor.name}, {series:,} series, {span}"
+    sys.stdout.write(f"{said}\n{made.head(5)}\n")
+
+
+def stamp(value: Any) -> str:
+    """A date and time without what is zero."""
+    return str(value).removesuffix(":00")
 

@@ -38,7 +38,8 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> str:
         scaled, original = row["scaled"], row["original"]
         ratio = None if not base or scaled["mse"] is None else scaled["mse"] / base
         name = f"{row['name']} ◀" if row["kind"] == "model" else row["name"]
-        body.append([name, *(number(v) for v in (scaled["mse"], scaled["mae"], original["mae"], original["mase"], ratio))])
+        values = (scaled["mse"], scaled["mae"], original["mae"], original["mase"], ratio)
+        body.append([name, *map(number, values)])
     if base is None:
         header, body = header[:-1], [row[:-1] for row in body]
     if all(row["original"]["mae"] is None for row in rows):  # channels of several units

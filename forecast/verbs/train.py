@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     for part in ("train", "val", "test"):
         data.windows(part)  # too short a part is said before anything is written
     torch.manual_seed(config["seed"])
-    chain = build.chain(config, data.spec, masked=data.gaps == "mask")
+    chain = build.chain(config, data.spec, masked=data.gaps != "error")
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
     run = run or _folder(config, first)
     with _logged(run, config["quiet"] or not first):
@@ -59,6 +60,8 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
 def _fit_and_score(
     config: dict[str, Any], run: Run, data: "SeriesModule", chain: "Chain", first: bool, began: float
 ) -> float:
+    from forecast.heads import Generative
+    from forecast.inference.baseline import warm_start
     from forecast.tasks.forecast import MONITOR, ForecastTask
     from forecast.tasks.trainer import best_weights, fit, make_trainer
     from forecast.track import Tracker, make_tracker
@@ -75,9 +78,11 @@ def _fit_and_score(
     if settings["compile"]:
         chain.compile()
     last = run.path / LAST_CHECKPOINT
+    if config["resume"] is None and isinstance(chain.head, Generative):
+        warm_start(chain.head, data.gather, data.windows("train"))
     with _told(tracker, run):
         fit(trainer, task, data, resume=last if config["resume"] is not None else None)
-        best = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr, arg-type]
+        best = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
         if not trainer.is_global_zero:
             return best
         chain.load_state_dict(best_weights(run.path))
@@ -85,13 +90,15 @@ def _fit_and_score(
         fitted = {"best": {MONITOR: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
                   "seconds": {"fit": round(time.monotonic() - began, 1)}}  # fmt: skip
         metrics = _finish(config, run, data, fitted, began)
-        figures = {} if tracker.run_id is None else _figures(run)
+        figures = _figures(run) if tracker.run_id else {}
         tracker.finish(run, metrics, figures)
     log.info("%s", tables.closing(metrics, run, config))
     return best
 
 
-def _finish(config: dict[str, Any], run: Run, data: "SeriesModule", fitted: Mapping[str, Any], began: float) -> dict[str, Any]:
+def _finish(
+    config: dict[str, Any], run: Run, data: "SeriesModule", fitted: Mapping[str, Any], began: float
+) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write scores, predictions, report; seal the folder."""
     from forecast.dashboards.report import write_report
     from forecast.inference.predictor import Predictor
@@ -163,23 +170,23 @@ def _folder(config: Mapping[str, Any], first: bool) -> Run:
 def _open(run: Run, config: Mapping[str, Any], overrides: list[str], data: "SeriesModule") -> None:
     run.write("config.json", config)
     run.write("overrides.json", overrides)
-    run.write("data.json", data.state())
+    run.write("data.json", {**data.state(), "findings": data.findings})
     run.write("env.json", environment(overrides))
 
 
 def environment(overrides: list[str]) -> dict[str, Any]:
     """What a reader needs to repeat the run: versions, commit, machine, command."""
-    import pytorch_lightning
     import torch
 
     commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
     return {
         "forecast": __version__, "python": platform.python_version(), "torch": torch.__version__,
-        "lightning": pytorch_lightning.__version__, "platform": platform.platform(),
+        "lightning": version("pytorch-lightning"), "platform": platform.platform(),
         "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "commit": commit, "dirty": dirty if commit else None,
-        "command": shlex.join(["forecast", "train", *overrides]), "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": shlex.join(["forecast", "train", *overrides]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip
 
 

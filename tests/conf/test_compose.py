@@ -139,10 +139,6 @@ def test_what_is_missing_or_added_is_refused(made: Compose, verb: str, words: li
         config.check(made(verb, *words))
 
 
-def test_a_comparison_needs_no_run(made: Compose) -> None:
-    config.check(made("evaluate", "compare=forecast/electricity"))
-
-
 @pytest.mark.parametrize("verb", CONFIGURED)
 def test_help_shows_the_defaults_that_are_composed(made: Compose, verb: str) -> None:
     cfg: Any = made(verb)

@@ -88,7 +88,8 @@ def forward(
         name = f"decoder.layers.{j}"
         own = _attend(s, f"{name}.self_attention", h, h, heads, factor, attention, sampler, causal=True, mix=True)
         h = _norm(s, f"{name}.norm1", h + own)
-        cross = _attend(s, f"{name}.cross_attention", h, memory, heads, factor, "full", sampler, causal=False, mix=False)
+        inner = f"{name}.cross_attention"
+        cross = _attend(s, inner, h, memory, heads, factor, "full", sampler, causal=False, mix=False)
         h = _norm(s, f"{name}.norm2", h + cross)
         h = _norm(s, f"{name}.norm3", h + _feed(s, name, h))
     h = _norm(s, "decoder.norm", h)

@@ -14,9 +14,9 @@ from tests.models import reference
 from tests.problems import FIELDS, batch, rows, spec
 
 
-
-def chain(s: Spec, *, layers: tuple[int, ...] = (2,), attention: str = "prob", factor: int = 1, masked: bool = False,
-          d: int = 16, heads: int = 2, decoder: int = 2, dropout: float = 0.0, seed: int = 0, **head) -> Chain:  # fmt: skip
+def chain(s: Spec, *, layers: tuple[int, ...] = (2,), attention: str = "prob", factor: int = 1,
+          masked: bool = False, d: int = 16, heads: int = 2, decoder: int = 2, dropout: float = 0.0, seed: int = 0,
+          **head) -> Chain:  # fmt: skip
     encoder = Informer(
         d_model=d, heads=heads, d_ff=32, layers=layers, factor=factor, dropout=dropout, attention=attention, seed=seed
     )

@@ -19,7 +19,7 @@ from forecast.ops.probsparse import (
 )
 
 
-def tensors(b: int, h: int, l_q: int, l_k: int, e: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def tensors(b: int, h: int, l_q: int, l_k: int, e: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
     g = torch.Generator().manual_seed(seed)
     return (
         torch.randn(b, h, l_q, e, generator=g, dtype=torch.float64),
@@ -161,7 +161,10 @@ def test_the_sample_covers_the_keys_evenly():
     assert counts.max() < 950  # expected 800, standard deviation 28
 
 
-@pytest.mark.parametrize(("length", "factor", "expected"), [(96, 5, 25), (720, 5, 35), (1, 5, 1), (3, 5, 3), (48, 3, 12)])
+SIZES = [(96, 5, 25), (720, 5, 35), (1, 5, 1), (3, 5, 3), (48, 3, 12)]
+
+
+@pytest.mark.parametrize(("length", "factor", "expected"), SIZES)
 def test_budget(length, factor, expected):
     assert budget(length, factor) == expected
 

@@ -12,7 +12,9 @@ REPO = Path(__file__).parents[2]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def command(*words: str, cwd: Path, code: int = 0, timeout: float = 240, **env: str) -> "subprocess.CompletedProcess[str]":
+def command(
+    *words: str, cwd: Path, code: int = 0, timeout: float = 240, **env: str
+) -> "subprocess.CompletedProcess[str]":
     """python -m forecast WORDS in an empty folder; fails the test when the exit code is another."""
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:forecast", "-m", "forecast", *words],

@@ -122,8 +122,8 @@ def test_two_processes_train_one_run(tmp_path):
 
 
 def test_ctrl_c_keeps_the_last_checkpoint_and_resume_goes_on(tmp_path):
-    words = ["train", "experiment=smoke", "trainer.max_epochs=2000", "trainer.limit_train_batches=3", "trainer.patience=null",
-             "data.splits={train: 1000, val: 200, test: 200}"]  # fmt: skip
+    words = ["train", "experiment=smoke", "trainer.max_epochs=2000", "trainer.limit_train_batches=3",
+             "trainer.patience=null", "data.splits={train: 1000, val: 200, test: 200}"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "forecast", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},

@@ -1,0 +1,1 @@
+"""Triton kernels, each the twin of a reference in `forecast.ops`. None is here yet: `forecast.ops` does the work."""
