@@ -66,18 +66,21 @@ def sha256(path: Path) -> str:
 
 
 class Run:
-    """A run folder that exists."""
+    """A run folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._manifest: dict[str, str] | None = None
 
     @classmethod
-    def create(cls, runs: str | Path, verb: str) -> "Run":
-        """A new empty folder runs/<verb>/<UTC>-<id>."""
-        path = Path(runs).expanduser().resolve() / verb / new_run_name()
-        path.mkdir(parents=True)
-        return cls(path)
+    def plan(cls, runs: str | Path, verb: str) -> "Run":
+        """runs/<verb>/<UTC>-<id>, a folder that does not exist yet."""
+        return cls(Path(runs).expanduser().resolve() / verb / new_run_name())
+
+    def create(self) -> "Run":
+        """Make the folder of a planned run."""
+        self.path.mkdir(parents=True)
+        return self
 
     @property
     def id(self) -> str:

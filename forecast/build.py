@@ -27,25 +27,35 @@ TARGETS: dict[str, Callable[..., Any]] = {
 NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm}
 
 
-def make(node: Config, where: str, **given: Any) -> Any:
-    """Build what `node` names with its keys and, of `given`, those its constructor asks for."""
-    values = dict(node)
-    name = values.pop("_target_", None)
+GIVEN = ("spec", "d_memory", "length", "seed", "params", "fused")  # what build hands over, no key of a config
+
+
+def check(node: Config, where: str) -> Callable[..., Any]:
+    """The class that `node` names, once its keys and the kinds of their values are found to fit its constructor."""
+    name = node.get("_target_")
     if name not in TARGETS:
         expected = "expected a name this project exports"
         raise UsageError(f"{where}._target_ is {name!r}", expected, nearest(str(name), TARGETS))
     target = TARGETS[name]
-    known = inspect.signature(target).parameters
-    free = [key for key in known if key not in given and key != "params"]
+    free = [key for key in inspect.signature(target).parameters if key not in GIVEN]
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    for key, value in values.items():
+    for key, value in node.items():
+        if key == "_target_":
+            continue
         if key not in free:
             raise UsageError(f"{where}.{key} is no key of {target.__name__}", do=nearest(key, free))
         if not _fits(value, hints.get(key, Any)):
             raise UsageError(f"{where}.{key} is {value!r}", f"expected {_words(hints[key])}")
-    wanted = {key: value for key, value in given.items() if key in known}
+    return target
+
+
+def make(node: Config, where: str, **given: Any) -> Any:
+    """Build what `node` names with its keys and, of `given`, those its constructor asks for."""
+    target = check(node, where)
+    known = inspect.signature(target).parameters
+    wanted = {key: value for key, value in given.items() if key in known and key not in node}
     try:
-        return target(**wanted, **values)
+        return target(**wanted, **{key: value for key, value in node.items() if key != "_target_"})
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
 
@@ -82,12 +92,17 @@ def _words(kind: Any) -> str:
 
 
 def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
-    """The whole model of a run: normalisation, embedding, encoder, head. Weights come from torch's generator."""
+    """The whole model of a run: normalisation, embedding, encoder, head. Weights come from torch's generator.
+
+    An encoder whose config names no width takes that of its embedding.
+    """
     if config["norm"] not in NORMS:
         raise UsageError(f"norm is {config['norm']!r}", do=nearest(str(config["norm"]), NORMS))
     seed = int(config["seed"])
+    for group in ("model", "embed", "head"):  # all keys first: what is set once may be handed on to other groups
+        check(config[group], group)
     embed = make(config["embed"], "embed", spec=spec)
-    encoder = _encoder(config["model"], embed.d_model, seed)
+    encoder = make(config["model"], "model", d_model=embed.d_model, seed=seed)
     if encoder.d_model != embed.d_model:
         raise UsageError(
             f"the embedding gives tokens of width {embed.d_model}, the encoder takes {encoder.d_model}",
@@ -96,15 +111,6 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
     length = encoder.out_len(spec.context)
     head = make(config["head"], "head", spec=spec, d_memory=encoder.d_model, length=length, seed=seed)
     return Chain(norm=NORMS[config["norm"]](), embed=embed, encoder=encoder, head=head, masked=masked)
-
-
-def _encoder(node: Config, width: int, seed: int) -> models.Encoder:
-    """An encoder whose config names no width takes that of its embedding."""
-    given: dict[str, Any] = {"seed": seed}
-    if "d_model" not in node:
-        given["d_model"] = width
-    encoder: models.Encoder = make(node, "model", **given)
-    return encoder
 
 
 def output(config: Config) -> Point:

@@ -49,20 +49,20 @@ class MLflowTracker(Tracker):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.experiment, self.register, self.alias = experiment, register, alias
         self.mlflow, self.failed = mlflow, False
-        mlflow.set_tracking_uri(uri)
-        self.client = mlflow.MlflowClient()
-        self.local = uri.startswith("sqlite:")
+        self.uri = uri
 
     def start(self, run: Run, config: Mapping[str, Any], data: Any) -> None:
         self._safely(lambda: self._start(run, config, data))
 
     def _start(self, run: Run, config: Mapping[str, Any], data: Any) -> None:
+        self.mlflow.set_tracking_uri(self.uri)
+        self.client = self.mlflow.MlflowClient()  # makes the store; so not before there is something to track
         task, dataset = config["task"]["name"], data.card.name
         model = config["model"]["_target_"].rpartition(".")[2].lower()
         name = self.experiment or f"{task}/{dataset}"
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            place = (run.path.parents[1] / "mlflow").as_uri() if self.local else None
+            place = (run.path.parents[1] / "mlflow").as_uri() if self.uri.startswith("sqlite:") else None
             experiment_id = self.client.create_experiment(name, artifact_location=place)
         else:
             experiment_id = found.experiment_id

@@ -12,7 +12,7 @@ from forecast.errors import ArtifactError
 
 @pytest.fixture
 def run(tmp_path):
-    made = Run.create(tmp_path, "train")
+    made = Run.plan(tmp_path, "train").create()
     made.write("config.json", {"a": [1, 2.5, None]})
     made.save_weights(torch.nn.Linear(3, 2))
     made.seal()

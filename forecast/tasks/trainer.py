@@ -28,6 +28,8 @@ def make_trainer(
     settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False
 ) -> pl.Trainer:
     """The group `trainer` of the config -> a Trainer that writes into `folder` only."""
+    if settings["max_epochs"] < 1:
+        raise UsageError(f"trainer.max_epochs is {settings['max_epochs']}", "expected at least 1")
     best = folder / BEST_CHECKPOINT
     callbacks: list[pl.Callback] = [
         Lines(quiet=quiet),

@@ -20,9 +20,11 @@ from forecast.verbs import tables
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from pytorch_lightning import Trainer
 
     from forecast.data.module import SeriesModule
     from forecast.heads import Chain
+    from forecast.tasks.forecast import ForecastTask
     from forecast.track import Tracker
 
 log = logging.getLogger("forecast")
@@ -35,6 +37,8 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     import torch
 
     from forecast import config as schema
+    from forecast.tasks.trainer import make_trainer
+    from forecast.track import Tracker, make_tracker
 
     config: dict[str, Any] = schema.plain(cfg)
     run = None
@@ -49,33 +53,44 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     torch.manual_seed(config["seed"])
     chain = build.chain(config, data.spec, masked=data.gaps != "error")
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-    run = run or _folder(config, first)
-    with _logged(run, config["quiet"] or not first):
+    task = _task(config, chain)
+    run = run or _planned(config, first)
+    quiet = config["quiet"] or not first
+    tracker = make_tracker(config["track"]) if first else Tracker()
+    trainer = make_trainer(config["trainer"], run.path, sink=tracker.log, quiet=quiet)
+    if first and config["resume"] is None:  # from here on nothing is wrong with what was asked
+        run.create()
+    with _logged(run, quiet):
         if first:
             _open(run, config, overrides, data)
             log.info("%s", tables.opening(config, data, build.parameters(chain), run))
-        return _fit_and_score(config, run, data, chain, first, began)
+        tracker.start(run, config, data)
+        return _fit_and_score(config, run, data, task, trainer, tracker, began)
+
+
+def _task(config: Mapping[str, Any], chain: "Chain") -> "ForecastTask":
+    from forecast.tasks.forecast import ForecastTask
+
+    optim = config["optim"]
+    optimiser = build.optimiser(config)
+    optimiser(chain.parameters())  # a wrong key or value is said before anything is written
+    return ForecastTask(
+        chain, build.output(config), optimiser,
+        schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"],
+    )  # fmt: skip
 
 
 def _fit_and_score(
-    config: dict[str, Any], run: Run, data: "SeriesModule", chain: "Chain", first: bool, began: float
-) -> float:
+    config: dict[str, Any], run: Run, data: "SeriesModule", task: "ForecastTask", trainer: "Trainer",
+    tracker: "Tracker", began: float,
+) -> float:  # fmt: skip
     from forecast.heads import Generative
     from forecast.inference.baseline import warm_start
-    from forecast.tasks.forecast import MONITOR, ForecastTask
-    from forecast.tasks.trainer import best_weights, fit, make_trainer
-    from forecast.track import Tracker, make_tracker
+    from forecast.tasks.forecast import MONITOR
+    from forecast.tasks.trainer import best_weights, fit
 
-    settings = config["trainer"]
-    tracker = make_tracker(config["track"]) if first else Tracker()
-    tracker.start(run, config, data)
-    optim = config["optim"]
-    task = ForecastTask(
-        chain, build.output(config), build.optimiser(config),
-        schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"],
-    )  # fmt: skip
-    trainer = make_trainer(settings, run.path, sink=tracker.log, quiet=config["quiet"] or not first)
-    if settings["compile"]:
+    chain = task.chain
+    if config["trainer"]["compile"]:
         chain.compile()
     last = run.path / LAST_CHECKPOINT
     if config["resume"] is None and isinstance(chain.head, Generative):
@@ -158,11 +173,11 @@ def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str
     return run, config
 
 
-def _folder(config: Mapping[str, Any], first: bool) -> Run:
-    """A new run folder; other ranks join the one that the first made."""
+def _planned(config: Mapping[str, Any], first: bool) -> Run:
+    """The folder of a new run; other ranks join that of the first."""
     if not first:
         return Run(Path(os.environ[FOLDER_OF_RANK_0]))
-    run = Run.create(config["runs"], "train")
+    run = Run.plan(config["runs"], "train")
     os.environ[FOLDER_OF_RANK_0] = str(run.path)
     return run
 

@@ -160,6 +160,11 @@ def test_resume_refuses_what_the_run_has_settled(trained, home):
     (["model.heads=5"], 2, "not a multiple of heads 5"),
     (["head.label=400"], 2, "head.label is 400"),
     (["data=etth1"], 3, "FORECAST_DATA"),
+    (["trainer.accelerator=gpu"], 2, "gpu"),
+    (["trainer.max_epochs=0"], 2, "expected at least 1"),
+    (["optim.lr=-1"], 2, "optim: Invalid learning rate"),
+    (["model.dropout=much"], 2, "model.dropout is 'much'"),
+    (["resume=latest"], 4, "no finished run"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, words, code, message):
     done = command("train", *words, cwd=tmp_path, code=code, FORECAST_DATA="")

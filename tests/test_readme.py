@@ -1,0 +1,66 @@
+"""Every command of the README is run, in small: what it promises exists and works as written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from forecast.where import DATASETS
+from tests.verbs.conftest import command
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+VERBS = [line for line in LINES if re.match(r"(python -m )?forecast ", line)]
+SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.threads=1"]
+SMALL = [*SHORT, "track=none", "predictions=false"]
+TINY = ["model.d_model=8", "model.d_ff=8", "model.heads=2"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A start directory with the user's files that the README speaks of, and one finished run."""
+    place = tmp_path_factory.mktemp("readme")
+    frame = pl.read_parquet(DATASETS / "electricity" / "electricity.parquet").tail(2000)
+    frame.write_csv(place / "history.csv")
+    frame.rename({"time": "timestamp"}).write_csv(place / "meters.csv")
+    command("train", "model=linear", *SMALL, cwd=place)
+    return place
+
+
+def test_the_readme_has_commands():
+    assert len(VERBS) >= 8
+    assert "make demo" in LINES
+    assert "make test" in LINES
+
+
+@pytest.mark.parametrize("line", [line for line in VERBS if " ui" not in line])
+def test_a_command_of_the_readme_runs(home, line, bench_or_embedded):
+    words = shlex.split(line.removeprefix("python -m "))[1:]
+    if words[0] == "train" and "-m" not in words:
+        names_size = any(word.startswith("experiment=") for word in words)
+        words += SMALL + (TINY if names_size or not any(w.startswith("model=linear") for w in words) else [])
+        if names_size:
+            words += ["head.d_model=8", "head.d_ff=8", "head.heads=2"]
+    elif words[0] == "train":
+        words += SMALL
+    command(*words, cwd=home, timeout=400, **bench_or_embedded(line))
+
+
+@pytest.fixture
+def bench_or_embedded(request):
+    """Commands about benchmark files need those files; without them they are skipped."""
+
+    def env(line: str) -> dict[str, str]:
+        if re.search(r"etth1|ettm1|weather|exchange", line):
+            return {"FORECAST_DATA": str(request.getfixturevalue("bench_data"))}
+        return {}
+
+    return env
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (Path(__file__).parents[1] / target).exists(), target
