@@ -136,7 +136,8 @@ def optimiser(config: Config) -> Callable[[Any], torch.optim.Optimizer]:
     node = {key: value for key, value in config["optim"].items() if key not in ("schedule", "warmup")}
     if "betas" in node:
         node["betas"] = tuple(node["betas"])
-    return lambda params: make(node, "optim", params=params, fused=True)
+    fused = not config["trainer"]["precision"].endswith("-mixed")  # Lightning clips no gradients of a fused one then
+    return lambda params: make(node, "optim", params=params, fused=fused)
 
 
 def parameters(module: torch.nn.Module) -> int:

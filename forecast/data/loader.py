@@ -3,7 +3,7 @@
 Plain torch: worker processes import this file, and should not wait for Lightning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from forecast.data.batch import Gather, take
 from forecast.data.window import Windows
 from forecast.types import SeriesBatch
+
+Done = Callable[[int], tuple[int, int]]
 
 
 class BatchDataset(Dataset[SeriesBatch]):
@@ -33,15 +35,19 @@ class BatchOrder(Sampler[Tensor]):
     """Window numbers of each batch of one rank; the order is a function of (seed, epoch) alone.
 
     Shuffled: every rank gets as many batches as the others, the first ones twice where that needs padding.
-    In order: each batch goes to one rank, so counts may differ by one. Lightning calls `set_epoch` before
-    each epoch.
+    In order: each batch goes to one rank, so counts may differ by one.
+
+    `done`, given the batches of an epoch, tells when a pass begins how many epochs, and batches of the next, were seen.
+    calls `set_epoch` with 0 in the first epoch after a resume, and the run would see the batches of epoch 0 again.)
     """
 
     def __init__(
-        self, windows: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1
-    ) -> None:
+        self, windows: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1,
+        done: Done | None = None,
+    ) -> None:  # fmt: skip
         self.count, self.batch_size, self.shuffle, self.seed = windows, batch_size, shuffle, seed
         self.rank, self.world, self.epoch, self.skip = rank, world, 0, 0
+        self.done = done
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:
         """The epoch of the next pass; `skip` of its batches were served before (a resumed run)."""
@@ -59,11 +65,12 @@ class BatchOrder(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.arange(self.count)
+        epoch, skip = (self.epoch, self.skip) if self.done is None else self.done(len(self._mine()))
         if self.shuffle:
-            mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)[0]
+            mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
             order = torch.randperm(self.count, generator=generator)
-        mine, self.skip = self._mine()[self.skip :], 0
+        mine, self.skip = self._mine()[skip:], 0
         return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in mine)
 
 
@@ -73,14 +80,13 @@ def loader(
     *,
     shuffle: bool,
     seed: int = 0,
-    epoch: int = 0,
+    done: Done | None = None,
     rank: int = 0,
     world: int = 1,
     workers: int = 0,
 ) -> DataLoader[SeriesBatch]:
     """Batches of a part. Gathering is faster than handing batches between processes: workers seldom pay."""
-    order = BatchOrder(len(data), batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world)
-    order.set_epoch(epoch)
+    order = BatchOrder(len(data), batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world, done=done)
     return DataLoader(
         data,
         sampler=order,

@@ -174,17 +174,23 @@ class SeriesModule(pl.LightningDataModule):
     def _loader(self, part: str, *, shuffle: bool) -> DataLoader[SeriesBatch]:
         data = self.dataset(part)
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        epoch = self.trainer.current_epoch if self.trainer and shuffle else 0
         return loader(
             data,
             self.batch_size,
             shuffle=shuffle,
             seed=self.seed,
-            epoch=epoch,
+            done=self._done if self.trainer is not None and shuffle else None,
             rank=rank,
             world=world,
             workers=self.workers,
         )
+
+    def _done(self, batches: int) -> tuple[int, int]:
+        """Finished epochs, and batches of the next one, from the count of batches that a checkpoint keeps."""
+        assert self.trainer is not None
+        limit = self.trainer.limit_train_batches
+        an_epoch = batches if limit is None else limit if isinstance(limit, int) else int(batches * limit)
+        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, max(1, min(an_epoch, batches)))
 
     def state(self) -> dict[str, Any]:
         """Plain data with which `Recipe.from_state` treats another table as this one was treated."""

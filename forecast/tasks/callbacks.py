@@ -39,6 +39,7 @@ class History(pl.Callback):
             with open(self.path, newline="", encoding="utf-8") as file:
                 kept = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= trainer.global_step]
             self.before = float(kept[-1][4]) if kept else 0.0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([HEADER, *kept])
 
@@ -50,8 +51,9 @@ class History(pl.Callback):
             self.losses = []
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        self._write(trainer, scores)
+        if trainer.training:  # not a validation on its own
+            scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+            self._write(trainer, scores)
 
     def _write(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
         seconds = self.before + time.monotonic() - self.began

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -70,24 +71,32 @@ class ForecastTask(pl.LightningModule):
         if self.schedule == "plateau":
             plateau = ReduceLROnPlateau(optimiser, factor=0.5, patience=0)
             return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": MONITOR}}
-        total = self.trainer.estimated_stepping_batches
-        epochs = max(1, self.trainer.max_epochs or 1)
-        rate = rates(self.schedule, warmup=self.warmup, total=int(total), epoch=max(1, int(total) // epochs))
+        rate = rates(self.schedule, warmup=self.warmup, length=cache(self._length))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, rate), "interval": "step"}}
 
+    def _length(self) -> tuple[int, int]:
+        """Steps of the training and of an epoch. Asked once training runs: before, Lightning would build the loaders
+        for the answer, and on a resume they would begin at epoch 0."""
+        total = int(self.trainer.estimated_stepping_batches)
+        return total, max(1, total // max(1, self.trainer.max_epochs or 1))
 
-def rates(schedule: Schedule, *, warmup: int, total: int, epoch: int) -> Callable[[int], float]:
-    """Step -> factor of the learning rate; halve: ×0.5 after every epoch (the paper's code), cosine: 0 at `total`."""
+
+def rates(schedule: Schedule, *, warmup: int, length: Callable[[], tuple[int, int]]) -> Callable[[int], float]:
+    """Step -> factor of the learning rate; halve: ×0.5 after every epoch (the paper's code), cosine: 0 at the end.
+
+    `length` gives the steps of the whole training and of an epoch; it is not asked at step 0.
+    """
 
     def rate(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
+        if step == 0 or schedule == "constant":
+            return 1.0
+        total, epoch = length()
         if schedule == "halve":
             return 0.5 ** (step // epoch)
-        if schedule == "cosine":
-            done = min(1.0, (step - warmup) / max(1, total - warmup))
-            return 0.5 * (1 + math.cos(math.pi * done))
-        return 1.0
+        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        return 0.5 * (1 + math.cos(math.pi * done))
 
     return rate
 

@@ -22,6 +22,9 @@ for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
 # Lightning 2.6 under torch 2.13, and its advice on worker counts: batches here are one indexing call.
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers.*")
+# Expected: a resumed run writes where it wrote before, and `max_steps` may end before the first validation.
+warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty.*")
+warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.*could not find the monitored key.*")
 
 
 def make_trainer(
@@ -38,7 +41,7 @@ def make_trainer(
         History(folder / "history.csv", sink=sink),
     ]
     if settings["patience"] is not None:
-        callbacks.append(EarlyStopping(MONITOR, patience=settings["patience"], mode="min"))
+        callbacks.append(EarlyStopping(MONITOR, patience=settings["patience"], mode="min", strict=False))
     try:
         return pl.Trainer(
             accelerator=settings["accelerator"],
@@ -66,8 +69,8 @@ def make_trainer(
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *, resume: Path | None = None) -> None:
-    """Train; Ctrl-C comes out as KeyboardInterrupt, with the last checkpoint kept."""
+def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *, resume: Path | None = None) -> float:
+    """Train; returns the best validation score. Ctrl-C comes out as KeyboardInterrupt, the last checkpoint is kept."""
     try:
         trainer.fit(task, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
     except SystemExit as stop:  # Lightning turns Ctrl-C into exit(1)
@@ -76,12 +79,17 @@ def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *
         raise
     except torch.OutOfMemoryError as error:
         raise RunError("out of memory", do="halve data.batch_size and double trainer.accumulate") from error
+    callback = trainer.checkpoint_callback
+    assert isinstance(callback, ModelCheckpoint)
+    if callback.best_model_score is None:  # max_steps or max_time came before the first validation
+        (scores,) = trainer.validate(task, datamodule=data, verbose=False)
+        trainer.save_checkpoint(Path(callback.dirpath or ".") / BEST_CHECKPOINT.rpartition("/")[2])
+        return float(scores[MONITOR])
+    return float(callback.best_model_score)
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:
     """The chain's weights at the best validation."""
     path = folder / BEST_CHECKPOINT
-    if not path.is_file():
-        raise RunError("training ended before its first validation", do="set trainer.max_epochs=1 or more")
     state = AtomicCheckpoints().load_checkpoint(path)["state_dict"]
     return {key.removeprefix("chain."): value for key, value in state.items() if key.startswith("chain.")}

@@ -96,8 +96,7 @@ def _fit_and_score(
     if config["resume"] is None and isinstance(chain.head, Generative):
         warm_start(chain.head, data.gather, data.windows("train"))
     with _told(tracker, run):
-        fit(trainer, task, data, resume=last if config["resume"] is not None else None)
-        best = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
+        best = fit(trainer, task, data, resume=last if config["resume"] is not None else None)
         if not trainer.is_global_zero:
             return best
         chain.load_state_dict(best_weights(run.path))

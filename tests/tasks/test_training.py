@@ -1,0 +1,160 @@
+"""The forecasting task and its trainer, in process and in small."""
+
+import math
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from forecast import build
+from forecast.data.batch import batches
+from forecast.data.module import SeriesModule
+from forecast.errors import ArtifactError, RunError, UsageError
+from forecast.heads import Point
+from forecast.tasks.checkpoint import AtomicCheckpoints
+from forecast.tasks.forecast import ForecastTask, rates
+from forecast.tasks.trainer import best_weights, fit, make_trainer
+
+SETTINGS = {
+    "max_epochs": 2, "max_steps": -1, "max_time": None, "patience": 3, "accelerator": "cpu", "devices": 1,
+    "strategy": "auto", "precision": "32-true", "accumulate": 1, "clip": 1.0, "deterministic": True, "val_every": 1.0,
+    "limit_train_batches": 1.0,
+}  # fmt: skip
+CONFIG = {
+    "seed": 1, "norm": "instance", "task": {"loss": "mse"},
+    "model": {"_target_": "forecast.models.Informer", "d_model": 8, "heads": 2, "d_ff": 8, "dropout": 0.1},
+    "embed": {"_target_": "forecast.models.ValueEmbedding", "d_model": 8, "dropout": 0.1},
+    "head": {"_target_": "forecast.heads.Generative", "d_model": 8, "heads": 2, "d_ff": 8, "label": 12},
+    "optim": {"_target_": "torch.optim.Adam", "lr": 0.01}, "trainer": {"precision": "32-true"},
+}  # fmt: skip
+PLAIN = {
+    "embed": {"_target_": "forecast.models.NoEmbedding"}, "head": {"_target_": "forecast.heads.Timewise"},
+    "model": {"_target_": "forecast.models.Linear", "decompose": 5},
+}  # fmt: skip
+
+
+@pytest.fixture
+def data():
+    splits = {"train": 300, "val": 80, "test": 80}
+    return SeriesModule(card="electricity", context=24, horizon=6, batch_size=32, splits=splits).prepare()
+
+
+def task(data, *, schedule="cosine", **change):
+    torch.manual_seed(0)
+    chain = build.chain({**CONFIG, **change}, data.spec, masked=False)
+    return ForecastTask(chain, Point("mse"), build.optimiser({**CONFIG, **change}), schedule=schedule, seed=1)
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+@pytest.mark.parametrize("change", [
+    {}, {"accumulate": 3}, {"precision": "bf16-mixed"}, {"val_every": 0.5}, {"clip": None}, {"max_steps": 3},
+], ids=str)  # fmt: skip
+def test_training_improves_the_loss_and_keeps_the_best(data, tmp_path, change):
+    trainer = make_trainer({**SETTINGS, **change}, tmp_path, quiet=True)
+    module = task(data, trainer={"precision": change.get("precision", "32-true")})
+    before = weights(module)
+    assert math.isfinite(fit(trainer, module, data))
+    assert not weights(module).equal(before)
+    module.chain.load_state_dict(best_weights(tmp_path))
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoints", "history.csv"}
+
+
+@pytest.mark.parametrize("schedule", ["constant", "halve", "plateau"])
+def test_schedules_train(data, tmp_path, schedule):
+    fit(make_trainer(SETTINGS, tmp_path, quiet=True), task(data, schedule=schedule), data)
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_rates():
+    halve = rates("halve", warmup=0, length=lambda: (40, 10))
+    assert [halve(s) for s in (0, 9, 10, 25, 39)] == [1, 1, 0.5, 0.25, 0.125]
+    cosine = rates("cosine", warmup=5, length=lambda: (25, 5))
+    assert [cosine(0), cosine(4), cosine(5)] == [0.2, 1.0, 1.0]
+    assert cosine(15) == pytest.approx(0.5)
+    assert cosine(25) == pytest.approx(0.0)
+    assert rates("constant", warmup=0, length=lambda: (9, 3))(7) == 1
+
+
+def test_the_validation_score_is_over_all_windows_whatever_the_batch_size(data, tmp_path):
+    module = task(data)
+    scores = []
+    for size in (32, 7):
+        data.batch_size = size
+        trainer = make_trainer(SETTINGS, tmp_path / str(size), quiet=True)
+        (found,) = trainer.validate(module, datamodule=data, verbose=False)
+        scores.append(found["val/mse"])
+    errors = [(module.chain.eval()(b) - b.future).double() for b in batches(data.gather, data.windows("val"), 50)]
+    assert scores == pytest.approx([torch.cat(errors).square().mean().item()] * 2, rel=1e-5)
+
+
+def test_early_stopping_waits_for_its_patience(data, tmp_path):
+    trainer = make_trainer({**SETTINGS, "max_epochs": 50, "patience": 2}, tmp_path, quiet=True)
+    fit(trainer, task(data, **PLAIN, optim={**CONFIG["optim"], "lr": 1e-30}), data)
+    assert trainer.current_epoch == 3
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_batch(data, tmp_path):
+    module = task(data)
+    module.chain.head.projection.weight.data.fill_(torch.nan)
+    with pytest.raises(RunError, match=r"loss of batch 0 in epoch 1 is nan.*begin at rows \d+"):
+        fit(make_trainer(SETTINGS, tmp_path, quiet=True), module, data)
+
+
+def test_resume_at_an_epoch_equals_never_having_stopped(data, tmp_path):
+    whole, first, second = (task(data, schedule="halve") for _ in range(3))
+    fit(make_trainer({**SETTINGS, "max_epochs": 3}, tmp_path / "whole", quiet=True), whole, data)
+    fit(make_trainer({**SETTINGS, "max_epochs": 1}, tmp_path / "parts", quiet=True), first, data)
+    last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    # the schedule of an epoch does not depend on how many are planned, with halve
+    fit(make_trainer({**SETTINGS, "max_epochs": 3}, tmp_path / "parts", quiet=True), second, data, resume=last)
+    assert weights(whole).equal(weights(second))
+
+
+def test_compiled_training_gives_a_chain_with_the_same_names(data, tmp_path):
+    plain, compiled = task(data, **PLAIN), task(data, **PLAIN)
+    compiled.chain.compile()
+    for name, module in (("plain", plain), ("compiled", compiled)):
+        short = {**SETTINGS, "max_epochs": 1, "limit_train_batches": 3}
+        fit(make_trainer(short, tmp_path / name, quiet=True), module, data)
+    assert list(best_weights(tmp_path / "plain")) == list(best_weights(tmp_path / "compiled"))
+    torch.testing.assert_close(weights(plain), weights(compiled), rtol=1e-4, atol=1e-5)
+
+
+def test_checkpoints_replace_the_old_one_only_when_whole(tmp_path, monkeypatch):
+    writer, path = AtomicCheckpoints(), tmp_path / "c.ckpt"
+    writer.save_checkpoint({"x": torch.ones(3)}, path)
+
+    def half(state, place):
+        place.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        writer.save_checkpoint({"x": torch.zeros(3)}, path)
+    assert writer.load_checkpoint(path)["x"].tolist() == [1, 1, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["c.ckpt"]
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (print, ("ran",))
+
+    torch.save({"x": Payload()}, tmp_path / "bad.ckpt")
+    with pytest.raises(ArtifactError, match="no readable checkpoint"):
+        AtomicCheckpoints().load_checkpoint(tmp_path / "bad.ckpt")
+
+
+def test_bad_trainer_settings_are_one_line(tmp_path):
+    with pytest.raises(UsageError, match="^trainer[^\n]*$"):
+        make_trainer({**SETTINGS, "strategy": "nonsense"}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lightning_is_not_told_to_shuffle_for_itself(tmp_path):
+    trainer = make_trainer(SETTINGS, tmp_path)
+    assert isinstance(trainer, pl.Trainer)
+    assert trainer.logger is None
