@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,7 +52,7 @@ class History(pl.Callback):
             self.losses = []
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if trainer.training:  # not a validation on its own
+        if trainer.state.fn == TrainerFn.FITTING:  # not a validation on its own
             scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
             self._write(trainer, scores)
 
