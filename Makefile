@@ -14,8 +14,9 @@ demo: $(VENV)/.demo  ## install and run the main job: train Informer on electric
 
 test: check suite  ## install and run lint, type check and all tests
 
-check: $(VENV)/.test  ## lint, formatting of imports, types, floors
+check: $(VENV)/.test  ## lint, format, types, floors
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 
@@ -33,9 +34,9 @@ clean:  ## remove the environment and all caches; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 $(VENV)/.demo: $(SETTINGS)
-	scripts/setup $(VENV)
+	@scripts/setup $(VENV)
 	@touch $@
 
 $(VENV)/.test: $(SETTINGS)
-	scripts/setup $(VENV) test
+	@scripts/setup $(VENV) test
 	@touch $@ $(VENV)/.demo

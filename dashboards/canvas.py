@@ -44,9 +44,7 @@ def dates(axes: Axes, most: int) -> None:
     formats = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
     zeros = ["%Y", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
     axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(
-        locator, formats=formats, zero_formats=zeros, show_offset=False
-    )
+    formatter = ConciseDateFormatter(locator, formats=formats, zero_formats=zeros, show_offset=False)
     axes.xaxis.set_major_formatter(formatter)
 
 

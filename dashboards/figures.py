@@ -110,9 +110,7 @@ def forecasts(run: Run, summary: Summary) -> Picture | None:
         f"The best, the median and the worst of {summary.windows:,d} test windows by MSE (scaled){of}. "
         "The shaded part was unknown to the model."
     )
-    alt = words + "".join(
-        f" {w.role}: MSE {number(w.mse)}, after {moment(w.cutoff)}." for w in summary.picked
-    )
+    alt = words + "".join(f" {w.role}: MSE {number(w.mse)}, after {moment(w.cutoff)}." for w in summary.picked)
 
     def draw(width: float) -> Figure:
         figure, panels = sheet(width, len(summary.picked), 1.85)

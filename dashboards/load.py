@@ -108,9 +108,7 @@ class Run(NamedTuple):
     def units(self) -> dict[str, str]:
         """Channel to unit; a channel without one is left out."""
         pairs = list(zip(self.spec.get("channels") or [], self.spec.get("units") or [], strict=False))
-        pairs += [
-            (c.get("name"), c.get("unit")) for c in self.card.get("channels") or [] if isinstance(c, dict)
-        ]
+        pairs += [(c.get("name"), c.get("unit")) for c in self.card.get("channels") or [] if isinstance(c, dict)]
         units: dict[str, str] = {}
         for name, unit in pairs:
             if unit:
@@ -171,9 +169,7 @@ def read(run_dir: Path) -> Run:
     """The run in `run_dir`; ArtifactError where it is no folder or a file in it cannot be read."""
     path = Path(run_dir).resolve()
     if not path.is_dir():
-        raise ArtifactError(
-            f"no run folder at {run_dir}", "a folder written by forecast train", "check the path"
-        )
+        raise ArtifactError(f"no run folder at {run_dir}", "a folder written by forecast train", "check the path")
     overrides = _json(path / "overrides.json", list)
     predictions = path / "predictions.parquet"
     return Run(
@@ -198,9 +194,7 @@ def _json(path: Path, kind: type) -> Any:
             f"{path.name} is not JSON ({fault})", "a file as the run wrote it", "run it again"
         ) from fault
     if not isinstance(value, kind):
-        raise ArtifactError(
-            f"{path.name} holds a {type(value).__name__}", f"a {kind.__name__}", "run it again"
-        )
+        raise ArtifactError(f"{path.name} holds a {type(value).__name__}", f"a {kind.__name__}", "run it again")
     return value
 
 
@@ -209,33 +203,23 @@ def _history(path: Path) -> pl.DataFrame | None:
     if not path.is_file() or path.stat().st_size == 0:
         return None
     try:
-        frame = pl.read_csv(path, infer_schema=False).select(
-            pl.col(name).cast(kind) for name, kind in HISTORY.items()
-        )
+        frame = pl.read_csv(path, infer_schema=False).select(pl.col(name).cast(kind) for name, kind in HISTORY.items())
     except pl.exceptions.PolarsError as fault:
         reason = str(fault).splitlines()[0]
-        raise ArtifactError(
-            f"history.csv cannot be read ({reason})", "columns step,epoch,name,value", ""
-        ) from fault
-    frame = frame.filter(pl.col("value").is_finite()).unique(
-        ["name", "step"], keep="last", maintain_order=True
-    )
+        raise ArtifactError(f"history.csv cannot be read ({reason})", "columns step,epoch,name,value", "") from fault
+    frame = frame.filter(pl.col("value").is_finite()).unique(["name", "step"], keep="last", maintain_order=True)
     return frame.sort("name", "step") if frame.height else None
 
 
 def _row(row: Facts) -> Row:
-    horizon = {
-        str(k): [_float(v) for v in values] for k, values in _dict(row.get("horizon")).items() if values
-    }
+    horizon = {str(k): [_float(v) for v in values] for k, values in _dict(row.get("horizon")).items() if values}
     return Row(
         name=str(row.get("name", "?")),
         kind=str(row.get("kind", "")),
         scaled={str(k): _float(v) for k, v in _dict(row.get("scaled")).items()},
         original={str(k): _float(v) for k, v in _dict(row.get("original")).items()},
         horizon=horizon,
-        channels={
-            str(k): {n: _float(v) for n, v in _dict(s).items()} for k, s in _dict(row.get("channels")).items()
-        },
+        channels={str(k): {n: _float(v) for n, v in _dict(s).items()} for k, s in _dict(row.get("channels")).items()},
     )
 
 

@@ -26,9 +26,7 @@ def note(words: str) -> str:
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """A definition list; pairs without a value are left out."""
-    rows = [
-        f"<div><dt>{text(k)}</dt><dd>{text(v)}</dd></div>" for k, v in pairs if v not in (None, "", [], {})
-    ]
+    rows = [f"<div><dt>{text(k)}</dt><dd>{text(v)}</dd></div>" for k, v in pairs if v not in (None, "", [], {})]
     return f'<dl class="facts">{"".join(rows)}</dl>' if rows else ""
 
 

@@ -50,9 +50,7 @@ def render(run: Run) -> str:
         "again": ("Run it again", _again(run)),
     }
     links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, (title, _) in sections.items())
-    foot = (
-        f"Written from the run folder <code>{text(run.path.name)}</code>; nothing is loaded from elsewhere."
-    )
+    foot = f"Written from the run folder <code>{text(run.path.name)}</code>; nothing is loaded from elsewhere."
     return page(
         f"{run.model} on {run.dataset}",
         [
@@ -171,21 +169,13 @@ def _split(splits: object) -> str:
             return " to ".join(map(str, value))
         return f"{value:,d} rows" if isinstance(value, int) else f"from {value}"
 
-    return (
-        ", ".join(f"{part} {words(value)}" for part, value in splits.items())
-        if isinstance(splits, dict)
-        else ""
-    )
+    return ", ".join(f"{part} {words(value)}" for part, value in splits.items()) if isinstance(splits, dict) else ""
 
 
 def _again(run: Run) -> list[str]:
     command = run.env.get("command") or shlex.join(["forecast", "train", *run.overrides])
     told = f"At commit {run.commit}, from the start directory:" if run.commit else "From the start directory:"
-    config = (
-        code("\n".join(_lines(run.config)), "Configuration")
-        if run.config
-        else note("config.json is missing.")
-    )
+    config = code("\n".join(_lines(run.config)), "Configuration") if run.config else note("config.json is missing.")
     return [
         f'<div class="box"><p>{text(told)}</p>{code(str(command), "Command")}</div>',
         fold("Configuration, resolved", config),

@@ -79,17 +79,13 @@ def score_table(run: Run) -> list[str]:
     )  # fmt: skip
     body = []
     for row in rows:
-        cells = [
-            _cell(row.scaled.get(key), [r.scaled.get(key) for r in rows], k) for k, key in enumerate(scaled)
-        ]
+        cells = [_cell(row.scaled.get(key), [r.scaled.get(key) for r in rows], k) for k, key in enumerate(scaled)]
         cells.append(f"<td>{number(_ratio(row.scaled.get('mse'), yardstick), 3)}</td>")
         for k, key in enumerate(original):
             cells.append(_cell(row.original.get(key), [r.original.get(key) for r in rows], k))
         name = f'<th scope="row">{swatch(role_of(row.name, row.kind))}{text(row.name)}</th>'
         body.append(f"<tr{' class=model' if row.kind == 'model' else ''}>{name}{''.join(cells)}</tr>")
-    mixed = (
-        "" if unit is not None else " The channels differ in unit: their own errors are below, by channel."
-    )
+    mixed = "" if unit is not None else " The channels differ in unit: their own errors are below, by channel."
     return [table("Scores on the test windows", head, body), note(NOTE + mixed)]
 
 
@@ -143,8 +139,7 @@ def _head(first: str, groups: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Two rows of headings; the names of groups are ready HTML."""
     groups = [group for group in groups if group[1]]
     above = "".join(
-        f'<th class="group edge" scope="colgroup" colspan="{len(names)}">{title}</th>'
-        for title, names in groups
+        f'<th class="group edge" scope="colgroup" colspan="{len(names)}">{title}</th>' for title, names in groups
     )
     below = "".join(
         f'<th scope="col"{_edge(k)}>{text(name)}</th>' for _, names in groups for k, name in enumerate(names)

@@ -101,9 +101,7 @@ def svg(figure: Figure, name: str, alt: str, css: str = "") -> str:
     text = re.sub(r'<g id="[^"]*"/>', "", text)
     text = re.sub(r'<g id="[^"]*">', "<g>", text)  # ids nothing refers to
     text = text.replace("xlink:href", "href")
-    text = re.sub(
-        r' (?:d|transform|x|y|width|height)="[^"]*"', _rounded, text
-    )  # coordinates only, never labels
+    text = re.sub(r' (?:d|transform|x|y|width|height)="[^"]*"', _rounded, text)  # coordinates only, never labels
     text = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLE.get(m[0], m[0]), text)
     text = re.sub(r" ?font-family: [^;\"]*;?", "", text)
     text = re.sub(r"\n\s*", "\n", text)

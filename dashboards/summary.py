@@ -84,10 +84,7 @@ def summarise(run: Run) -> Summary | None:
     stamp = scored.group_by("ds").agg(_SUMS).sort("ds").collect(engine="streaming")
     column = scored.group_by("unique_id", "channel").agg(_SUMS).collect(engine="streaming")
     windows = (
-        scored.group_by("unique_id", "cutoff")
-        .agg(_WINDOW)
-        .sort("unique_id", "cutoff")
-        .collect(engine="streaming")
+        scored.group_by("unique_id", "cutoff").agg(_WINDOW).sort("unique_id", "cutoff").collect(engine="streaming")
     )
     if windows.height == 0 or column["scored"].sum() == 0:
         return None
@@ -143,9 +140,7 @@ def _scored(lazy: pl.LazyFrame, scale: pl.DataFrame, first: str) -> pl.LazyFrame
 
 def _fold(frame: pl.DataFrame, key: pl.Expr) -> pl.DataFrame:
     """Sums added up over `key`, and the means of them."""
-    numbers = [
-        name for name in frame.columns if frame.schema[name].is_numeric() and name != key.meta.output_name()
-    ]
+    numbers = [name for name in frame.columns if frame.schema[name].is_numeric() and name != key.meta.output_name()]
     return frame.group_by(key).agg(pl.col(numbers).sum()).with_columns(_MEANS)
 
 
@@ -175,15 +170,11 @@ def _scan(path: Path) -> pl.LazyFrame | None:
         columns = lazy.collect_schema().names()
     except pl.exceptions.PolarsError as fault:
         reason = str(fault).splitlines()[0]
-        raise ArtifactError(
-            f"{path.name} cannot be read ({reason})", "a parquet file", "run it again"
-        ) from fault
+        raise ArtifactError(f"{path.name} cannot be read ({reason})", "a parquet file", "run it again") from fault
     if not columns:
         return None
     if lost := [name for name in _NEEDED if name not in columns]:
-        raise ArtifactError(
-            f"{path.name} has no column {lost[0]}", f"expected {', '.join(_NEEDED)}", "run it again"
-        )
+        raise ArtifactError(f"{path.name} has no column {lost[0]}", f"expected {', '.join(_NEEDED)}", "run it again")
     naive = pl.col("naive") if "naive" in columns else pl.lit(None, pl.Float64).alias("naive")
     return lazy.select(*_NEEDED, naive).with_columns(
         pl.col("unique_id", "channel").cast(pl.String),
@@ -218,9 +209,9 @@ def _over_time(stamp: pl.DataFrame, season: int) -> tuple[int, pl.DataFrame]:
     each = max(1, -(-stamp.height // BUCKETS))
     if each > 1 and season * 2 < stamp.height:
         each = -(-each // season) * season
-    folded = _fold(
-        stamp.with_columns((pl.int_range(pl.len()) // each).alias("bucket")), pl.col("bucket")
-    ).sort("bucket")
+    folded = _fold(stamp.with_columns((pl.int_range(pl.len()) // each).alias("bucket")), pl.col("bucket")).sort(
+        "bucket"
+    )
     return each, folded.with_columns(stamp["ds"].gather_every(each))
 
 
@@ -231,19 +222,11 @@ def _histogram(scored: pl.LazyFrame, rmse: float) -> Histogram | None:
     width = float(edges[1] - edges[0])
 
     def share(column: str) -> pl.LazyFrame:
-        number = (
-            ((pl.col(column) - float(edges[0])) / width).floor().clip(-1, BINS).cast(pl.Int32).alias("bin")
-        )
-        return (
-            scored.filter(pl.col(column).is_finite())
-            .group_by(number)
-            .agg(pl.len().alias("n"), pl.col(column).sum())
-        )
+        number = ((pl.col(column) - float(edges[0])) / width).floor().clip(-1, BINS).cast(pl.Int32).alias("bin")
+        return scored.filter(pl.col(column).is_finite()).group_by(number).agg(pl.len().alias("n"), pl.col(column).sum())
 
     shares, bias = [], 0.0
-    for column, frame in zip(
-        ("z", "zn"), pl.collect_all([share("z"), share("zn")], engine="streaming"), strict=True
-    ):
+    for column, frame in zip(("z", "zn"), pl.collect_all([share("z"), share("zn")], engine="streaming"), strict=True):
         counts = np.zeros(BINS + 2)
         counts[frame["bin"].to_numpy() + 1] = frame["n"].to_numpy()
         total = max(counts.sum(), 1.0)

@@ -30,9 +30,7 @@ def pick(
     names = channels["channel"].to_list()
     picked = []
     ranked = _ranked(windows, "first_mse", "first_scored")
-    places = (
-        {"best": 0, "typical": (ranked.height - 1) // 2, "worst": ranked.height - 1} if ranked.height else {}
-    )
+    places = {"best": 0, "typical": (ranked.height - 1) // 2, "worst": ranked.height - 1} if ranked.height else {}
     for role, place in places.items():
         identity, cutoff, mse = ranked.select("unique_id", "cutoff", "first_mse").row(place)
         picked += _read(run, lazy, windows, (role, identity, cutoff), {names[0]: mse}, interval)

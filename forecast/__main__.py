@@ -97,9 +97,7 @@ def configured(verb: str, words: cli.Words) -> int:
     return next((code for code in codes if code), 0)
 
 
-def task(
-    verb: str, words: cli.Words, sweep: "Sweep", codes: list[int]
-) -> Callable[["DictConfig"], float | None]:
+def task(verb: str, words: cli.Words, sweep: "Sweep", codes: list[int]) -> Callable[["DictConfig"], float | None]:
     """What Hydra calls with a composed config; its exit codes go to `codes`, for Hydra would add lines."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -77,9 +77,7 @@ def flag_value(flag: str, value: str) -> str:
     if not value:
         raise UsageError(f"{flag} has no value", f"expected {' or '.join(allowed) if allowed else 'one'}")
     if allowed and value not in allowed:
-        raise UsageError(
-            f"{flag} {value} is not known", f"expected {', '.join(allowed)}", nearest(value, allowed)
-        )
+        raise UsageError(f"{flag} {value} is not known", f"expected {', '.join(allowed)}", nearest(value, allowed))
     if flag == "--config-dir" and not Path(value).is_dir():
         raise UsageError(f"--config-dir {value} is no directory", "expected a folder of YAML files")
     return value
@@ -139,17 +137,13 @@ def by_message(text: str, verb: str, overrides: Sequence[str]) -> UsageError:
         key, _, values = match[1].partition("=")
         do = f"add -m to run each, or write a list as '{key}=[{values}]'"
         return UsageError(f"{match[1]} holds several values", "expected one", do)
-    if match := re.match(
-        r"In '(.+)': \w+ raised while composing config:\n([^\n]+)\n\s+full_key: (\S+)", text
-    ):
+    if match := re.match(r"In '(.+)': \w+ raised while composing config:\n([^\n]+)\n\s+full_key: (\S+)", text):
         return in_file(match[1], match[2], match[3], text)
     if match := re.search(r"Could not override '(.+?)'", text):
         where = re.match(r"(In '.+?'): ", text)
         return no_group(match[1], verb, f" ({where[1]})" if where else "")
     if match := re.match(r"Multiple values for (\S+?)\.", text):
-        return UsageError(
-            f"{match[1]} is chosen twice", "expected one choice", f"write {match[1]}=… without +"
-        )
+        return UsageError(f"{match[1]} is chosen twice", "expected one choice", f"write {match[1]}=… without +")
     if text.startswith("Config group override must be"):  # `model=null`, `model=5`
         for word in overrides:
             group, _, value = word.partition("=")

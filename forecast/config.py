@@ -223,11 +223,7 @@ def check(cfg: DictConfig) -> None:
     except OmegaConfBaseException as fault:
         said = (fault.msg or str(fault)).split("\n")[0]
         raise UsageError(f"{fault.full_key} cannot be resolved", said, "set it to a value") from fault
-    if (
-        OmegaConf.select(cfg, "data") is not None
-        and cfg.data.get("card") is None
-        and cfg.data.get("path") is None
-    ):
+    if OmegaConf.select(cfg, "data") is not None and cfg.data.get("card") is None and cfg.data.get("path") is None:
         missing |= {"data.path"}
     if missing:
         key = next((name for name in NEEDED if name in missing), min(missing))

@@ -284,9 +284,7 @@ def test_a_typo_in_a_process_of_its_own(tmp_path: Path) -> None:
 # What a verb is given, and how it may end
 
 
-def test_a_verb_gets_its_config_and_lightning_its_command_line(
-    run: Run, verbs: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_verb_gets_its_config_and_lightning_its_command_line(run: Run, verbs: dict[str, Any], tmp_path: Path) -> None:
     assert run("train", "seed=3", "--config-dir", str(tmp_path), "data=household") == (0, "", "")
     ((verb, cfg, overrides, argv),) = verbs["calls"]
     assert (verb, cfg.seed, cfg.data.gaps, "hydra" in cfg) == ("train", 3, "mask", False)

@@ -58,9 +58,7 @@ class Gather:
             unseen = ~observed[:, : series.targets]
             if (unseen & ~np.isnan(scaled[:, : series.targets])).any():
                 truth = np.where(unseen, np.nan, scaled[:, : series.targets])
-        return cls(
-            scaled, series.clock, targets=series.targets, context=context, horizon=horizon, truth=truth
-        )
+        return cls(scaled, series.clock, targets=series.targets, context=context, horizon=horizon, truth=truth)
 
     def __call__(self, origin: Tensor, series: Tensor) -> SeriesBatch:
         """(B,) int64 origin rows and numbers of their series → a batch."""
@@ -75,9 +73,7 @@ class Gather:
         targets = future[..., f:] if self.scored_apart else future[..., : self.targets]
         inputs, input_mask = self._seen(inputs)
         targets, target_mask = self._seen(targets)
-        return SeriesBatch(
-            inputs, input_mask, past[..., c:f], targets, target_mask, future[..., c:f], origin, series
-        )
+        return SeriesBatch(inputs, input_mask, past[..., c:f], targets, target_mask, future[..., c:f], origin, series)
 
     def _seen(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Values with 0 for NaN, contiguous, and where they were measured."""

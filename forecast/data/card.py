@@ -107,19 +107,13 @@ def _keys(plain: Any, cls: type, where: str, optional: Sequence[str] = ()) -> No
     """Refuse what is no mapping, an unknown key and an absent one."""
     known = [f.name for f in fields(cls)]
     if not isinstance(plain, Mapping):
-        raise DataError(
-            f"{where} is {type(plain).__name__}", f"expected keys {', '.join(known)}", "correct the card"
-        )
+        raise DataError(f"{where} is {type(plain).__name__}", f"expected keys {', '.join(known)}", "correct the card")
     for key in plain:
         if key not in known:
-            raise DataError(
-                f"{where} has an unknown key '{key}'", nearest(str(key), known), "correct the card"
-            )
+            raise DataError(f"{where} has an unknown key '{key}'", nearest(str(key), known), "correct the card")
     for key in known:
         if key not in plain and key not in optional:
-            raise DataError(
-                f"{where} has no '{key}'", f"expected keys {', '.join(known)}", "add it to the card"
-            )
+            raise DataError(f"{where} has no '{key}'", f"expected keys {', '.join(known)}", "add it to the card")
 
 
 def _part(cls: type[T], plain: Any, where: str) -> T:
@@ -146,9 +140,7 @@ def _number(kind: Callable[[Any], T], value: Any, where: str) -> T:
 def _check(card: Card, where: str) -> None:
     """What the types cannot say: known kinds and roles, unique names, at least one target."""
     if card.kind not in KINDS:
-        raise DataError(
-            f"{where} has the kind '{card.kind}'", f"expected {' or '.join(KINDS)}", "correct the card"
-        )
+        raise DataError(f"{where} has the kind '{card.kind}'", f"expected {' or '.join(KINDS)}", "correct the card")
     for channel in card.channels:
         if channel.role in ("known_future", "static"):
             raise DataError(
@@ -171,17 +163,11 @@ def _check(card: Card, where: str) -> None:
             )
     names = [c.name for c in card.channels]
     if double := next((n for n in names if names.count(n) > 1), None):
-        raise DataError(
-            f"{where} names the channel '{double}' twice", "expected each name once", "correct the card"
-        )
+        raise DataError(f"{where} names the channel '{double}' twice", "expected each name once", "correct the card")
     if not any(c.role == "target" for c in card.channels):
-        raise DataError(
-            f"{where} has no target channel", "expected at least one", "give a channel the role target"
-        )
+        raise DataError(f"{where} has no target channel", "expected at least one", "give a channel the role target")
     if card.season < 1:
-        raise DataError(
-            f"{where} has the season {card.season}", "expected a number of steps, 1 for none", "correct it"
-        )
+        raise DataError(f"{where} has the season {card.season}", "expected a number of steps, 1 for none", "correct it")
 
 
 def plain_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,9 +186,7 @@ def narrow(card: Card, channels: Sequence[str], targets: int) -> Card:
     """The card of the named channels only, the first `targets` of which are forecast."""
     by_name = {c.name: c for c in card.channels}
     roles = ["target" if i < targets else "past_only" for i in range(len(channels))]
-    return replace(
-        card, channels=tuple(replace(by_name[n], role=r) for n, r in zip(channels, roles, strict=True))
-    )
+    return replace(card, channels=tuple(replace(by_name[n], role=r) for n, r in zip(channels, roles, strict=True)))
 
 
 def card_names() -> tuple[str, ...]:

@@ -62,9 +62,7 @@ def clock(time: Stamps, fields: tuple[str, ...], zone: str | None = None) -> NDA
             case "second":
                 out[:, i] = micros // 1_000_000 % 60
             case _:
-                raise ValueError(
-                    f"unknown calendar field '{field}'; {nearest(field, (*_FINEST, 'month', 'week'))}"
-                )
+                raise ValueError(f"unknown calendar field '{field}'; {nearest(field, (*_FINEST, 'month', 'week'))}")
     return out
 
 

@@ -193,12 +193,7 @@ def infer_freq(wall: Stamps, start: Ints) -> Freq:
         return found
     steps, counts = np.unique(gaps, return_counts=True)
     usual = int(steps[counts.argmax()])
-    if (
-        usual == DAY
-        and len(gaps) >= 5
-        and gaps.max() > DAY
-        and np.is_busday(wall.astype("datetime64[D]")).all()
-    ):
+    if usual == DAY and len(gaps) >= 5 and gaps.max() > DAY and np.is_busday(wall.astype("datetime64[D]")).all():
         return Freq(1, "B")
     if np.any(gaps % usual):
         odd = int(gaps[gaps % usual != 0][0])

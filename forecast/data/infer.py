@@ -105,9 +105,7 @@ def _time_column(frame: pl.DataFrame, where: str) -> str:
     usual = [c for c in found if c.lower() in _TIMES]
     if len(found) == 1 or len(usual) == 1:
         return (found if len(found) == 1 else usual)[0]
-    what = (
-        f"the columns {', '.join(found)} all hold stamps" if found else f"no column of {where} holds stamps"
-    )
+    what = f"the columns {', '.join(found)} all hold stamps" if found else f"no column of {where} holds stamps"
     raise DataError(what, f"found columns {', '.join(frame.columns[:12])}", "set data.time=COLUMN")
 
 

@@ -72,9 +72,7 @@ class SeriesModule(pl.LightningDataModule):
                 "set data=electricity, or data=series data.path=FILE",
             )
         if batch_size < 1:
-            raise UsageError(
-                f"data.batch_size is {batch_size}", "expected at least 1", "set data.batch_size=32"
-            )
+            raise UsageError(f"data.batch_size is {batch_size}", "expected at least 1", "set data.batch_size=32")
         if workers < 0:
             raise UsageError(f"data.workers is {workers}", "expected 0 or more", "set data.workers=0")
         self.name, self.path = card, path
@@ -105,12 +103,8 @@ class SeriesModule(pl.LightningDataModule):
         self.split = split(measured, card.splits)
         self.scaler = fit(self.scale, measured, self.split.train)
         s = self.series
-        self.spec = Spec(
-            s.channels, s.targets, s.units, s.fields, self.context, self.horizon, s.freq, s.season
-        )
-        self.gather = Gather.of(
-            s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed
-        )
+        self.spec = Spec(s.channels, s.targets, s.units, s.fields, self.context, self.horizon, s.freq, s.season)
+        self.gather = Gather.of(s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed)
         self.findings = _findings(card, inferred, measured, self.split)
         self.prepared = True
         return self
@@ -158,9 +152,7 @@ class SeriesModule(pl.LightningDataModule):
 
     def dataset(self, part: str) -> BatchDataset:
         """The windows of a part with the table they index."""
-        return (
-            BatchDataset(self.gather, self.windows(part)) if self.prepared else self.prepare().dataset(part)
-        )
+        return BatchDataset(self.gather, self.windows(part)) if self.prepared else self.prepare().dataset(part)
 
     def train_dataloader(self) -> DataLoader[SeriesBatch]:
         return self._loader("train", shuffle=True)

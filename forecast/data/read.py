@@ -57,9 +57,7 @@ def read_series(card: Card, *, path: str | Path | None = None) -> Series:
             )
         frames.append(read_file(place))
     if not frames:
-        raise DataError(
-            f"the card '{card.name}' names no file", "expected one under files", "set data.path=FILE"
-        )
+        raise DataError(f"the card '{card.name}' names no file", "expected one under files", "set data.path=FILE")
     return from_frame(card, pl.concat(frames) if len(frames) > 1 else frames[0], card.files[0].path)
 
 
@@ -67,9 +65,7 @@ def read_file(path: Path) -> pl.DataFrame:
     """A table as it is in the file; csv columns stay text, so that a fault can quote what was written."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(
-            f"{path} {what}", f"expected a file ({', '.join(sorted(READERS))})", "correct the path"
-        )
+        raise DataError(f"{path} {what}", f"expected a file ({', '.join(sorted(READERS))})", "correct the path")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -111,9 +107,7 @@ def _csv(path: Path) -> pl.DataFrame:
     for name in names:
         base, mark, _ = name.rpartition("_duplicated_")
         if mark and base in names:
-            raise DataError(
-                f"{path.name} has two columns '{base}'", "expected each name once", "rename one of them"
-            )
+            raise DataError(f"{path.name} has two columns '{base}'", "expected each name once", "rename one of them")
     return frame.rename(dict(zip(frame.columns, names, strict=True))) if names != frame.columns else frame
 
 
@@ -191,8 +185,7 @@ def _ids(card: Card, frame: pl.DataFrame, where: str) -> tuple[tuple[str, ...], 
     column = frame[card.id].cast(pl.String).str.strip_chars()
     if (empty := column.is_null() | column.str.to_lowercase().is_in(NOTHING)).any():
         raise DataError(
-            f"{where}: row {int(empty.arg_max() or 0) + 1}, column '{card.id}': the name of the series is "
-            "empty",
+            f"{where}: row {int(empty.arg_max() or 0) + 1}, column '{card.id}': the name of the series is empty",
             "expected a name in every row",
             "fill it or drop the row",
         )
@@ -231,9 +224,7 @@ def _ordered(
     if not again.any():
         return np.arange(len(time))
     rows = np.flatnonzero(again)
-    twins = ((values[rows] == values[rows - 1]) | (np.isnan(values[rows]) & np.isnan(values[rows - 1]))).all(
-        axis=1
-    )
+    twins = ((values[rows] == values[rows - 1]) | (np.isnan(values[rows]) & np.isnan(values[rows - 1]))).all(axis=1)
     if not twins.all():
         row = int(rows[~twins][0])
         raise DataError(

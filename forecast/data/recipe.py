@@ -61,9 +61,7 @@ class Recipe(NamedTuple):
                     f"this program reads {VERSION}",
                     "train again, or use a newer program",
                 )
-            facts: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in state["spec"].items()
-            }
+            facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spec"].items()}
             return cls(
                 Card.from_dict(state["card"]),
                 state["gaps"],

@@ -44,9 +44,7 @@ class Scaler(NamedTuple):
 
     def apply(self, values: Floats, number: Ints) -> Floats:
         """(N, C) values of series `number` (N,) → scaled."""
-        mean, std = (
-            (self.mean[0], self.std[0]) if len(self.ids) == 1 else (self.mean[number], self.std[number])
-        )
+        mean, std = (self.mean[0], self.std[0]) if len(self.ids) == 1 else (self.mean[number], self.std[number])
         return np.asarray((values - mean) / std)
 
     def undo(self, values: NDArray[Any], number: NDArray[Any], targets: int | None = None) -> Floats:
@@ -97,9 +95,7 @@ class Scaler(NamedTuple):
             ) from fault
         sound = mean.ndim == 2 and mean.shape == std.shape and len(mean) == len(ids)
         if not (sound and np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-            raise ArtifactError(
-                "the saved scaler is damaged", "expected finite numbers for each series", "train again"
-            )
+            raise ArtifactError("the saved scaler is damaged", "expected finite numbers for each series", "train again")
         return cls(ids, mean, std, kind)
 
 

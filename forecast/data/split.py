@@ -29,9 +29,7 @@ def split(series: Series, splits: Mapping[str, Any]) -> Split:
     if set(splits) == {"val", "test"}:
         borders = _dates(series, splits)
     elif set(splits) != set(PARTS):
-        raise DataError(
-            f"data.splits has {', '.join(splits) or 'nothing'}", "expected train, val and test", _HOW
-        )
+        raise DataError(f"data.splits has {', '.join(splits) or 'nothing'}", "expected train, val and test", _HOW)
     elif all(isinstance(v, int) and not isinstance(v, bool) for v in splits.values()):
         borders = _rows(series, splits)
     elif all(isinstance(v, int | float) for v in splits.values()):
@@ -77,9 +75,7 @@ def _dates(series: Series, splits: Mapping[str, Any]) -> Ints:
     # Stamps rise within a series only: search in each series by counting the rows before the date.
     before = [np.add.reduceat((series.time < border).astype(np.int64), series.start[:-1]) for border in at]
     if not before[0].all() and (before[0] == 0).all():
-        raise DataError(
-            f"data.splits: no row is before {splits['val']}", f"the data start {series.time.min()}", _HOW
-        )
+        raise DataError(f"data.splits: no row is before {splits['val']}", f"the data start {series.time.min()}", _HOW)
     return np.stack([np.zeros_like(series.rows), *before, series.rows], axis=1)
 
 

@@ -38,9 +38,7 @@ def parse_stamps(column: pl.Series, where: str) -> tuple[Stamps, str | None]:
         )
     if stamps.null_count():
         row = _first(stamps.is_null())
-        raise DataError(
-            f"{where}: row {row}, column '{name}': the stamp is empty", _HELP, "fill it or drop the row"
-        )
+        raise DataError(f"{where}: row {row}, column '{name}': the stamp is empty", _HELP, "fill it or drop the row")
     return stamps.cast(pl.Datetime("us")).to_numpy(), "UTC" if aware else None
 
 
@@ -79,9 +77,7 @@ def _from_text(column: pl.Series, where: str) -> tuple[pl.Series, bool]:
     reads = {form: _read(plain, form, aware) for form in fits}
     whole = [form for form, stamps in reads.items() if stamps.null_count() == text.null_count()]
     best = (whole or fits)[0]
-    twin = next(
-        (day for day, month in _TWINS.items() if {day, month} <= {f.split(" ")[0] for f in whole}), None
-    )
+    twin = next((day for day, month in _TWINS.items() if {day, month} <= {f.split(" ")[0] for f in whole}), None)
     if twin is not None and not reads[whole[0]].equals(reads[whole[-1]]):
         raise DataError(
             f"{where}: column '{column.name}': '{seen[0]}' may start with the day or month",

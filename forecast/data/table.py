@@ -10,9 +10,7 @@ from forecast.data.freq import Ints, Stamps, parse_freq
 from forecast.errors import DataError, UsageError, nearest
 
 GAP_MODES: Final = ("error", "fill", "mask")
-_SPARSE: Final = (
-    100  # a grid this many times longer than its rows is a wrong stamp or step, not data with gaps
-)
+_SPARSE: Final = 100  # a grid this many times longer than its rows is a wrong stamp or step, not data with gaps
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -103,9 +101,7 @@ def regular(series: Series, where: str) -> Series:
         # Stamps that exist are kept as they are, to the microsecond.
         time[start[series.number] + at] = series.time
     fields = fields_for(series.freq)
-    return series._replace(
-        start=start, time=time, values=values, fields=fields, clock=clock(time, fields, series.zone)
-    )
+    return series._replace(start=start, time=time, values=values, fields=fields, clock=clock(time, fields, series.zone))
 
 
 def select(series: Series, target: list[str] | None, past: list[str] | None) -> Series:
@@ -113,22 +109,14 @@ def select(series: Series, target: list[str] | None, past: list[str] | None) -> 
     if target is None and past is None:
         return series
     behind = list(past or ())
-    wanted = (
-        list(target)
-        if target is not None
-        else [c for c in series.channels[: series.targets] if c not in behind]
-    )
+    wanted = list(target) if target is not None else [c for c in series.channels[: series.targets] if c not in behind]
     behind = [name for name in behind if name not in wanted]
     for option, names in (("target", wanted), ("past", behind)):
         for name in names:
             if name not in series.channels:
-                raise UsageError(
-                    f"data.{option} names '{name}', which is no channel", nearest(name, series.channels)
-                )
+                raise UsageError(f"data.{option} names '{name}', which is no channel", nearest(name, series.channels))
     if not wanted:
-        raise UsageError(
-            "data.target is empty", "expected at least one channel", nearest("", series.channels)
-        )
+        raise UsageError("data.target is empty", "expected at least one channel", nearest("", series.channels))
     pick = [series.channels.index(name) for name in (*wanted, *behind)]
     return series._replace(
         values=np.ascontiguousarray(series.values[:, pick]),
@@ -224,9 +212,7 @@ def tail(series: Series, rows: int) -> Series:
     start: Ints = np.concatenate([[0], np.cumsum(kept)])
     number = np.repeat(np.arange(len(kept)), kept)
     pick = np.arange(start[-1]) - start[number] + (series.start[1:] - kept)[number]
-    return series._replace(
-        start=start, time=series.time[pick], values=series.values[pick], clock=series.clock[pick]
-    )
+    return series._replace(start=start, time=series.time[pick], values=series.values[pick], clock=series.clock[pick])
 
 
 def extend(series: Series, context: int, horizon: int) -> Series:

@@ -33,9 +33,7 @@ class Windows:
         return self.first[number] + (k - self.until[number]) * self.stride, number
 
 
-def windows(
-    series: Series, ranges: Ints, context: int, horizon: int, stride: int = 1, part: str = ""
-) -> Windows:
+def windows(series: Series, ranges: Ints, context: int, horizon: int, stride: int = 1, part: str = "") -> Windows:
     """Every window whose H targets lie in rows [first, last) of `ranges` (S, 2) and whose L inputs exist.
 
     Inputs may lie before the range, not before the series. DataError when a series has no room for one.
@@ -56,9 +54,7 @@ def last_windows(series: Series, context: int, horizon: int) -> Windows:
     return windows(series, np.stack([ends - horizon, ends], axis=1), context, horizon)
 
 
-def _refuse(
-    series: Series, ranges: Ints, first: Ints, count: Ints, context: int, horizon: int, part: str
-) -> None:
+def _refuse(series: Series, ranges: Ints, first: Ints, count: Ints, context: int, horizon: int, part: str) -> None:
     """Name the series, what it has and what it needs."""
     short = np.flatnonzero(count < 1)
     s = int(short[0])

@@ -16,9 +16,7 @@ class Timewise(nn.Module):
     themselves (D != C), a second linear map takes D to T.
     """
 
-    def __init__(
-        self, *, spec: Spec, d_memory: int, length: int, individual: bool = False, last: bool = True
-    ) -> None:
+    def __init__(self, *, spec: Spec, d_memory: int, length: int, individual: bool = False, last: bool = True) -> None:
         super().__init__()
         channels = len(spec.channels)
         self.horizon, self.targets, self.last = spec.horizon, spec.targets, last

@@ -1,6 +1,6 @@
 """A run folder that forecasts: the one seam behind predict, evaluate, jobs and servers.
 
-    Predictor.load("latest").predict(pandas_or_polars_frame_or_path) -> polars frame
+Predictor.load("latest").predict(pandas_or_polars_frame_or_path) -> polars frame
 """
 
 from pathlib import Path
@@ -77,9 +77,7 @@ def long_frame(
     names = pl.Series(channels[:t], dtype=pl.String).gather(np.tile(np.arange(t), b * h))
     steps = np.tile(np.repeat(np.arange(1, h + 1, dtype=np.int32), t), b)
     arrays = {key: np.ascontiguousarray(value).reshape(-1) for key, value in values.items()}
-    return pl.DataFrame(
-        {"unique_id": ids, "channel": names, "cutoff": cutoff, "ds": local, "step": steps, **arrays}
-    )
+    return pl.DataFrame({"unique_id": ids, "channel": names, "cutoff": cutoff, "ds": local, "step": steps, **arrays})
 
 
 def _local(series: Any, rows: np.ndarray) -> pl.Series:

@@ -47,9 +47,7 @@ def score(
         made = {key: forecaster(batch) for key, forecaster in everyone.items()}
         at = batch.series
         for key, forecast in made.items():
-            sums[key].update(
-                forecast, batch.future, batch.future_mask, mean=mean[at], std=std[at], scale=scale[at]
-            )
+            sums[key].update(forecast, batch.future, batch.future_mask, mean=mean[at], std=std[at], scale=scale[at])
         if watch is not None:
             watch(batch, made)
     kinds = {key: "model" if key == name else "naive" for key in everyone}

@@ -38,9 +38,7 @@ class Child:
             stderr=None if self.output is None else subprocess.STDOUT,
             start_new_session=True,
         )
-        self._before = {
-            number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -40,9 +40,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     word, *rest = argv
     if word not in WORDS:
-        raise UsageError(
-            f"there is no `forecast data {word}`", nearest(word, WORDS), "see `forecast data --help`"
-        )
+        raise UsageError(f"there is no `forecast data {word}`", nearest(word, WORDS), "see `forecast data --help`")
     if word == "list":
         if rest:
             raise UsageError(
@@ -94,9 +92,7 @@ def _list() -> int:
         except DataError:
             where = f"missing: set FORECAST_DATA to the folder of {card.files[0].path}"
         count = sum(file.rows or 0 for file in card.files)
-        rows.append(
-            (name, card.kind, f"{count:,}", str(len(card.channels)), card.time.freq, str(card.season), where)
-        )
+        rows.append((name, card.kind, f"{count:,}", str(len(card.channels)), card.time.freq, str(card.season), where))
     _table(("name", "kind", "rows", "channels", "freq", "season", "where"), rows, right=(2, 3, 5))
     return 0
 
@@ -203,9 +199,7 @@ def _measured(card: "Card", series: "Series", gaps: int) -> list[tuple[str, ...]
     ]
 
 
-def _compare(
-    fact: str, claim: str, found: str, wrong: list[str], same: bool | None = None
-) -> tuple[str, ...]:
+def _compare(fact: str, claim: str, found: str, wrong: list[str], same: bool | None = None) -> tuple[str, ...]:
     """A row of the table; a broken claim is noted in `wrong`."""
     if not claim:
         return fact, "", found, ""
@@ -231,9 +225,7 @@ def _facts(series: "Series") -> None:
     from forecast.data.table import stamp
 
     many = f"{len(series.ids):,} series, " if len(series.ids) > 1 else ""
-    print(
-        f"read: {many}{len(series.time):,} rows from {stamp(series.time.min())} to {stamp(series.time.max())}"
-    )
+    print(f"read: {many}{len(series.time):,} rows from {stamp(series.time.min())} to {stamp(series.time.max())}")
 
 
 def _number(value: float) -> str:
@@ -256,8 +248,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[i
         return
     widths = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
     for line in (head, *rows):
-        cells = (
-            c.rjust(w) if i in right else c.ljust(w)
-            for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        )
+        cells = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
         print("  ".join(cells).rstrip())

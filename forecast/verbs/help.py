@@ -247,9 +247,7 @@ def default(verb: str, key: str) -> Any:
         if rest in content:
             return content[rest]
         bases = [entry for entry in content.get("defaults", ()) if isinstance(entry, str)]
-        path = next(
-            (f"{group}/{entry}" for entry in bases if (CONF / group / f"{entry}.yaml").is_file()), None
-        )
+        path = next((f"{group}/{entry}" for entry in bases if (CONF / group / f"{entry}.yaml").is_file()), None)
     raise KeyError(key)
 
 

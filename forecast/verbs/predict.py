@@ -40,4 +40,3 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
 def stamp(value: Any) -> str:
     """A date and time without what is zero."""
     return str(value).removesuffix(":00")
-

@@ -58,9 +58,7 @@ def find_store(path: Path) -> Path:
         )
     with path.open("rb") as file:
         if file.read(len(SQLITE)) != SQLITE:
-            raise ArtifactError(
-                f"{path} is no SQLite database", "expected an mlflow.db", "give another --store"
-            )
+            raise ArtifactError(f"{path} is no SQLite database", "expected an mlflow.db", "give another --store")
     return path
 
 
@@ -71,16 +69,12 @@ def free_port(host: str, port: int) -> None:
     try:
         ask = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as fault:
-        raise UsageError(
-            f"--host {host} is not known here ({fault.strerror})", "e.g. --host 127.0.0.1"
-        ) from fault
+        raise UsageError(f"--host {host} is not known here ({fault.strerror})", "e.g. --host 127.0.0.1") from fault
     family, address = ask[0], str(ask[4][0])
     why = bind_fault(family, address, port)
     if why is None:
         return
-    free = next(
-        (p for p in range(port + 1, min(port + 100, 65536)) if bind_fault(family, address, p) is None), None
-    )
+    free = next((p for p in range(port + 1, min(port + 100, 65536)) if bind_fault(family, address, p) is None), None)
     raise UsageError(
         f"port {port} of {host} cannot be used ({why})",
         "expected a free port",

@@ -108,9 +108,7 @@ def test_a_head_of_its_own_width_keeps_it(made: Compose) -> None:
 
 
 def test_values_keep_their_kind(made: Compose) -> None:
-    plain = config.plain(
-        made("train", "trainer.limit_train_batches=1", "trainer.devices=auto", "data.target=OT")
-    )
+    plain = config.plain(made("train", "trainer.limit_train_batches=1", "trainer.devices=auto", "data.target=OT"))
     assert plain["trainer"]["limit_train_batches"] == 1
     assert isinstance(plain["trainer"]["limit_train_batches"], int)  # one batch; 1.0 is all of them
     assert isinstance(config.plain(made("train"))["trainer"]["limit_train_batches"], float)

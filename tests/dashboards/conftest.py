@@ -31,9 +31,7 @@ def actuals(rng: np.random.Generator, hours: int, channels: int) -> np.ndarray:
     day = np.sin(2 * np.pi * (t - 8 - shift) / 24) + 0.4 * np.sin(4 * np.pi * (t - shift) / 24)
     week = -0.6 * ((t // 24) % 7 >= 5)
     wander = np.cumsum(rng.normal(0, 0.02, (hours, channels)), axis=0)
-    return np.asarray(
-        (2400 + 420 * (day + week + wander + rng.normal(0, 0.08, (hours, channels)))) / 10.0**shift
-    )
+    return np.asarray((2400 + 420 * (day + week + wander + rng.normal(0, 0.08, (hours, channels)))) / 10.0**shift)
 
 
 def scores(name: str, kind: str, error: np.ndarray, std: np.ndarray, units: dict[str, str]) -> dict[str, Any]:
@@ -157,9 +155,7 @@ def predictions(
     return frame.select(pl.lit(series).alias("unique_id"), pl.all())
 
 
-def settings(
-    path: Path, channels: dict[str, str], std: np.ndarray, horizon: int, context: int, series: str
-) -> None:
+def settings(path: Path, channels: dict[str, str], std: np.ndarray, horizon: int, context: int, series: str) -> None:
     """The JSON files beside the scores."""
     write(path, "config.json", {
         "task": {"name": "forecast", "horizon": horizon, "context": context}, "seed": 1,
@@ -173,9 +169,7 @@ def settings(
         "command": shlex.join(["forecast", "train", *overrides]),
         "started": "2014-11-23T10:15:00Z",
     })  # fmt: skip
-    listed = [
-        {"name": name, "role": "target", "unit": unit, "column": None} for name, unit in channels.items()
-    ]
+    listed = [{"name": name, "role": "target", "unit": unit, "column": None} for name, unit in channels.items()]
     write(path, "data.json", {
         "version": 1, "target": None, "past": None, "gaps": "error",
         "card": {
@@ -205,9 +199,7 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     root = tmp_path_factory.mktemp("runs")
     return {
         1: make_run(root / "20141123T101500Z-0a1b2c3d", {"load": "kWh"}),
-        7: make_run(
-            root / "20141123T111500Z-0a1b2c3e", CHANNELS, windows=60, horizon=48, skill=1.3, missing=True
-        ),
+        7: make_run(root / "20141123T111500Z-0a1b2c3e", CHANNELS, windows=60, horizon=48, skill=1.3, missing=True),
     }
 
 

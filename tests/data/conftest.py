@@ -12,9 +12,7 @@ from forecast.data.read import from_frame
 from forecast.data.table import Series
 
 
-def card(
-    freq: str = "h", *, channels: tuple[str, ...] = ("y",), id: str | None = None, **changes: object
-) -> Card:
+def card(freq: str = "h", *, channels: tuple[str, ...] = ("y",), id: str | None = None, **changes: object) -> Card:
     """A card of a table with the columns ds, the channels, and maybe an id."""
     facts: dict[str, object] = {
         "name": "toy",

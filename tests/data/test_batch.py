@@ -26,9 +26,7 @@ from .conftest import toy
     st.integers(0, 99),
     st.data(),
 )
-def test_gather_equals_naive_slicing(
-    lengths, channels, context, horizon, mode, share, size, seed, data
-) -> None:
+def test_gather_equals_naive_slicing(lengths, channels, context, horizon, mode, share, size, seed, data) -> None:
     series = toy(tuple(lengths), channels, seed)
     targets = data.draw(st.integers(1, channels))
     rng = np.random.default_rng(seed)

@@ -88,19 +88,11 @@ def test_steps_and_inference_agree_with_pandas(alias: str) -> None:
     np.testing.assert_array_equal(got, want)
     found = infer_freq(want, np.array([0, 60]))
     assert pd.tseries.frequencies.to_offset(found.alias) == pd.tseries.frequencies.to_offset(
-        "QS"
-        if alias == "QS-JAN"
-        else "QE"
-        if alias == "QE-DEC"
-        else found.alias
-        if alias[0] == "Y"
-        else alias
+        "QS" if alias == "QS-JAN" else "QE" if alias == "QE-DEC" else found.alias if alias[0] == "Y" else alias
     )
 
 
-@given(
-    st.integers(-20_000, 40_000), st.integers(0, 300), st.sampled_from(["D", "B", "MS", "ME", "h", "W", "YS"])
-)
+@given(st.integers(-20_000, 40_000), st.integers(0, 300), st.sampled_from(["D", "B", "MS", "ME", "h", "W", "YS"]))
 def test_stamps_invert_ordinals(day: int, count: int, alias: str) -> None:
     freq = parse_freq(alias)
     first = np.array([day], "datetime64[D]").astype("datetime64[us]")

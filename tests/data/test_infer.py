@@ -49,9 +49,7 @@ def test_parquet_with_a_zone(tmp_path: Path) -> None:
     series = read_series(card, path=path)
     assert len(series.time) == len(hours) and not np.isnan(series.values).any()
     days = tmp_path / "d.parquet"
-    pl.DataFrame({"ts": hours, "y": np.arange(len(hours))}).filter(pl.col("ts").dt.hour() == 0).write_parquet(
-        days
-    )
+    pl.DataFrame({"ts": hours, "y": np.arange(len(hours))}).filter(pl.col("ts").dt.hour() == 0).write_parquet(days)
     assert infer_card(days).time.freq == "D"
     assert len(read_series(infer_card(days), path=days).time) == 4
 
@@ -76,16 +74,12 @@ def test_what_is_given_is_not_inferred(written: Written) -> None:
         ("ds,y,y\n2024-01-01,1,1\n2024-01-02,2,2\n", "my.csv has two columns 'y'"),
         ("ds,y\n2024-01-01,1\n", "the step between stamps cannot be seen"),
         (
-            "ds,y\n2024-01-01,1\n2024-01-02,1\n2024-01-03,1\n2024-01-04 06:00,1\n".replace(
-                ",1", " 00:00,1", 3
-            ),
+            "ds,y\n2024-01-01,1\n2024-01-02,1\n2024-01-03,1\n2024-01-04 06:00,1\n".replace(",1", " 00:00,1", 3),
             "no regular step",
         ),
     ],
 )
-def test_where_two_readings_are_possible_the_user_is_asked(
-    written: Written, content: str, message: str
-) -> None:
+def test_where_two_readings_are_possible_the_user_is_asked(written: Written, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         infer_card(written(content))
 

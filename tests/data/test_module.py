@@ -27,9 +27,7 @@ def path(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     hours = np.datetime64("2024-01-01", "us") + np.arange(400) * np.timedelta64(1, "h")
     frame = pl.concat(
-        pl.DataFrame(
-            {"unique_id": s, "ds": hours, "y": rng.normal(10 * i, 1 + i, 400), "x": rng.normal(0, 1, 400)}
-        )
+        pl.DataFrame({"unique_id": s, "ds": hours, "y": rng.normal(10 * i, 1 + i, 400), "x": rng.normal(0, 1, 400)})
         for i, s in enumerate("abc")
     )
     frame = frame.filter(~((pl.col("unique_id") == "b") & pl.col("ds").is_between(hours[350], hours[360])))
@@ -49,9 +47,7 @@ def test_electricity_is_what_the_field_uses() -> None:
     assert any("26,304 rows every h from 2012-01-01 00:00" in line for line in data.findings)
 
 
-@pytest.mark.parametrize(
-    ("card", "last", "day"), [("electricity", 1.964, 0.0267), ("household", 1.2575, 1.0120)]
-)
+@pytest.mark.parametrize(("card", "last", "day"), [("electricity", 1.964, 0.0267), ("household", 1.2575, 1.0120)])
 def test_floors_of_simple_forecasts(card: str, last: float, day: float) -> None:
     """Mean squared errors on all test windows; missing values count as 0 on both sides."""
     data = SeriesModule(card=card, context=168, horizon=24, gaps="mask").prepare()
@@ -59,9 +55,7 @@ def test_floors_of_simple_forecasts(card: str, last: float, day: float) -> None:
     origin, _ = data.windows("test").at(np.arange(len(data.windows("test"))))
     truth = scaled[origin[:, None] + np.arange(24)]
     assert np.mean((scaled[origin[:, None] - 1] - truth) ** 2) == pytest.approx(last, rel=1e-3)
-    assert np.mean((scaled[origin[:, None] - 24 + np.arange(24)] - truth) ** 2) == pytest.approx(
-        day, rel=2e-3
-    )
+    assert np.mean((scaled[origin[:, None] - 24 + np.arange(24)] - truth) ** 2) == pytest.approx(day, rel=2e-3)
 
 
 def test_a_file_is_inferred_and_said_so(path: Path) -> None:
@@ -105,9 +99,7 @@ def test_wrong_settings_are_told(changes: dict[str, Any], message: str) -> None:
 
 
 def test_a_part_too_short_says_what_to_change(path: Path) -> None:
-    with pytest.raises(
-        DataError, match="the val part of series 'a' has 40 rows.*task.context or task.horizon"
-    ):
+    with pytest.raises(DataError, match="the val part of series 'a' has 40 rows.*task.context or task.horizon"):
         module(path, horizon=41).windows("val")
     with pytest.raises(UsageError, match="no part 'tst'; did you mean test"):
         module(path).windows("tst")
@@ -194,9 +186,7 @@ def test_the_state_alone_can_forecast(path: Path, tmp_path: Path) -> None:
     assert ready.unknown == [] and len(ready.windows) == 3
     origin, number = ready.windows.at(np.arange(3))
     assert (origin + 6 == ready.series.start[1:]).all() and number.tolist() == [0, 1, 2]
-    assert str(ready.series.time[origin[0]]) == str(
-        np.datetime64("2024-01-01", "us") + np.timedelta64(400, "h")
-    )
+    assert str(ready.series.time[origin[0]]) == str(np.datetime64("2024-01-01", "us") + np.timedelta64(400, "h"))
     batch = ready.gather(torch.from_numpy(origin), torch.from_numpy(number))
     assert not batch.future_mask.any() and batch.past_mask.all() and batch.future_clock.shape == (3, 6, 4)
 
@@ -212,12 +202,7 @@ def test_a_forecast_needs_only_the_channels_of_the_model_and_its_context(path: P
 
 def test_new_series_and_frames_of_both_kinds_can_be_forecast(path: Path) -> None:
     recipe = Recipe.from_state(module(path).state())
-    frame = (
-        pl.read_parquet(path)
-        .filter(pl.col("unique_id") == "a")
-        .with_columns(unique_id=pl.lit("new"))
-        .head(24)
-    )
+    frame = pl.read_parquet(path).filter(pl.col("unique_id") == "a").with_columns(unique_id=pl.lit("new")).head(24)
     ready = recipe.future(recipe.read(frame))
     assert ready.unknown == ["new"] and len(ready.windows) == 1
     assert recipe.read(frame.to_pandas()).ids == ("new",)

@@ -23,9 +23,7 @@ GOOD = "ds,y\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n2024-01-01 02:00,3\n"
 def test_a_plain_csv(written: Written) -> None:
     series = read_series(card(), path=written(GOOD))
     assert series.ids == ("toy",) and series.values[:, 0].tolist() == [1, 2, 3]
-    assert series.time.dtype == np.dtype("datetime64[us]") and str(series.time[2]).startswith(
-        "2024-01-01T02:00"
-    )
+    assert series.time.dtype == np.dtype("datetime64[us]") and str(series.time[2]).startswith("2024-01-01T02:00")
     assert series.fields == ("yearday", "day", "weekday", "hour") and series.clock.shape == (3, 4)
 
 
@@ -104,12 +102,8 @@ def test_rows_of_a_long_table_keep_their_numbers(written: Written) -> None:
         read_series(card("D", id="id"), path=written(text))
     series = read_series(card("D", id="id"), path=written(text.replace("x", "4")))
     assert series.ids == ("b", "a") and series.values[:, 0].tolist() == [1, 3, 2, 4]
-    with pytest.raises(
-        DataError, match="row 3, column 'ds': 2023-01-02 00:00 comes after .* series 'b'.*sort"
-    ):
-        read_series(
-            card("D", id="id"), path=written(text.replace("x", "4").replace("b,2024-01-02", "b,2023-01-02"))
-        )
+    with pytest.raises(DataError, match="row 3, column 'ds': 2023-01-02 00:00 comes after .* series 'b'.*sort"):
+        read_series(card("D", id="id"), path=written(text.replace("x", "4").replace("b,2024-01-02", "b,2023-01-02")))
     with pytest.raises(DataError, match="row 2, column 'id': the name of the series is empty"):
         read_series(card("D", id="id"), path=written(text.replace("\na,2024-01-01", "\n,2024-01-01")))
 

@@ -40,9 +40,7 @@ def test_undo_inverts_apply(count: int, channels: int, seed: int, size: float) -
     np.testing.assert_allclose(scaler.undo(scaled, series.number), series.values, rtol=1e-9, atol=1e-9 * size)
     block = scaled[:8].reshape(2, 4, channels)[..., :1]
     back = scaler.undo(block, np.array([0, 0]), 1)
-    np.testing.assert_allclose(
-        back, series.values[:8].reshape(2, 4, channels)[..., :1], rtol=1e-9, atol=1e-9 * size
-    )
+    np.testing.assert_allclose(back, series.values[:8].reshape(2, 4, channels)[..., :1], rtol=1e-9, atol=1e-9 * size)
 
 
 @given(st.integers(0, 10_000))

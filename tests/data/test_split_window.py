@@ -20,9 +20,7 @@ NO_CLOCK = np.empty((0, 0), np.float32)
 def bare(lengths: list[int]) -> Series:
     """Series of these lengths; only ids, bounds and stamps matter here."""
     start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    time = np.concatenate(
-        [np.datetime64("2024-01-01", "us") + np.arange(n) * np.timedelta64(1, "D") for n in lengths]
-    )
+    time = np.concatenate([np.datetime64("2024-01-01", "us") + np.arange(n) * np.timedelta64(1, "D") for n in lengths])
     return Series(
         tuple(f"s{i}" for i in range(len(lengths))),
         start,
@@ -98,9 +96,7 @@ def test_bad_splits_are_refused(splits: dict[str, Any]) -> None:
 
 @settings(max_examples=200)
 @given(LENGTHS, st.integers(1, 12), st.integers(1, 12), st.integers(1, 5), st.data())
-def test_every_window_exactly_once(
-    lengths: list[int], context: int, horizon: int, stride: int, data: st.DataObject
-):
+def test_every_window_exactly_once(lengths: list[int], context: int, horizon: int, stride: int, data: st.DataObject):
     series = bare(lengths)
     first = np.array([data.draw(st.integers(0, n)) for n in lengths])
     last = np.array([data.draw(st.integers(f, n)) for f, n in zip(first, lengths, strict=True)])

@@ -45,18 +45,14 @@ def test_gaps_name_series_channel_and_span() -> None:
     found = gaps(series)
     assert [(g.id, g.channel, g.steps) for g in found] == [("s0", None, 2), ("s1", None, 2), ("s1", "c1", 2)]
     assert str(found[0].first) == "2024-01-01T08:00:00.000000"
-    assert summary(series).startswith(
-        "3 gaps, 25.00% of the values; the longest is 2 steps from 2024-01-01 08:00"
-    )
+    assert summary(series).startswith("3 gaps, 25.00% of the values; the longest is 2 steps from 2024-01-01 08:00")
     assert summary(toy((5,))) == "no gaps"
 
 
 def test_modes_of_gaps() -> None:
     series = toy((6, 6))
     series.values[[2, 3, 6, 7, 9]] = np.nan
-    with pytest.raises(
-        DataError, match=r"series 's0' has a gap of 2 steps from 2024-01-01 02:00 .*data\.gaps=mask"
-    ):
+    with pytest.raises(DataError, match=r"series 's0' has a gap of 2 steps from 2024-01-01 02:00 .*data\.gaps=mask"):
         apply_gaps(series, "error")
     masked, observed = apply_gaps(series, "mask")
     np.testing.assert_array_equal(np.isnan(masked.values), ~observed)

@@ -32,9 +32,7 @@ def chain(s: Spec, *, layers: tuple[int, ...] = (2,), attention: str = "prob", f
 @pytest.mark.parametrize(("layers", "stack"), [((2,), False), ((3, 2, 1), True)])
 def test_reference_weights_give_equal_outputs(attention, layers, stack):
     s = spec()
-    state = reference.random_state(
-        c=3, f=4, d=16, ff=32, depths=list(layers), decoder=2, out=3, stack=stack
-    )
+    state = reference.random_state(c=3, f=4, d=16, ff=32, depths=list(layers), decoder=2, out=3, stack=stack)
     ours = chain(s, layers=layers, attention=attention)
     ours.load_state_dict(convert(state))
     x = batch(s)

@@ -34,8 +34,6 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained(home) -> Path:
     """The run folder of a tiny Informer on electricity, tracked in MLflow and registered there."""
-    command(
-        "train", "experiment=smoke", "track=mlflow", "track.register=load", "track.alias=champion", cwd=home
-    )
+    command("train", "experiment=smoke", "track=mlflow", "track.register=load", "track.alias=champion", cwd=home)
     (run,) = (home / "runs" / "train").iterdir()
     return run

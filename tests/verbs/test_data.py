@@ -25,9 +25,7 @@ def test_help_is_fast_and_light() -> None:
         "import sys; from forecast.verbs import data; data.main(['--help']);"
         "assert not {'torch', 'polars', 'pandas', 'hydra'} & set(sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
     assert "forecast data check NAME|FILE" in done.stdout
 
 
