@@ -67,8 +67,18 @@ class MLflowTracker(Tracker):
         else:
             experiment_id = found.experiment_id
         label = config["name"] or f"{model}-h{config['task']['horizon']}-s{config['seed']}"
-        tags = {"task": task, "dataset": dataset, "model": model, "horizon": str(config["task"]["horizon"]),
-                "seed": str(config["seed"]), "run_folder": str(run.path)}  # fmt: skip
+        environment = run.read("env.json")
+        tags = {
+            "task": task,
+            "dataset": dataset,
+            "model": model,
+            "horizon": str(config["task"]["horizon"]),
+            "seed": str(config["seed"]),
+            "run_folder": str(run.path),
+            "mlflow.source.name": environment["command"],
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": environment["commit"] or "",
+        }
         self.run_id = self.client.create_run(experiment_id, run_name=label, tags=tags).info.run_id
         entities = self.mlflow.entities
         params = [entities.Param(key, value[:PARAM_LENGTH]) for key, value in flatten(config).items()]
@@ -169,10 +179,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Names that MLflow takes: test/mse_z for scaled units, test/mae for the data's, ridge/mse_z for the naive rows."""
+    """Names that MLflow takes: test/mse_z in scaled units, test/mae in the data's, test_ridge/mse_z for the rows beside."""
     flat: dict[str, float] = {}
     for row in metrics["rows"]:
-        head = "test" if row["kind"] == "model" else row["name"].replace(" ", "_")
+        head = "test" if row["kind"] == "model" else f"test_{row['name'].replace(' ', '_')}"
         flat.update({f"{head}/{key}_z": value for key, value in row["scaled"].items() if value is not None})
         flat.update({f"{head}/{key}": value for key, value in row["original"].items() if value is not None})
     return flat

@@ -71,9 +71,10 @@ def test_mlflow_has_the_run_its_data_and_the_registered_model(trained, home):
     assert run.info.status == "FINISHED"
     assert run.data.tags["run_folder"] == str(trained)
     assert run.data.params["model.d_model"] == "16"
+    assert run.data.tags["mlflow.source.name"].startswith("forecast train experiment=smoke")
     metrics = json.loads((trained / "metrics.json").read_text())
     assert run.data.metrics["test/mse_z"] == metrics["rows"][0]["scaled"]["mse"]
-    assert run.data.metrics["seasonal_naive/mae"] == metrics["rows"][1]["original"]["mae"]
+    assert run.data.metrics["test_seasonal_naive/mae"] == metrics["rows"][1]["original"]["mae"]
     contexts = {tag.value for item in run.inputs.dataset_inputs for tag in item.tags}
     assert contexts == {"train", "val", "test"}
     assert all(item.dataset.digest for item in run.inputs.dataset_inputs)
