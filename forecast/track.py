@@ -179,7 +179,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Names that MLflow takes: test/mse_z in scaled units, test/mae in the data's, test_ridge/mse_z for the rows beside."""
+    """Names that MLflow takes: test/mse_z in scaled units, test/mae in original ones, test_ridge/mse_z beside it."""
     flat: dict[str, float] = {}
     for row in metrics["rows"]:
         head = "test" if row["kind"] == "model" else f"test_{row['name'].replace(' ', '_')}"
