@@ -3,8 +3,8 @@
 Every figure is a ratio of sums over observed values, so it does not depend on how windows are cut into batches.
 Scaled units are those the model is trained in (mean 0, variance 1 on train); original units are the data's.
 
-    mse = Σe²/n   mae = Σ|e|/n   rmse = √mse   bias = Σ(ŷ − y)/n          wape = Σ|e| / Σ|y|
-    smape = mean of 2|e| / (|y| + |ŷ|), between 0 and 2                     mase = mean of |e| / seasonal_scale
+    mse = Σe²/n   mae = Σ|e|/n   rmse = √mse   bias = Σ(ŷ − y)/n   mase = mean of |e| / seasonal_scale
+    smape = mean of 2|e| / (|y| + |ŷ|), between 0 and 2   wape = Σ|e| / Σ|y|, averaged over channels of several units
 """
 
 from typing import Any
@@ -52,8 +52,10 @@ class Errors:
         total = {key: value.sum() for key, value in s.items()}
         one_unit = len(set(self.units)) == 1
         original = self._original(total)
-        if not one_unit:  # a mean over volts and watts means nothing; the unit-free scores do
-            original = {k: (v if k in ("mase", "smape", "wape") else None) for k, v in original.items()}
+        if not one_unit:  # a sum of volts and watts means nothing; scores free of units do
+            original = {k: (v if k in ("mase", "smape") else None) for k, v in original.items()}
+            shares = [v for v in _ratios(s["absolutes"].sum(0), s["actuals"].sum(0)) if v is not None]
+            original["wape"] = sum(shares) / len(shares) if shares else None
         per_step = {key: value.sum(1) for key, value in s.items()}
         channels = {
             name: {"unit": unit, **self._scaled({k: v[:, i].sum() for k, v in s.items()}, suffix="_z"),

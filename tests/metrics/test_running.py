@@ -65,6 +65,7 @@ def test_units_that_do_not_mix_are_not_averaged():
     got = score(y, f, m, [], MEAN, STD, SCALE, units=("kW", "V"))
     assert got["original"]["mae"] is None
     assert got["original"]["mase"] is not None
+    assert got["original"]["wape"] == pytest.approx((got["channels"]["a"]["wape"] + got["channels"]["b"]["wape"]) / 2)
     assert got["channels"]["a"]["mae"] is not None
 
 
