@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,13 @@ class Run:
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{path} is not JSON: {error}", do="train again, or restore the file") from error
 
+    def add(self, name: str, data: Any) -> None:
+        """A JSON file more in a finished run; the manifest vouches for it too, and for nothing else anew."""
+        manifest = self.read(MANIFEST)
+        self.write(name, data)
+        self.write(MANIFEST, {**manifest, name: sha256(self.path / name)})
+        self._manifest = None
+
     def save_weights(self, module: nn.Module) -> None:
         from safetensors.torch import save
 
@@ -112,7 +119,7 @@ class Run:
             temporary.write_bytes(save(tensors))  # not save_file: it makes a file that only its owner may read
 
     def load_weights(self, module: nn.Module) -> None:
-        """Put the saved weights into a module of the same shape; names, shapes and types must all agree."""
+        """Put the saved weights into a module of the same shape; names and shapes must all agree."""
         from safetensors import SafetensorError, safe_open
 
         path, wanted = self._checked(WEIGHTS), module.state_dict()
@@ -151,17 +158,24 @@ class Run:
         return path
 
 
-def find(wanted: str, runs: str | Path, *, having: Callable[[Run], bool] = lambda run: run.sealed) -> Run:
-    """The training run named by a path, an id (or the start of one) or `latest`; `having` says which runs count."""
+def resumable(run: Run) -> bool:
+    """Whether a training can go on from it."""
+    return (run.path / LAST_CHECKPOINT).is_file()
+
+
+def find(wanted: str, runs: str | Path, *, to_resume: bool = False) -> Run:
+    """The training run named by a path, an id (or the start of one) or `latest`: the newest finished one, or, to
+    resume, the newest with a checkpoint."""
     folder = Path(runs).expanduser() / "train"
     if wanted != "latest" and (Path(wanted).expanduser() / "config.json").is_file():
         return Run(Path(wanted).expanduser().resolve())
     known = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if wanted == "latest":
         for path in reversed(known):
-            if having(Run(path)):
+            if resumable(Run(path)) if to_resume else Run(path).sealed:
                 return Run(path.resolve())
-        raise ArtifactError(f"no finished run in {folder}", do="train one: forecast train")
+        what = "run with a checkpoint" if to_resume else "finished run"
+        raise ArtifactError(f"no {what} in {folder}", do="train one: forecast train")
     matches = [p for p in known if p.name == wanted or p.name.startswith(wanted) or p.name.endswith(f"-{wanted}")]
     if len(matches) == 1:
         return Run(matches[0].resolve())

@@ -27,7 +27,7 @@ TARGETS: dict[str, Callable[..., Any]] = {
 NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm}
 
 
-GIVEN = ("spec", "d_memory", "length", "seed", "params", "fused")  # what build hands over, no key of a config
+GIVEN = ("spec", "d_memory", "length", "bare", "seed", "params", "fused")  # what build hands over, no key of a config
 
 
 def check(node: Config, where: str) -> Callable[..., Any]:
@@ -56,8 +56,8 @@ def make(node: Config, where: str, **given: Any) -> Any:
     wanted = {key: value for key, value in given.items() if key in known and key not in node}
     try:
         return target(**wanted, **{key: value for key, value in node.items() if key != "_target_"})
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}: {error}") from error
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        raise UsageError(f"{where}: {error}", "expected sizes that fit each other", f"see {where}.*") from error
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -109,7 +109,7 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
             do="set embed=value, or embed.d_model to the width of the model",
         )
     length = encoder.out_len(spec.context)
-    head = make(config["head"], "head", spec=spec, d_memory=encoder.d_model, length=length, seed=seed)
+    head = make(config["head"], "head", spec=spec, d_memory=encoder.d_model, length=length, bare=embed.bare, seed=seed)
     return Chain(norm=NORMS[config["norm"]](), embed=embed, encoder=encoder, head=head, masked=masked)
 
 

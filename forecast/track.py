@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 log = logging.getLogger(__name__)
+RUN_ID = "mlflow.json"  # in the run folder: a resumed run goes on in the same MLflow run
 PARAM_LENGTH = 500  # MLflow refuses longer values on some stores
 History = list[tuple[int, int, str, float, float]]
 
@@ -66,6 +67,10 @@ class MLflowTracker(Tracker):
             experiment_id = self.client.create_experiment(name, artifact_location=place)
         else:
             experiment_id = found.experiment_id
+        if config["resume"] is not None and (run.path / RUN_ID).is_file():
+            self.run_id = run.read(RUN_ID)["run_id"]
+            self.client.update_run(self.run_id, "RUNNING")
+            return
         label = config["name"] or f"{model}-h{config['task']['horizon']}-s{config['seed']}"
         environment = run.read("env.json")
         tags = {
@@ -80,6 +85,7 @@ class MLflowTracker(Tracker):
             "mlflow.source.git.commit": environment["commit"] or "",
         }
         self.run_id = self.client.create_run(experiment_id, run_name=label, tags=tags).info.run_id
+        run.write(RUN_ID, {"run_id": self.run_id, "experiment_id": experiment_id})
         entities = self.mlflow.entities
         params = [entities.Param(key, value[:PARAM_LENGTH]) for key, value in flatten(config).items()]
         for first in range(0, len(params), 100):

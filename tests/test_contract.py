@@ -19,13 +19,15 @@ ENCODERS = {
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
 }
 HEADS = {
-    "generative": lambda d, n: Generative(spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6),
-    "generative-linear": lambda d, n: Generative(
+    "generative": lambda d, n, bare: Generative(spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6),
+    "generative-linear": lambda d, n, bare: Generative(
         spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6, placeholder="season", residual="linear"
     ),
-    "direct": lambda d, n: Direct(spec=S, d_memory=d, length=n, tokens=3),
-    "timewise": lambda d, n: Timewise(spec=S, d_memory=d, length=n),
-    "timewise-individual": lambda d, n: Timewise(spec=S, d_memory=d, length=n, individual=True, last=False),
+    "direct": lambda d, n, bare: Direct(spec=S, d_memory=d, length=n, tokens=3),
+    "timewise": lambda d, n, bare: Timewise(spec=S, d_memory=d, length=n, bare=bare),
+    "timewise-individual": lambda d, n, bare: Timewise(
+        spec=S, d_memory=d, length=n, bare=bare, individual=True, last=False
+    ),
 }
 NORMS = {"none": NoNorm, "instance": InstanceNorm}
 
@@ -34,7 +36,7 @@ def build(encoder: str, head: str, norm: str = "none", *, masked: bool = False) 
     torch.manual_seed(0)
     embed = ValueEmbedding(spec=S, d_model=8) if encoder.startswith("informer") else NoEmbedding(spec=S)
     body = ENCODERS[encoder](embed.d_model)
-    made = HEADS[head](embed.d_model, body.out_len(S.context))
+    made = HEADS[head](embed.d_model, body.out_len(S.context), embed.bare)
     return Chain(norm=NORMS[norm](), embed=embed, encoder=body, head=made, masked=masked).double().eval()
 
 
@@ -123,3 +125,21 @@ def test_the_linear_residual_starts_as_seasonal_naive():
     torch.nn.init.zeros_(model.head.projection.bias)
     naive = seasonal_naive(x.past, None, S.horizon, S.season)[..., : S.targets]
     torch.testing.assert_close(model(x), naive, rtol=1e-12, atol=1e-12)
+
+
+def test_a_gap_does_not_bend_the_trend_of_a_decomposition():
+    """A mean over what was observed: a level with a hole in it is still that level."""
+    encoder = Linear(d_model=1, decompose=7)
+    mask = torch.ones(1, 30, dtype=torch.bool)
+    mask[:, 10:22] = False
+    trend, rest = encoder(torch.full((1, 30, 1), 5.0), mask).split(30, 1)
+    seen = torch.tensor([i for i in range(30) if i < 13 or i > 18])  # a window centred there saw something
+    torch.testing.assert_close(trend[:, seen], torch.full((1, len(seen), 1), 5.0))
+    torch.testing.assert_close(rest, torch.zeros(1, 30, 1))
+
+
+def test_tokens_that_only_happen_to_be_as_wide_as_the_channels_are_no_values():
+    s = spec(8)
+    embed = ValueEmbedding(spec=s, d_model=8)
+    head = Timewise(spec=s, d_memory=8, length=12, bare=embed.bare)
+    assert isinstance(head.mix, torch.nn.Linear)

@@ -1,6 +1,7 @@
 """A data set is described, not coded: a card says where the file is, what its columns mean, how to split."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime
@@ -172,6 +173,10 @@ def _check(card: Card, where: str) -> None:
 
 def plain_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
     """Split facts as numbers and ISO dates; what they mean is checked where they are applied (split.py)."""
+    if not isinstance(splits, Mapping):
+        raise DataError(
+            f"splits is {splits}", "expected train, val and test", "give {train: .7, val: .1, test: .2}, rows or dates"
+        )
     for key in splits:
         if key not in ("train", "val", "test"):
             raise DataError(
@@ -194,8 +199,23 @@ def card_names() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in DATASETS.glob("*/card.yaml")))
 
 
+def card_file(name: str) -> Path | None:
+    """The absolute path of a card of the user's own, which is named by a file; None for a known data set."""
+    if Path(name).suffix.lower() not in (".yaml", ".yml"):
+        return None
+    return Path(os.path.expanduser(name)).absolute()
+
+
 def load_card(name: str) -> Card:
-    """The card of a known data set; UsageError with the nearest name otherwise."""
+    """The card of a known data set, or of a YAML file; UsageError with the nearest name otherwise."""
+    if path := card_file(name):
+        if not path.is_file():
+            raise UsageError(
+                f"the card {name} does not exist",
+                "expected a YAML file",
+                "write one with: forecast data show FILE save=card.yaml",
+            )
+        return read_card(path)
     if name not in card_names():
         raise UsageError(
             f"there is no data set '{name}'",

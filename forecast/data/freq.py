@@ -50,18 +50,7 @@ SPELLINGS: Final = {
     **dict.fromkeys(("YE", "Y", "A"), "YE"),
 }
 EXAMPLES: Final = "15min, h, D, B, W, MS, QS or YS"
-SEASONS: Final = {
-    "h": 24,
-    "15min": 96,
-    "30min": 48,
-    "10min": 144,
-    "D": 7,
-    "W": 52,
-    "MS": 12,
-    "ME": 12,
-    "QS": 4,
-    "QE": 4,
-}
+SEASONS: Final = {"D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4}  # of single steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +78,11 @@ class Freq:
 
     @property
     def season(self) -> int:
-        """Steps in the season people expect of such data, 1 where there is none."""
-        return SEASONS.get(f"{self.n if self.n > 1 else ''}{self.unit}", 1)
+        """Steps in the season people expect of such data, 1 where there is none: a day of minutes or hours."""
+        if self.unit in ("min", "h"):
+            steps, rest = divmod(DAY, self.n * TICKS[self.unit])
+            return 1 if rest else steps
+        return SEASONS.get(self.unit, 1) if self.n == 1 else 1
 
     def ordinals(self, time: Stamps) -> tuple[Ints, Ints]:
         """(N,) whole units since 1970 and the rest in microseconds, -1 where no stamp may stand."""

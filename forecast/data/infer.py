@@ -18,6 +18,7 @@ from forecast.data.read import read_file
 from forecast.data.stamps import NOTHING, is_stamps, parse_stamps
 from forecast.errors import DataError, UsageError, nearest
 
+REST: Final = "rest"  # data.past=rest: every channel that is not forecast
 _IDS: Final = ("unique_id", "item_id", "series_id", "id")
 _TIMES: Final = ("ds", "date", "datetime", "time", "timestamp")
 
@@ -69,6 +70,8 @@ def infer_frame_card(
     splits: Mapping[str, Any] | None = None,
 ) -> Card:
     """The same for a table in memory."""
+    rest = is_rest(past, frame.columns)
+    past = None if rest else past
     for option, given in (("time", [time]), ("id", [id]), ("target", target), ("past", past)):
         for column in given or ():
             if column is not None and column not in frame.columns:
@@ -79,6 +82,8 @@ def infer_frame_card(
     time = time or _time_column(frame, where)
     id = id or _id_column(frame, time, [*(target or ()), *(past or ())], where)
     behind = [c for c in past or () if c not in (target or ())]
+    if rest and target is not None:
+        behind = [c for c in frame.columns if c not in (time, id, *target) and _holds_numbers(frame[c])]
     wanted = list(target) if target is not None else _numbers(frame, {time, id, *behind}, where)
     if zone is None and isinstance(kind := frame[time].dtype, pl.Datetime):
         zone = kind.time_zone
@@ -97,6 +102,20 @@ def infer_frame_card(
         missing=tuple(float(m) for m in missing),
         splits=plain_splits(splits or SPLITS),
     )
+
+
+def is_rest(past: Sequence[str] | None, columns: Sequence[str]) -> bool:
+    """Whether `past` means every column of numbers that is not forecast, and not a column of that name."""
+    return past is not None and list(past) == [REST] and REST not in columns
+
+
+def _holds_numbers(column: pl.Series) -> bool:
+    """A column that can be a channel: numbers, or text that is mostly numbers, in at least one row."""
+    if _is_text(column) or is_stamps(column) or _is_row_number(column):
+        return False
+    if column.dtype == pl.String:
+        return not column.str.strip_chars().str.to_lowercase().is_in(NOTHING).fill_null(True).all()
+    return (column.dtype.is_numeric() or column.dtype == pl.Boolean) and column.null_count() < len(column)
 
 
 def _time_column(frame: pl.DataFrame, where: str) -> str:

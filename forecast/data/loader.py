@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from forecast.data.batch import Gather, take
 from forecast.data.window import Windows
+from forecast.errors import UsageError
 from forecast.types import SeriesBatch
 
 Done = Callable[[int], tuple[int, int]]
@@ -35,16 +36,26 @@ class BatchOrder(Sampler[Tensor]):
     """Window numbers of each batch of one rank; the order is a function of (seed, epoch) alone.
 
     Shuffled: every rank gets as many batches as the others, the first ones twice where that needs padding.
-    In order: each batch goes to one rank, so counts may differ by one.
+    In order: each batch goes to one rank, so counts may differ by one. Batches are made smaller where a rank would
+    get none, since the others would wait for it; UsageError where there are fewer windows than ranks.
 
-    `done`, given the batches of an epoch, tells when a pass begins how many epochs, and batches of the next, were seen.
-    calls `set_epoch` with 0 in the first epoch after a resume, and the run would see the batches of epoch 0 again.)
+    `done` is asked when a pass begins: given the batches of an epoch, it tells how many epochs are finished and how
+    many batches of the next were served. Without it the epoch is that of `set_epoch`, which is not enough to resume:
+    Lightning calls it with 0 in the first epoch after a resume, and the batches of epoch 0 would be seen again.
     """
 
     def __init__(
         self, windows: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1,
         done: Done | None = None,
     ) -> None:  # fmt: skip
+        if not shuffle and world > 1:
+            if windows < world:
+                raise UsageError(
+                    f"{windows:,} window{'s' if windows != 1 else ''} for {world} processes",
+                    "expected at least one for each",
+                    f"set trainer.devices={max(windows, 1)}, or give more data to the part",
+                )
+            batch_size = min(batch_size, windows // world)
         self.count, self.batch_size, self.shuffle, self.seed = windows, batch_size, shuffle, seed
         self.rank, self.world, self.epoch, self.skip = rank, world, 0, 0
         self.done = done

@@ -3,32 +3,36 @@
 The only Lightning file here. The Trainer needs `use_distributed_sampler=False`: ranks are divided here.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pytorch_lightning as pl
+import polars as pl
+import pytorch_lightning as lightning
 from torch.utils.data import DataLoader
 
 from forecast.data.batch import Gather
-from forecast.data.card import Card, TimeColumn, load_card, narrow, plain_splits
+from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card, narrow, plain_splits
 from forecast.data.freq import parse_freq
-from forecast.data.infer import infer_card
+from forecast.data.infer import REST, infer_frame_card, is_rest
 from forecast.data.loader import BatchDataset, loader
-from forecast.data.read import read_series
+from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
 from forecast.data.recipe import Recipe
 from forecast.data.scale import Scaler, fit
+from forecast.data.settings import asked, numbers, shares, whole
 from forecast.data.split import PARTS, Split, split
-from forecast.data.table import Series, apply_gaps, gaps, select, stamp, summary
+from forecast.data.table import Runs, Series, apply_gaps, gap_list, runs, select, stamp, summary
 from forecast.data.window import Windows, windows
 from forecast.errors import UsageError, nearest
 from forecast.types import SeriesBatch, Spec
 
-REST: Final = "rest"  # data.past=rest: every channel that is not forecast
+GAPS: Final = 10_000  # so many are listed
 
 
-class SeriesModule(pl.LightningDataModule):
+class SeriesModule(lightning.LightningDataModule):
     """Series from a card or a file. `prepare` makes all but the loaders; Lightning calls it in `setup`."""
 
     card: Card
@@ -39,6 +43,9 @@ class SeriesModule(pl.LightningDataModule):
     spec: Spec
     gather: Gather
     findings: list[str]  # for people: what was read and inferred
+    source: dict[str, Any]  # the file that was read: absolute path, sha256, rows
+    gap_list: list[dict[str, Any]]  # id, channel (None: all), first, last, steps; the longest GAPS of them
+    gap_total: int  # all of them
 
     def __init__(
         self,
@@ -54,7 +61,7 @@ class SeriesModule(pl.LightningDataModule):
         freq: str | None = None,
         zone: str | None = None,
         season: int | None = None,
-        missing: Sequence[float] | None = None,
+        missing: float | Sequence[float] | None = None,
         splits: Mapping[str, Any] | None = None,
         gaps: str = "error",
         scale: str = "standard",
@@ -71,53 +78,85 @@ class SeriesModule(pl.LightningDataModule):
                 "expected a data set or a file",
                 "set data=electricity, or data=series data.path=FILE",
             )
-        if batch_size < 1:
-            raise UsageError(f"data.batch_size is {batch_size}", "expected at least 1", "set data.batch_size=32")
-        if workers < 0:
-            raise UsageError(f"data.workers is {workers}", "expected 0 or more", "set data.workers=0")
-        self.name, self.path = card, path
+        # Both hold in every folder, so that they can be kept with a run.
+        self.name = str(own) if card is not None and (own := card_file(card)) else card
+        self.path = None if path is None else str(absolute(path))
         self.columns: dict[str, Any] = {"time": time, "id": id}
         self.target = [target] if isinstance(target, str) else None if target is None else list(target)
         self.past = [past] if isinstance(past, str) else None if past is None else list(past)
         self.facts: dict[str, Any] = {
             "freq": freq,
             "zone": zone,
-            "season": season,
-            "missing": tuple(missing or ()),
-            "splits": splits,
+            "season": None if season is None else whole("data.season", season, 1, 24),
+            "missing": numbers("data.missing", missing),
+            "splits": shares("data.splits", splits),
         }
-        self.gaps, self.scale, self.context, self.horizon, self.stride = gaps, scale, context, horizon, stride
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.gaps, self.scale = gaps, scale
+        self.context = whole("task.context", context, 1, 96)
+        self.horizon = whole("task.horizon", horizon, 1, 24)
+        self.stride = whole("data.stride", stride, 1, 1)
+        self.batch_size = whole("data.batch_size", batch_size, 1, 32)
+        self.workers = whole("data.workers", workers, 0, 0)
+        self.seed = whole("data.seed", seed, 0, 1)
         self.prepared = False
 
     def prepare(self) -> "SeriesModule":
         """Read, check, cut and scale, once."""
         if self.prepared:
             return self
-        card, inferred = self._card()
-        full = read_series(card, path=self.path)
+        notes: list[str] = []
+        card, full = self._read(notes)
         past = self._past(full)
         measured = select(full, self.target, past)
         self.series, self.observed = apply_gaps(measured, self.gaps)
         self.card, self.past = card, past
-        self.split = split(measured, card.splits)
+        with asked(self.facts["splits"] is not None):
+            self.split = split(measured, card.splits)
         self.scaler = fit(self.scale, measured, self.split.train)
         s = self.series
         self.spec = Spec(s.channels, s.targets, s.units, s.fields, self.context, self.horizon, s.freq, s.season)
         self.gather = Gather.of(s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed)
-        self.findings = _findings(card, inferred, measured, self.split)
+        missing = runs(measured)
+        self.gap_list, self.gap_total = gap_list(measured, missing, GAPS), len(missing.first)
+        if self.gap_total > GAPS:
+            notes.append(f"the longest {GAPS:,} of {self.gap_total:,} gaps are listed")
+        self.findings = [*_findings(card, self.name is None, measured, self.split, missing), *notes]
         self.prepared = True
         return self
 
-    def _card(self) -> tuple[Card, bool]:
-        """The card in effect, and whether it was inferred; what is set in the config wins over the card."""
-        facts = {k: v for k, v in self.facts.items() if v not in (None, ())}
+    def _read(self, notes: list[str]) -> tuple[Card, Series]:
+        """The card in effect, which names the files really read, and the series."""
         if self.name is None:
             assert self.path is not None
-            past = None if self.past == [REST] else self.past
-            target = None if self.past == [REST] else self.target
-            return infer_card(self.path, **self.columns, target=target, past=past, **facts), True
-        card = load_card(self.name)
+            place = Path(self.path)
+            frame = read_file(place, notes)
+            card = self._inferred(frame, place)
+            read = [CardFile(self.path, rows=frame.height)]
+            left = [c for c in frame.columns if c not in (card.time.column, card.id, *(c.name for c in card.channels))]
+            if left and self.past is not None and is_rest(self.past, frame.columns):
+                notes.append(f"data.past={REST} leaves out {', '.join(left)}: no numbers")
+        else:
+            card, own = self._card(self.name), card_file(self.name)
+            frame, read = read_frame(card, path=self.path, folder=own and own.parent, notes=notes)
+            if own and len(read) == 1:
+                self.path = read[0].path
+        read = [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]
+        self.source = _source(read)
+        paths = [Path(self.path).name] if self.path else [file.path for file in card.files]
+        card = replace(card, files=tuple(replace(f, path=path) for f, path in zip(read, paths, strict=True)))
+        return card, from_frame(card, frame, Path(read[0].path).name, notes)
+
+    def _inferred(self, frame: pl.DataFrame, place: Path) -> Card:
+        """The card of a file without one; what is set in the config is not inferred."""
+        facts = {k: v for k, v in self.facts.items() if v not in (None, ())}
+        return infer_frame_card(
+            frame, place.name, name=place.stem, **self.columns, target=self.target, past=self.past, **facts
+        )
+
+    def _card(self, name: str) -> Card:
+        """A card as it is in effect: what is set in the config wins."""
+        facts = {k: v for k, v in self.facts.items() if v not in (None, ())}
+        card = load_card(name)
         time = TimeColumn(
             self.columns["time"] or card.time.column,
             parse_freq(facts["freq"]).alias if "freq" in facts else card.time.freq,
@@ -131,11 +170,11 @@ class SeriesModule(pl.LightningDataModule):
             season=season,
             missing=facts.get("missing", card.missing),
             splits=plain_splits(facts.get("splits", card.splits)),
-        ), False
+        )
 
     def _past(self, full: Series) -> list[str] | None:
         """Names of the channels that are only looked at."""
-        if self.past != [REST] or REST in full.channels:
+        if self.past is None or not is_rest(self.past, full.channels):
             return self.past
         return [c for c in full.channels if c not in (self.target or full.channels)]
 
@@ -188,10 +227,17 @@ class SeriesModule(pl.LightningDataModule):
         """Plain data with which `Recipe.from_state` treats another table as this one was treated."""
         self.prepare()
         card = narrow(self.card, self.spec.channels, self.spec.targets)
-        return Recipe(card, self.gaps, self.scaler, self.spec).to_state()
+        return {**Recipe(card, self.gaps, self.scaler, self.spec).to_state(), "source": self.source}
 
 
-def _findings(card: Card, inferred: bool, series: Series, parts: Split) -> list[str]:
+def _source(read: Sequence[CardFile]) -> dict[str, Any]:
+    """What was read, for the record; several files: the first one's path and the digest of their digests."""
+    digests = [file.sha256 for file in read]
+    joined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return {"path": read[0].path, "sha256": joined, "rows": sum(file.rows or 0 for file in read)}
+
+
+def _findings(card: Card, inferred: bool, series: Series, parts: Split, missing: Runs) -> list[str]:
     """Lines for people: what was inferred, how much there is, what is missing."""
     many = f"{len(series.ids):,} series, " if len(series.ids) > 1 else ""
     behind = len(series.channels) - series.targets
@@ -211,5 +257,5 @@ def _findings(card: Card, inferred: bool, series: Series, parts: Split) -> list[
         f"{card.name}: {many}{len(series.time):,} rows every {series.freq} "
         f"from {stamp(series.time.min())} to {stamp(series.time.max())}, {channels}",
         f"parts: {', '.join(f'{name} {rows:,} rows' for name, rows in sizes.items())}",
-        f"missing: {summary(series, gaps(series))}",
+        f"missing: {summary(series, missing)}",
     ]

@@ -2,8 +2,9 @@
 
 import codecs
 import hashlib
-import logging
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +19,20 @@ from forecast.data.table import Series, grid, regular, stamp
 from forecast.errors import DataError, nearest
 from forecast.where import DATASETS, data_root
 
-log = logging.getLogger(__name__)
+
+def absolute(path: str | Path) -> Path:
+    """A path from the user that holds in every folder: ~ is the home folder; links stay, a name's ending counts."""
+    return Path(os.path.expanduser(path)).absolute()
 
 
-def locate(card: Card, file: CardFile) -> Path:
-    """Where a card's file is: beside the card, or under FORECAST_DATA; DataError naming both places."""
+def locate(card: Card, file: CardFile, folder: Path | None = None) -> Path:
+    """Where a card's file is: beside the card, or under FORECAST_DATA; DataError naming the places.
+
+    A card of the user's own lies in `folder`; its file may also stand in the start directory.
+    """
     root = data_root()
-    places = [DATASETS / card.name / file.path, *([root / file.path] if root else [])]
+    near = [DATASETS / card.name] if folder is None else [folder, Path.cwd()]
+    places = list(dict.fromkeys(place / file.path for place in (*near, *([root] if root else []))))
     for place in places:
         if place.is_file():
             return place
@@ -32,7 +40,8 @@ def locate(card: Card, file: CardFile) -> Path:
     raise DataError(
         f"the file {file.path} of the data set '{card.name}' is not in {looked}",
         f"expected it from {card.source or 'its source'}",
-        f"put it there{'' if root else ', or set FORECAST_DATA to the folder that holds it'}",
+        f"put it there{'' if root else ', or set FORECAST_DATA to the folder that holds it'}"
+        f"{'' if folder is None else ', or set data.path=FILE'}",
     )
 
 
@@ -42,26 +51,42 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_series(card: Card, *, path: str | Path | None = None) -> Series:
-    """The series of a card's own files (digests are checked) or of another file with the same columns."""
+def read_series(
+    card: Card, *, path: str | Path | None = None, folder: Path | None = None, notes: list[str] | None = None
+) -> Series:
+    """The series of a card's own files (digests are checked) or of another file with the same columns.
+
+    `folder` is that of a card of the user's own; what people should know is added to `notes`.
+    """
+    frame, read = read_frame(card, path=path, folder=folder, notes=notes)
+    return from_frame(card, frame, Path(read[0].path).name, notes)
+
+
+def read_frame(
+    card: Card, *, path: str | Path | None = None, folder: Path | None = None, notes: list[str] | None = None
+) -> tuple[pl.DataFrame, list[CardFile]]:
+    """The table of `read_series`, and the files it is from: absolute path, rows, and the digest if it was checked."""
     if path is not None:
-        return from_frame(card, read_file(Path(path)), Path(path).name)
-    frames = []
+        place = absolute(path)
+        frame = read_file(place, notes)
+        return frame, [CardFile(str(place), rows=frame.height)]
+    frames, read = [], []
     for file in card.files:
-        place = locate(card, file)
+        place = locate(card, file, folder).absolute()
         if file.sha256 and (found := sha256(place)) != file.sha256:
             raise DataError(
                 f"{place} has the sha256 {found[:12]}…",
                 f"the card expects {file.sha256[:12]}…",
                 f"get the file again, or give it as your own: data=series data.path={place}",
             )
-        frames.append(read_file(place))
+        frames.append(read_file(place, notes))
+        read.append(replace(file, path=str(place), rows=frames[-1].height))
     if not frames:
         raise DataError(f"the card '{card.name}' names no file", "expected one under files", "set data.path=FILE")
-    return from_frame(card, pl.concat(frames) if len(frames) > 1 else frames[0], card.files[0].path)
+    return pl.concat(frames) if len(frames) > 1 else frames[0], read
 
 
-def read_file(path: Path) -> pl.DataFrame:
+def read_file(path: Path, notes: list[str] | None = None) -> pl.DataFrame:
     """A table as it is in the file; csv columns stay text, so that a fault can quote what was written."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -76,7 +101,7 @@ def read_file(path: Path) -> pl.DataFrame:
     if not path.stat().st_size:
         raise DataError(f"{path} is empty", "expected a table", "write the file again")
     try:
-        frame = reader(path)
+        frame = reader(path, [] if notes is None else notes)
     except (pl.exceptions.PolarsError, UnicodeError, OSError) as fault:
         text = str(fault).strip().splitlines()
         raise DataError(
@@ -89,7 +114,7 @@ def read_file(path: Path) -> pl.DataFrame:
     return frame
 
 
-def _csv(path: Path) -> pl.DataFrame:
+def _csv(path: Path, notes: list[str]) -> pl.DataFrame:
     """Any of `,;\\t|` between columns, UTF-8, UTF-16 or else Latin-1."""
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -98,7 +123,7 @@ def _csv(path: Path) -> pl.DataFrame:
     try:
         data.decode()
     except UnicodeDecodeError:
-        log.info("%s is not UTF-8; read as Latin-1", path.name)
+        notes.append(f"{path.name} is not UTF-8; read as Latin-1")
         data = data.decode("latin-1").encode()
     head = data.partition(b"\n")[0].decode()
     separator = max(",;\t|", key=head.count)
@@ -111,19 +136,19 @@ def _csv(path: Path) -> pl.DataFrame:
     return frame.rename(dict(zip(frame.columns, names, strict=True))) if names != frame.columns else frame
 
 
-def _parquet(path: Path) -> pl.DataFrame:
+def _parquet(path: Path, notes: list[str]) -> pl.DataFrame:
     # The file name is not a pattern, and folder names are not columns.
     return pl.read_parquet(path, glob=False, hive_partitioning=False)
 
 
-READERS: Final[dict[str, Callable[[Path], pl.DataFrame]]] = {
+READERS: Final[dict[str, Callable[[Path, list[str]], pl.DataFrame]]] = {
     ".csv": _csv,
     ".parquet": _parquet,
     ".pq": _parquet,
 }
 
 
-def from_frame(card: Card, frame: pl.DataFrame, where: str) -> Series:
+def from_frame(card: Card, frame: pl.DataFrame, where: str, notes: list[str] | None = None) -> Series:
     """The regular series in a table, checked: columns, numbers, stamps, their order and step."""
     if not frame.height:
         raise DataError(f"{where} has no rows", "expected a table with data", "give at least one row")
@@ -142,6 +167,12 @@ def from_frame(card: Card, frame: pl.DataFrame, where: str) -> Series:
     time = _times(card, frame[card.time.column], number, order, where)
     values = np.column_stack([_channel(frame[c.source], card, where) for c in channels])[order]
     keep = _ordered(card, ids, number, time, values, order, where)
+    if notes is not None and len(keep) < len(order):
+        twice = np.setdiff1d(np.arange(len(order)), keep)
+        notes.append(
+            f"{where}: {len(twice):,} row(s) written twice, value for value, are used once "
+            f"(first: row {order[twice[0]] + 1:,})"
+        )
     number, time, values, order = number[keep], time[keep], values[keep], order[keep]
     start = np.searchsorted(number, np.arange(len(ids) + 1)).astype(np.int64)
     _on_grid(card, ids, start, time, order, where)
@@ -233,12 +264,6 @@ def _ordered(
             "expected each stamp once",
             "drop or average one of them" if card.id else "name the column of series in data.id, or drop one",
         )
-    log.info(
-        "%s: %d row(s) written twice, value for value, are used once (first: row %d)",
-        where,
-        len(rows),
-        order[rows[0]] + 1,
-    )
     return np.flatnonzero(~again)
 
 

@@ -1,6 +1,6 @@
 """What a run remembers of its data: enough to read another table the same way and forecast it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +28,7 @@ class Ready(NamedTuple):
     gather: "Gather"
     windows: Windows  # one per series: its future
     unknown: list[str]  # series that were not in training
+    notes: list[str]  # for people: what was found while reading, series that are new
 
 
 class Recipe(NamedTuple):
@@ -75,22 +76,35 @@ class Recipe(NamedTuple):
                 "train again",
             ) from fault
 
-    def read(self, source: "str | Path | pl.DataFrame | Any", where: str = "the table") -> Series:
-        """A file, a polars frame or a pandas frame with the same columns → series, checked as in training."""
-        if isinstance(source, str | Path):
-            return read_series(self.card, path=source)
-        frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
-        return from_frame(self.card, frame, where)
+    def read(
+        self, source: "str | Path | pl.DataFrame | Any", where: str = "the table", notes: list[str] | None = None
+    ) -> Series:
+        """A file, a polars frame or a pandas frame with the same columns → series, checked as in training.
 
-    def future(self, series: Series) -> Ready:
-        """Everything needed to forecast the steps after the end of each series."""
+        The digest in the card is that of the training data and not expected of another file.
+        """
+        if isinstance(source, str | Path):
+            return read_series(self.card, path=source, notes=notes)
+        frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
+        return from_frame(self.card, frame, where, notes)
+
+    def future(self, series: Series, notes: Sequence[str] = ()) -> Ready:
+        """Everything needed to forecast the steps after the end of each series; `notes` are those of `read`."""
         from forecast.data.batch import Gather
 
         context, horizon = self.spec.context, self.spec.horizon
         scaler, unknown = self.scaler.for_ids(series)
+        said = [*notes, _unknown(unknown, len(series.ids), scaler.kind)] if unknown else list(notes)
         if self.gaps == "fill":  # a value may be carried in from before the context
             series, _ = apply_gaps(series, "fill")
         recent = tail(series, context)
         ahead = extend(recent if self.gaps == "fill" else apply_gaps(recent, self.gaps)[0], context, horizon)
         gather = Gather.of(ahead, scaler, context=context, horizon=horizon)
-        return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown)
+        return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown, said)
+
+
+def _unknown(names: list[str], count: int, kind: str) -> str:
+    """A line for people about series that were not in training."""
+    how = "" if kind == "none" else f"; {'it' if len(names) == 1 else 'each'} is scaled by its own history"
+    were = "was" if len(names) == 1 else "were"
+    return f"{len(names):,} of {count:,} series {were} not in training{how} (first: '{names[0]}')"

@@ -1,6 +1,5 @@
 """Zero mean, unit deviation, per series and channel, from observed training rows: z = (x - mean) / std."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,8 +9,6 @@ from numpy.typing import NDArray
 from forecast.data.freq import Ints
 from forecast.data.table import Floats, Series
 from forecast.errors import ArtifactError, DataError
-
-log = logging.getLogger(__name__)
 
 
 class Scaler(NamedTuple):
@@ -65,12 +62,6 @@ class Scaler(NamedTuple):
         elif unknown:
             own = _moments(series, np.stack([series.start[:-1], series.start[1:]], axis=1))
             mean[at < 0], std[at < 0] = own[1][at < 0], own[2][at < 0]
-            log.info(
-                "%d of %d series were not in training; each is scaled by its own history (first: '%s')",
-                len(unknown),
-                len(series.ids),
-                unknown[0],
-            )
         return Scaler(series.ids, mean, std, self.kind), unknown
 
     def to_dict(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def split(series: Series, splits: Mapping[str, Any]) -> Split:
 
 def _fractions(series: Series, splits: Mapping[str, float]) -> Ints:
     """(S, 4) borders; train and test are rounded down, validation is the rest, as the field does."""
-    if min(splits.values()) < 0 or abs(sum(splits.values()) - 1) > 1e-6 or not splits["train"]:
+    if not min(splits.values()) >= 0 or not abs(sum(splits.values()) - 1) <= 1e-6 or not splits["train"]:
         raise DataError(f"data.splits is {dict(splits)}", "expected fractions that sum to 1", _HOW)
     train = (series.rows * splits["train"]).astype(np.int64)
     test = (series.rows * splits["test"]).astype(np.int64)

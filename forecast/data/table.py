@@ -1,6 +1,6 @@
 """Regular series in one table, and what is missing in it."""
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,46 +126,83 @@ def select(series: Series, target: list[str] | None, past: list[str] | None) -> 
     )
 
 
-def gaps(series: Series) -> list[Gap]:
-    """Every run of missing steps by series and time: those of all channels, then those of single ones."""
+class Runs(NamedTuple):
+    """G runs of missing steps as rows of the table: those of all channels, then those of single ones."""
+
+    channel: Ints  # (G,) number of the channel, -1 where every channel is missing
+    first: Ints  # (G,) first row
+    last: Ints  # (G,) last row
+
+    @property
+    def steps(self) -> Ints:
+        """(G,) rows of each."""
+        return self.last - self.first + 1
+
+
+def runs(series: Series) -> Runs:
+    """Every run of missing steps, by channel, then series and time."""
     missing = np.isnan(series.values)
     whole = np.asarray(missing.all(axis=1))
-    found = _runs(series, whole, None)
-    for i, name in enumerate(series.channels):
-        alone = missing[:, i] & ~whole
-        if alone.any():
-            found += _runs(series, alone, name)
-    return found
+    found = [_runs(series, whole, -1)]
+    alone = missing & ~whole[:, None]
+    found += [_runs(series, alone[:, i], i) for i in np.flatnonzero(alone.any(axis=0)).tolist()]
+    return Runs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def _runs(series: Series, missing: NDArray[np.bool_], channel: str | None) -> list[Gap]:
+def gaps(series: Series, found: Runs | None = None) -> list[Gap]:
+    """Every run of missing steps by series and time: those of all channels, then those of single ones."""
+    at = runs(series) if found is None else found
+    number = np.searchsorted(series.start, at.first, side="right") - 1
+    names = (*series.channels, None)  # -1 is the last
+    columns = (number.tolist(), at.channel.tolist(), series.time[at.first], series.time[at.last], at.steps.tolist())
+    return [Gap(series.ids[s], names[c], a, b, n) for s, c, a, b, n in zip(*columns, strict=True)]
+
+
+def gap_list(series: Series, found: Runs, most: int) -> list[dict[str, Any]]:
+    """The longest `most` gaps as plain data for JSON, in the order of `gaps`; stamps are UTC in ISO form."""
+    if len(found.first) > most:
+        kept = np.sort(np.argsort(-found.steps, kind="stable")[:most])
+        found = Runs(*(part[kept] for part in found))
+    whole = (series.time.astype(np.int64) % 1_000_000 == 0).all()
+    return [
+        {"id": gap.id, "channel": gap.channel, "first": a, "last": b, "steps": gap.steps}
+        for gap, a, b in zip(
+            gaps(series, found),
+            *(_iso(series.time[rows], "s" if whole else "us") for rows in (found.first, found.last)),
+            strict=True,
+        )
+    ]
+
+
+def _iso(time: Stamps, unit: Literal["s", "us"]) -> list[str]:
+    """UTC stamps as text with a Z."""
+    text: list[str] = np.datetime_as_string(time, unit=unit, timezone="UTC").tolist()
+    return text
+
+
+def _runs(series: Series, missing: NDArray[np.bool_], channel: int) -> Runs:
     """Runs of True that do not cross series."""
-    if not missing.any():
-        return []
     begins, ends = missing.copy(), missing.copy()
     begins[1:] &= ~missing[:-1]
     begins[series.start[:-1]] |= missing[series.start[:-1]]
     ends[:-1] &= ~missing[1:]
     ends[series.start[1:] - 1] |= missing[series.start[1:] - 1]
     first, last = np.flatnonzero(begins), np.flatnonzero(ends)
-    number = np.searchsorted(series.start, first, side="right") - 1
-    steps = (last - first + 1).tolist()
-    return [
-        Gap(series.ids[s], channel, a, b, n)
-        for s, a, b, n in zip(number.tolist(), series.time[first], series.time[last], steps, strict=True)
-    ]
+    return Runs(np.full(len(first), channel, np.int64), first, last)
 
 
-def summary(series: Series, found: list[Gap] | None = None) -> str:
+def summary(series: Series, found: Runs | None = None) -> str:
     """One line: how many gaps, how long the longest, what share of the values."""
-    found = gaps(series) if found is None else found
-    if not found:
+    found = runs(series) if found is None else found
+    count = len(found.first)
+    if not count:
         return "no gaps"
-    longest = max(found, key=lambda gap: gap.steps)
+    at = int(found.steps.argmax())
+    longest = gaps(series, Runs(*(part[at : at + 1] for part in found)))[0]
     share = float(np.isnan(series.values).mean())
     which = f" in '{longest.channel}'" if longest.channel else ""
     return (
-        f"{len(found):,} gap{'s' if len(found) > 1 else ''}, {share:.2%} of the values; the longest is "
+        f"{count:,} gap{'s' if count > 1 else ''}, {share:.2%} of the values; the longest is "
         f"{longest.steps:,} step{'s' if longest.steps > 1 else ''}{which} from {stamp(longest.first)}"
     )
 
@@ -185,8 +222,9 @@ def apply_gaps(series: Series, mode: str) -> tuple[Series, NDArray[np.bool_]]:
     if mode not in GAP_MODES:
         raise UsageError(f"data.gaps is '{mode}'", nearest(mode, GAP_MODES))
     observed = ~np.isnan(series.values)
-    if mode == "error" and (found := gaps(series)):
-        first = found[0]
+    if mode == "error" and not observed.all():
+        found = runs(series)
+        first = gaps(series, Runs(*(part[:1] for part in found)))[0]
         which = f" of '{first.channel}'" if first.channel else ""
         raise DataError(
             f"series '{first.id}' has a gap{which} of {first.steps:,} steps from {stamp(first.first)} "

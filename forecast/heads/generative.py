@@ -38,12 +38,12 @@ class DecoderLayer(nn.Module):
 class Generative(nn.Module):
     """memory (B, L', D) and context -> (B, H, T).
 
-    label: known steps in the start token. mix, lazy="sum", placeholder="zeros" and residual="none" are the paper's
-    code. placeholder "last" or "season" fills the unknown steps with a naive forecast instead of zeros. residual adds
-    a plain forecast to the output, so that the decoder learns a correction: "naive" the placeholder itself, "linear"
-    a learned linear map over time (the autoregressive highway of LSTNet, Lai et al. 2018, arXiv 1703.07015, §3.6),
-    shared by all channels. It starts as the seasonal-naive forecast, or where `start_from` says; what the decoder adds
-    starts at 0.
+    label: known steps in the start token; by default 48, or the whole context where it is shorter. mix, lazy="sum",
+    placeholder="zeros" and residual="none" are the paper's code. placeholder "last" or "season" fills the unknown
+    steps with a naive forecast instead of zeros. residual adds a plain forecast to the output, so that the decoder
+    learns a correction: "naive" the placeholder itself, "linear" a learned linear map over time (the autoregressive
+    highway of LSTNet, Lai et al. 2018, arXiv 1703.07015, §3.6), shared by all channels. It starts as the seasonal-
+    naive forecast, or where `start_from` says; what the decoder adds starts at 0.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Generative(nn.Module):
         dropout: float = 0.05,
         activation: Literal["gelu", "relu"] = "gelu",
         attention: Kind = "prob",
-        label: int = 48,
+        label: int | None = None,
         mix: bool = False,
         lazy: Lazy = "sum",
         calendar: Calendar = "timeF",
@@ -69,6 +69,7 @@ class Generative(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        label = min(48, spec.context) if label is None else label
         if not 0 < label <= spec.context:
             raise ValueError(f"head.label is {label}; expected 1 … task.context ({spec.context})")
         if residual == "naive" and placeholder == "zeros":
@@ -129,7 +130,7 @@ class Generative(nn.Module):
 
 def seasonal_map(context: int, horizon: int, season: int) -> Tensor:
     """The (L, H) matrix that takes a window to its seasonal-naive forecast."""
-    season = max(1, min(season, context))
+    season = max(1, season) if season <= context else 1  # a window shorter than a season knows no phase
     step = torch.arange(horizon)
     matrix = torch.zeros(context, horizon)
     matrix[context - season + step % season, step] = 1.0

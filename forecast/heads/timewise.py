@@ -12,19 +12,20 @@ class Timewise(nn.Module):
     """memory (B, L', D) -> (B, H, T).
 
     individual: one map per token channel instead of one for all. last: forecast the difference to the window's last
-    observed value (NLinear), which needs tokens that are bare values. When the tokens are not the channels
-    themselves (D != C), a second linear map takes D to T.
+    observed value (NLinear), which needs tokens that are bare values. bare: the tokens are the channels
+    themselves; where they are not, a second linear map takes D to T.
     """
 
-    def __init__(self, *, spec: Spec, d_memory: int, length: int, individual: bool = False, last: bool = True) -> None:
+    def __init__(
+        self, *, spec: Spec, d_memory: int, length: int, bare: bool, individual: bool = False, last: bool = True
+    ) -> None:
         super().__init__()
-        channels = len(spec.channels)
         self.horizon, self.targets, self.last = spec.horizon, spec.targets, last
         self.copies = d_memory if individual else 1
         self.weight = nn.Parameter(torch.full((self.copies, length, spec.horizon), 1.0 / length))
         self.bias = nn.Parameter(torch.zeros(self.copies, spec.horizon))
-        self.mix = nn.Identity() if d_memory == channels else nn.Linear(d_memory, spec.targets)
-        self.bare = d_memory == channels
+        self.mix = nn.Identity() if bare else nn.Linear(d_memory, spec.targets)
+        self.bare = bare
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
         level = last_value(context.past, context.past_mask, self.horizon)[..., : self.targets]

@@ -13,21 +13,46 @@ from forecast.ops.naive import last_value, seasonal_naive
 from forecast.types import SeriesBatch, Spec
 
 Forecaster = Callable[[SeriesBatch], Tensor]  # -> (B, H, T), scaled
-ROWS_AT_MOST = 400_000  # training rows of the ridge fit; beyond it windows are thinned evenly
+ROWS_AT_MOST = 400_000  # training rows of the ridge fit; beyond it windows are drawn at random
 PENALTY = 1e-4  # of the mean diagonal: enough to make the system solvable, too little to shrink
 
 
-def naive_rows(spec: Spec) -> dict[str, Forecaster]:
-    """Name -> forecast of a batch; missing values are bridged as `forecast.ops.naive` says."""
+def naive_rows(spec: Spec, gather: Gather, start: Tensor) -> dict[str, Forecaster]:
+    """Name -> forecast of a batch; `start` (S,) is the first row of each series in the table of `gather`."""
     t = spec.targets
 
     def last(batch: SeriesBatch) -> Tensor:
         return last_value(batch.past[..., :t], batch.past_mask[..., :t], spec.horizon)
 
-    def seasonal(batch: SeriesBatch) -> Tensor:
-        return seasonal_naive(batch.past[..., :t], batch.past_mask[..., :t], spec.horizon, spec.season)
+    return (
+        {"seasonal naive": Seasonal(spec, gather, start), "last value": last}
+        if spec.season > 1
+        else {"last value": last}
+    )
 
-    return {"seasonal naive": seasonal, "last value": last} if spec.season > 1 else {"last value": last}
+
+class Seasonal:
+    """The value one season before, from the table: a season may be longer than the window.
+
+    A missing value is bridged by the last seen value of its phase within the window, then by the last seen value;
+    `bridged` counts them.
+    """
+
+    def __init__(self, spec: Spec, gather: Gather, start: Tensor) -> None:
+        self.spec, self.table, self.start, self.bridged = spec, gather.table, start, 0
+        step = torch.arange(spec.horizon)
+        self.back = (step // spec.season + 1) * spec.season - step  # rows before the origin, (H,)
+
+    def __call__(self, batch: SeriesBatch) -> Tensor:
+        t = self.spec.targets
+        rows = batch.origin[:, None] - self.back  # (B, H)
+        known = rows >= self.start[batch.series][:, None]
+        values = self.table[rows.clamp(min=0)][..., :t]
+        seen = known[..., None] & ~values.isnan()
+        past, mask = batch.past[..., :t], batch.past_mask[..., :t]
+        bridge = seasonal_naive(past, mask, self.spec.horizon, self.spec.season)
+        self.bridged += int((~seen).sum())
+        return torch.where(seen, values, bridge)
 
 
 class Ridge:
@@ -45,8 +70,10 @@ class Ridge:
         length, horizon, targets = gather.context, gather.horizon, gather.targets
         square = torch.zeros(length + 1, length + 1, dtype=torch.float64)
         cross = torch.zeros(length + 1, horizon, dtype=torch.float64)
-        every = max(1, -(-len(windows) * targets // ROWS_AT_MOST))
-        numbers = np.arange(0, len(windows), every, dtype=np.int64)
+        numbers = np.arange(len(windows), dtype=np.int64)
+        if len(windows) * targets > ROWS_AT_MOST:  # at random: every n-th window would see some hours of the day only
+            drawn = np.random.default_rng(0).integers(0, len(windows), max(1, ROWS_AT_MOST // targets))
+            numbers = np.unique(drawn)
         for first in range(0, len(numbers), batch_size):
             batch = take(gather, windows, numbers[first : first + batch_size])
             whole = (batch.past_mask[..., :targets].all(1) & batch.future_mask.all(1)).flatten()  # (B·T,)

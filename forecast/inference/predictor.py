@@ -3,6 +3,8 @@
 Predictor.load("latest").predict(pandas_or_polars_frame_or_path) -> polars frame
 """
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from forecast.errors import ArtifactError, DataError
 from forecast.heads import Chain
 from forecast.types import SeriesBatch
 from forecast.where import RUNS
+
+log = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -47,13 +51,16 @@ class Predictor:
         """Scaled forecasts (B, H, T) of a batch of windows."""
         return self.chain(batch)
 
-    def predict(self, table: Any, *, batch_size: int = 256) -> pl.DataFrame:
+    def predict(self, table: Any, *, batch_size: int = 256, tell: Callable[[str], object] = log.info) -> pl.DataFrame:
         """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat, in original units.
 
         `table` is a path or a frame with the columns of the training data; no later values or labels are needed.
+        `tell` is called with what a person should know: series that were not in training, rows read twice.
         """
-        series = self.recipe.read(table)
-        ready = self.recipe.future(series)
+        notes: list[str] = []
+        ready = self.recipe.future(self.recipe.read(table, notes=notes), notes)
+        for note in ready.notes:
+            tell(note)
         spec = self.recipe.spec
         if not len(ready.windows):
             raise DataError("the table holds no series", "expected at least one", "name another file")

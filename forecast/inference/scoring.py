@@ -11,7 +11,7 @@ from torch import Tensor
 
 from forecast.data.batch import batches
 from forecast.data.module import SeriesModule
-from forecast.inference.baseline import Forecaster, Ridge, naive_rows
+from forecast.inference.baseline import Forecaster, Ridge, Seasonal, naive_rows
 from forecast.metrics import Errors, seasonal_scale
 from forecast.types import SeriesBatch
 
@@ -21,7 +21,8 @@ Watch = Callable[[SeriesBatch, Mapping[str, Tensor]], None]
 
 def rivals(data: SeriesModule) -> dict[str, Forecaster]:
     """The naive rows of a data set and the ridge row fitted on its training windows."""
-    return {**naive_rows(data.spec), "ridge": Ridge.fit(data.gather, data.windows("train"))}
+    start = torch.from_numpy(data.series.start[:-1])
+    return {**naive_rows(data.spec, data.gather, start), "ridge": Ridge.fit(data.gather, data.windows("train"))}
 
 
 @torch.inference_mode()
@@ -51,7 +52,11 @@ def score(
         if watch is not None:
             watch(batch, made)
     kinds = {key: "model" if key == name else "naive" for key in everyone}
-    return [{"name": key, "kind": kinds[key], **errors.result()} for key, errors in sums.items()]
+    rows = [{"name": key, "kind": kinds[key], **errors.result()} for key, errors in sums.items()]
+    for row in rows:
+        if isinstance(forecaster := everyone[row["name"]], Seasonal):
+            row["bridged"] = forecaster.bridged  # values whose day before was missing
+    return rows
 
 
 def _mase_scales(data: SeriesModule) -> Tensor:

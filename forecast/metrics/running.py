@@ -68,10 +68,17 @@ class Errors:
             "horizon": {
                 "mse": _ratios(per_step["z_squares"], per_step["n"]),
                 "mae": _ratios(per_step["z_absolutes"], per_step["n"]),
+                "original": self._by_step(per_step, one_unit),
             },
             "channels": channels,
             "values": int(total["n"]),
         }
+
+    def _by_step(self, per_step: dict[str, Tensor], one_unit: bool) -> dict[str, list[float | None]]:
+        """Original scores of each horizon step; of channels in several units only those free of units."""
+        steps = [self._original({k: v[h] for k, v in per_step.items()}) for h in range(len(per_step["n"]))]
+        keys = steps[0] if one_unit else ("mase", "smape")
+        return {key: [step[key] for step in steps] for key in keys}
 
     @staticmethod
     def _scaled(s: dict[str, Tensor], suffix: str = "") -> dict[str, float | None]:

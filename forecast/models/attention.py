@@ -33,6 +33,8 @@ class Attention(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if heads < 1 or d_model < 1:
+            raise ValueError(f"d_model is {d_model} and heads {heads}; both must be at least 1")
         if d_model % heads:
             raise ValueError(f"d_model {d_model} is not a multiple of heads {heads}; change one of the two")
         self.heads, self.kind, self.factor = heads, kind, factor

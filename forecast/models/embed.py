@@ -75,6 +75,7 @@ class ValueEmbedding(nn.Module):
     """
 
     causal = False  # the convolution is circular and looks one step ahead
+    bare = False  # tokens are not the channels themselves
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class NoEmbedding(nn.Module):
     """A token is the bare vector of channels: (B, L, C) -> (B, L, C), 0 where nothing was observed."""
 
     causal = True
+    bare = True
 
     def __init__(self, *, spec: Spec) -> None:
         super().__init__()

@@ -30,11 +30,20 @@ class Linear(Encoder):
         return mask if self.width is None else torch.cat([mask, mask], 1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None) -> Tensor:
-        if mask is not None:
-            x = x * mask[..., None]
+        seen = None if mask is None else mask[..., None].to(x.dtype)
+        if seen is not None:
+            x = x * seen
         if self.width is None:
             return x
+        trend = self._average(x)
+        if seen is not None:  # a mean over what was observed; the remainder of a missing step is 0
+            trend = trend / self._average(seen).clamp(min=0.5 / self.width)
+            return torch.cat([trend, (x - trend) * seen], 1)
+        return torch.cat([trend, x - trend], 1)
+
+    def _average(self, x: Tensor) -> Tensor:
+        """Centred moving average over time."""
+        assert self.width is not None
         half = self.width // 2
         padded = F.pad(x.transpose(1, 2), (half, half), mode="replicate")
-        trend = F.avg_pool1d(padded, self.width, stride=1).transpose(1, 2)
-        return torch.cat([trend, x - trend], 1)
+        return F.avg_pool1d(padded, self.width, stride=1).transpose(1, 2)

@@ -14,9 +14,12 @@ def last_value(past: Tensor, mask: Tensor | None, horizon: int) -> Tensor:
 
 
 def seasonal_naive(past: Tensor, mask: Tensor | None, horizon: int, season: int) -> Tensor:
-    """The value one season before; further seasons ahead repeat it. A season longer than the window is cut to it."""
+    """The value one season before; further seasons ahead repeat it. A window shorter than a season knows no phase: the
+    last value is all it has."""
     b, length, c = past.shape
-    season = max(1, min(season, length))
+    if season > length:
+        return last_value(past, mask, horizon)
+    season = max(1, season)
     cycles = length // season
     cut = past[:, length - cycles * season :].reshape(b, cycles, season, c)
     best = cut[:, -1]  # (B, season, C)
@@ -27,16 +30,6 @@ def seasonal_naive(past: Tensor, mask: Tensor | None, horizon: int, season: int)
             best = torch.where(seen[:, i], cut[:, i], best)
     repeats = -(-horizon // season)
     return best.repeat(1, repeats, 1)[:, :horizon]
-
-
-def bridged(past: Tensor, mask: Tensor | None, horizon: int, season: int) -> int:
-    """How many values of a seasonal-naive forecast stand on a fallback because their phase's last value is missing."""
-    if mask is None:
-        return 0
-    season = max(1, min(season, past.shape[1]))
-    missing = ~mask[:, -season:]
-    repeats = -(-horizon // season)
-    return int(missing.repeat(1, repeats, 1)[:, :horizon].sum())
 
 
 def _last_seen(past: Tensor, mask: Tensor | None) -> Tensor:

@@ -45,11 +45,16 @@ def _fixed_sample(l_q: int, l_k: int, count: int, seed: int, layer: int) -> Tens
     return _draw(l_q, l_k, count, (seed, layer, 0))
 
 
+def mixed(*key: int) -> int:
+    """A seed for torch from whole numbers (Knuth's multiplier): neighbouring keys must not give neighbouring seeds."""
+    seed = 0
+    for part in key:
+        seed = ((seed ^ part) * 6364136223846793005 + 1442695040888963407) % (1 << 63)
+    return seed
+
+
 def _draw(l_q: int, l_k: int, count: int, key: tuple[int, int, int]) -> Tensor:
-    mixed = 0
-    for part in key:  # a 64-bit mix (Knuth's multiplier): neighbouring keys must not give neighbouring seeds
-        mixed = ((mixed ^ part) * 6364136223846793005 + 1442695040888963407) % (1 << 63)
-    generator = torch.Generator().manual_seed(mixed)
+    generator = torch.Generator().manual_seed(mixed(*key))
     return torch.randint(l_k, (l_q, count), generator=generator)
 
 

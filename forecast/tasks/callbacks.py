@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,8 +25,8 @@ HEADER = ("step", "epoch", "name", "value", "seconds")
 class History(pl.Callback):
     """history.csv: mean training loss and learning rate every few steps, validation scores after each validation.
 
-    The same rows go to `sink` (the tracker), in batches. A resumed run first drops the rows that its checkpoint
-    does not know.
+    Losses are those of the first process. The same rows go to `sink` (the tracker), in batches. A resumed run first
+    drops the rows that its checkpoint does not know.
     """
 
     def __init__(self, path: Path, *, every: int = 50, sink: Sink | None = None) -> None:
@@ -33,8 +34,12 @@ class History(pl.Callback):
         self.losses: list[float] = []
         self.began = time.monotonic()
         self.before = 0.0  # seconds of the runs this one resumes
+        self.written = 0  # the last step with a row
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Only now is a checkpoint's progress restored."""
+        if not trainer.is_global_zero:
+            return
         kept: list[list[str]] = []
         if self.path.is_file() and trainer.global_step:
             with open(self.path, newline="", encoding="utf-8") as file:
@@ -45,19 +50,28 @@ class History(pl.Callback):
             csv.writer(file).writerows([HEADER, *kept])
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
-        self.losses.append(float(outputs["loss"]))
-        if trainer.global_step % self.every == 0 or number + 1 == trainer.num_training_batches:
+        self.losses.append(loss_of(outputs, trainer))
+        step = trainer.global_step
+        due = step % self.every == 0 and step != self.written
+        if due or number + 1 == trainer.num_training_batches:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             self._write(trainer, {"train/loss": sum(self.losses) / len(self.losses), "lr": rate})
-            self.losses = []
+            self.losses, self.written = [], step
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:  # not a validation on its own
             scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
             self._write(trainer, scores)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return self.before + time.monotonic() - self.began
+
     def _write(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
-        seconds = self.before + time.monotonic() - self.began
+        if not trainer.is_global_zero:
+            return
+        seconds = self.seconds
         rows = [(trainer.global_step, trainer.current_epoch, k, v, seconds) for k, v in values.items()]
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows((s, e, k, repr(v), f"{t:.3f}") for s, e, k, v, t in rows)
@@ -76,6 +90,10 @@ class Lines(pl.Callback):
         self.losses: list[float] = []
         self.best = float("inf")
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        best = getattr(trainer.checkpoint_callback, "best_model_score", None)  # of the run that this one resumes
+        self.best = float("inf") if best is None else float(best)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.began, self.losses = time.monotonic(), []
         if self.quiet or not sys.stderr.isatty():
@@ -90,7 +108,7 @@ class Lines(pl.Callback):
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
-        self.losses.append(float(outputs["loss"]))
+        self.losses.append(loss_of(outputs, trainer))
         if self.bar is not None:
             recent = self.losses[-50:]
             speed = (number + 1) / (time.monotonic() - self.began)
@@ -121,8 +139,16 @@ class Lines(pl.Callback):
             self.bar = None
 
 
-class LastCheckpoint(pl.Callback):
-    """checkpoints/last.ckpt after every epoch: where `resume=` goes on."""
+def loss_of(outputs: Any, trainer: pl.Trainer) -> float:
+    """The loss of a batch as the task gave it: Lightning divides it by the batches that are accumulated."""
+    return float(outputs["loss"]) * trainer.accumulate_grad_batches
+
+
+class LastCheckpoint(Checkpoint):
+    """checkpoints/last.ckpt after every epoch: where `resume=` goes on.
+
+    A Checkpoint, because Lightning calls those after all other callbacks: what they count of the epoch is in it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -49,22 +49,24 @@ class ForecastTask(pl.LightningModule):
                 f"its windows begin at rows {_few(batch.origin)} of series {_few(batch.series.unique())}",
                 "look at those rows, or lower optim.lr; the last checkpoint was kept",
             )
-        self.log("train/loss", loss.detach(), batch_size=len(batch.past))
         return loss
 
     def on_validation_epoch_start(self) -> None:
         self.sums = torch.zeros(3, dtype=torch.float64)
 
     def validation_step(self, batch: SeriesBatch, number: int) -> None:
-        error = (self.chain(batch).double() - batch.future) * batch.future_mask
-        parts = torch.stack([error.square().sum(), error.abs().sum(), batch.future_mask.sum().double()])
+        exact = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        error = (self.chain(batch).to(exact) - batch.future) * batch.future_mask
+        parts = torch.stack([error.square().sum(), error.abs().sum(), batch.future_mask.sum().to(exact)])
         self.sums += parts.cpu()
 
     def on_validation_epoch_end(self) -> None:
-        total = self.trainer.strategy.reduce(self.sums.to(self.device, torch.float64), reduce_op="sum")
+        several, total = self.trainer.world_size > 1, self.sums
+        if several:
+            total = self.trainer.strategy.reduce(self.sums.to(self.device), reduce_op="sum")
         squares, absolutes, count = total.tolist()
         scores = {MONITOR: squares / max(count, 1), "val/mae": absolutes / max(count, 1)}
-        self.log_dict({k: torch.tensor(v, dtype=torch.float64) for k, v in scores.items()})
+        self.log_dict(scores, sync_dist=several)  # the ranks agree already; Lightning warns where it is not told so
 
     def configure_optimizers(self) -> Any:
         optimiser = self.optimiser(self.parameters())
@@ -77,8 +79,8 @@ class ForecastTask(pl.LightningModule):
     def _length(self) -> tuple[int, int]:
         """Steps of the training and of an epoch. Asked once training runs: before, Lightning would build the loaders
         for the answer, and on a resume they would begin at epoch 0."""
-        total = int(self.trainer.estimated_stepping_batches)
-        return total, max(1, total // max(1, self.trainer.max_epochs or 1))
+        an_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        return int(self.trainer.estimated_stepping_batches), an_epoch
 
 
 def rates(schedule: Schedule, *, warmup: int, length: Callable[[], tuple[int, int]]) -> Callable[[int], float]:

@@ -27,12 +27,33 @@ warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and i
 warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.*could not find the monitored key.*")
 
 
+class Patience(EarlyStopping):
+    """Early stopping whose patience is what was asked for, also when a checkpoint was written with another."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        asked = self.patience
+        super().load_state_dict(state_dict)
+        self.patience = asked
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    """Values that Lightning takes and that mean nothing."""
+    for key in ("max_epochs", "accumulate", "patience", "threads"):
+        if settings.get(key) is not None and settings[key] < 1:
+            raise UsageError(f"trainer.{key} is {settings[key]}", "expected at least 1")
+    for key in ("clip", "limit_train_batches"):
+        if settings[key] is not None and settings[key] <= 0:
+            raise UsageError(f"trainer.{key} is {settings[key]}", "expected more than 0")
+    if not 0 < settings["val_every"] <= 1:
+        found = f"trainer.val_every is {settings['val_every']}"
+        raise UsageError(found, "expected a share of an epoch, more than 0 and at most 1")
+
+
 def make_trainer(
     settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False
 ) -> pl.Trainer:
     """The group `trainer` of the config -> a Trainer that writes into `folder` only."""
-    if settings["max_epochs"] < 1:
-        raise UsageError(f"trainer.max_epochs is {settings['max_epochs']}", "expected at least 1")
+    _check(settings)
     best = folder / BEST_CHECKPOINT
     callbacks: list[pl.Callback] = [
         Lines(quiet=quiet),
@@ -41,7 +62,7 @@ def make_trainer(
         History(folder / "history.csv", sink=sink),
     ]
     if settings["patience"] is not None:
-        callbacks.append(EarlyStopping(MONITOR, patience=settings["patience"], mode="min", strict=False))
+        callbacks.append(Patience(MONITOR, patience=settings["patience"], mode="min", strict=False))
     try:
         return pl.Trainer(
             accelerator=settings["accelerator"],
@@ -73,6 +94,8 @@ def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *
     """Train; returns the best validation score. Ctrl-C comes out as KeyboardInterrupt, the last checkpoint is kept."""
     try:
         trainer.fit(task, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+    except MisconfigurationException as error:
+        raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
     except SystemExit as stop:  # Lightning turns Ctrl-C into exit(1)
         if trainer.interrupted:
             raise KeyboardInterrupt from stop
@@ -86,6 +109,12 @@ def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *
         trainer.save_checkpoint(Path(callback.dirpath or ".") / BEST_CHECKPOINT.rpartition("/")[2])
         return float(scores[MONITOR])
     return float(callback.best_model_score)
+
+
+def seconds_of(trainer: pl.Trainer) -> float:
+    """Seconds of training, those before a resume included."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(callback.seconds for callback in callbacks if isinstance(callback, History))
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:

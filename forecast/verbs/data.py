@@ -20,7 +20,8 @@ forecast data show NAME|FILE          what a card says (or what is inferred from
 forecast data check NAME|FILE         claims beside facts: sha256, rows, columns, step, gaps
 
 A file may need to be told about: time=COLUMN id=COLUMN target=A,B past=C freq=h zone=Europe/Berlin season=24
-missing=-999; save=card.yaml keeps what was inferred.
+missing=-999; save=card.yaml keeps what was inferred, and data.card=card.yaml trains with it.
+`check` lists the longest gaps; gaps=all lists every one.
 
 Examples
   forecast data list
@@ -29,8 +30,9 @@ Examples
 
 Files that are not part of the program are looked up under $FORECAST_DATA."""
 WORDS: Final = ("list", "show", "check")
-OPTIONS: Final = ("time", "id", "target", "past", "freq", "zone", "season", "missing", "save")
+OPTIONS: Final = ("time", "id", "target", "past", "freq", "zone", "season", "missing", "save", "gaps")
 HEAD: Final = 5  # rows shown
+GAPS: Final = 10  # gaps shown, unless all are asked for
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,7 +55,13 @@ def main(argv: Sequence[str]) -> int:
         given = f"{len(names)} names" if names else "no name"
         raise UsageError(f"`forecast data {word}` has {given}", "expected one data set or file", "see --help")
     options = _options([w for w in rest if w != names[0]])
-    return (_show if word == "show" else _check)(names[0], options)
+    if (every := options.pop("gaps", None)) not in (None, "all"):
+        raise UsageError(f"gaps is '{every}'", "expected all", "write gaps=all, or leave it out for the longest")
+    if word == "check":
+        return _check(names[0], options, every=every is not None)
+    if every:
+        raise UsageError("`forecast data show` takes no gaps=all", do=f"use `forecast data check {names[0]} gaps=all`")
+    return _show(names[0], options)
 
 
 def _options(words: list[str]) -> dict[str, Any]:
@@ -97,19 +105,20 @@ def _list() -> int:
     return 0
 
 
-def _card(name: str, options: dict[str, Any]) -> tuple["Card", Path | None]:
-    """A known card, or one inferred from a file (then its path)."""
-    from forecast.data.card import card_names, load_card, save_card
+def _card(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, Path | None]:
+    """A known card, or one from a YAML file (then its folder too), or one inferred from a file (then its path)."""
+    from forecast.data.card import card_file, card_names, load_card
     from forecast.data.infer import infer_card
 
     save = options.pop("save", None)
-    if name in card_names():
+    own = card_file(name)
+    if name in card_names() or own:
         if options or save:
             raise UsageError(
                 f"'{name}' has a card, which takes no '{next(iter(options), 'save')}'",
-                do=f"leave it out, or give the file: ./{name}",
+                do="leave it out, or give the file of the data",
             )
-        return load_card(name), None
+        return load_card(name), None, own and own.parent
     path = Path(name)
     if not path.exists():
         raise UsageError(
@@ -119,9 +128,24 @@ def _card(name: str, options: dict[str, Any]) -> tuple["Card", Path | None]:
         )
     card = infer_card(path, **options)
     if save:
-        save_card(card, Path(save))
-        print(f"saved: {save}")
-    return card, path
+        _save(card, path, save)
+    return card, path, None
+
+
+def _save(card: "Card", path: Path, save: str) -> None:
+    """Write a card that names its file from the card's folder, or else from the start directory."""
+    from dataclasses import replace
+
+    from forecast.data.card import card_file, save_card
+
+    target = card_file(save)
+    if target is None:
+        raise UsageError(f"save is '{save}'", "expected a name ending in .yaml", "write save=card.yaml")
+    place = path.absolute()
+    below = next((folder for folder in (target.parent, Path.cwd()) if place.is_relative_to(folder)), None)
+    file = replace(card.files[0], path=place.relative_to(below).as_posix() if below else place.name)
+    save_card(replace(card, files=(file,)), target)
+    print(f"saved: {save}{'' if below else f' (train with data.card={save} data.path={path})'}")
 
 
 def _show(name: str, options: dict[str, Any]) -> int:
@@ -129,10 +153,13 @@ def _show(name: str, options: dict[str, Any]) -> int:
     from forecast.data.read import read_series
     from forecast.data.table import stamp, summary
 
-    card, path = _card(name, options)
+    card, path, folder = _card(name, options)
     print(describe(card))
-    series = read_series(card, path=path)
+    notes: list[str] = []
+    series = read_series(card, path=path, folder=folder, notes=notes)
     _facts(series)
+    for note in notes:
+        print(f"note: {note}")
     print(f"gaps: {summary(series)}\n")
     units = [f"{c} ({u})" if u else c for c, u in zip(series.channels, series.units, strict=True)]
     rows = [
@@ -143,20 +170,21 @@ def _show(name: str, options: dict[str, Any]) -> int:
     return 0
 
 
-def _check(name: str, options: dict[str, Any]) -> int:
+def _check(name: str, options: dict[str, Any], *, every: bool = False) -> int:
     """Print claims beside facts; a fact that contradicts the card is a DataError after the table."""
     import polars as pl
 
     from forecast.data.read import from_frame, locate, read_file, sha256
     from forecast.data.table import gaps
 
-    card, path = _card(name, options)
+    card, path, folder = _card(name, options)
     wrong: list[str] = []
     lines: list[tuple[str, ...]] = []
     frames: list[pl.DataFrame] = []
+    notes: list[str] = []
     for file in card.files:
-        place = path or locate(card, file)
-        frame = read_file(place)
+        place = path or locate(card, file, folder)
+        frame = read_file(place, notes)
         frames.append(frame)
         digest = sha256(place)
         lines.append(_compare("sha256", file.sha256[:16], digest[:16], wrong, file.sha256 in ("", digest)))
@@ -166,7 +194,7 @@ def _check(name: str, options: dict[str, Any]) -> int:
         lines.append(_compare("channels", str(len(card.channels)), str(have), wrong))
     fault: ForecastError | None = None
     try:
-        series = from_frame(card, pl.concat(frames), card.files[0].path)
+        series = from_frame(card, pl.concat(frames), card.files[0].path, notes)
     except ForecastError as error:
         fault = error
         lines.append(("readable", "yes", "no", "differs"))
@@ -174,9 +202,11 @@ def _check(name: str, options: dict[str, Any]) -> int:
         found = gaps(series)
         lines += _measured(card, series, len(found))
     _table(("fact", "card", "file", ""), lines)
+    for note in notes:
+        print(f"note: {note}")
     if fault:
         raise fault
-    _gap_table(found)
+    _gap_table(found, len(found) if every else GAPS)
     if wrong:
         raise DataError(
             f"'{card.name}' differs from its card in {', '.join(dict.fromkeys(wrong))}",
@@ -209,14 +239,15 @@ def _compare(fact: str, claim: str, found: str, wrong: list[str], same: bool | N
     return fact, claim, found, "as claimed" if good else "differs"
 
 
-def _gap_table(found: list[Any]) -> None:
+def _gap_table(found: list[Any], most: int) -> None:
     """The longest gaps, in order of time."""
     from forecast.data.table import stamp
 
     if not found:
         return
-    longest = sorted(sorted(found, key=lambda gap: -gap.steps)[:10], key=lambda gap: (gap.id, gap.first))
-    print(f"\nthe longest {len(longest)} of {len(found):,} gaps" if len(found) > 10 else "\ngaps")
+    longest = sorted(sorted(found, key=lambda gap: -gap.steps)[:most], key=lambda gap: (gap.id, gap.first))
+    head = f"the longest {most} of {len(found):,} gaps; gaps=all lists every one" if len(found) > most else "gaps"
+    print(f"\n{head}")
     rows = [(g.id, g.channel or "all", stamp(g.first), stamp(g.last), f"{g.steps:,}") for g in longest]
     _table(("series", "channel", "first", "last", "steps"), rows, right=(4,))
 

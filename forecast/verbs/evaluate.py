@@ -3,12 +3,9 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from forecast import build
 from forecast.artifacts import Run, find
-from forecast.data.scale import Scaler
-from forecast.errors import DataError
+from forecast.errors import DataError, UsageError
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import BATCH, score
 from forecast.verbs import tables
@@ -29,24 +26,24 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     predictor = Predictor.load(run)
     data = build.data(config).prepare()
     _same_data(run, data)
-    part = asked["split"]
-    rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=asked["batch_size"] or BATCH)
+    part, size = asked["split"], asked["batch_size"]
+    if size is not None and size < 1:
+        raise UsageError(f"batch_size is {size}", "expected at least 1")
+    rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size or BATCH)
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
     sys.stdout.write(tables.scores(rows) + "\n")
     if part == "test":
         sys.stdout.write(f"\n{_compared(run.read('metrics.json')['rows'], rows)}\n")
     if asked["save"]:
-        run.write(f"metrics_{part}.json", {"part": part, "rows": rows})
-        run.seal()
+        run.add(f"metrics_{part}.json", {"part": part, "rows": rows})
 
 
 def _same_data(run: Run, data: "SeriesModule") -> None:
     """Refuse to compare scores over other data than the run was trained on."""
-    saved, now = Scaler.from_dict(run.read("data.json")["scaler"]), data.scaler
-    same = saved.ids == now.ids and np.array_equal(saved.mean, now.mean) and np.array_equal(saved.std, now.std)
-    if not same:
+    saved, now = run.read("data.json")["source"], data.source
+    if saved["sha256"] != now["sha256"]:
         raise DataError(
-            f"the data of {data.card.name} are not those run {run.id} was trained on (their train statistics differ)",
+            f"{now['path']} is not the file that run {run.id} was trained on (its sha256 differs)",
             do="restore the file, or use: forecast predict",
         )
 

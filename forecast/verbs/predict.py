@@ -27,10 +27,16 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     source = Path(asked["input"]).expanduser()
     if not source.is_file():
         raise DataError(f"{source} is no file", "expected a csv or parquet file with the columns of the training data")
+    size = 256 if asked["batch_size"] is None else asked["batch_size"]
+    if size < 1:
+        raise UsageError(f"batch_size is {size}", "expected at least 1")
     predictor = Predictor.load(asked["run"], runs=asked["runs"])
-    made = predictor.predict(source, batch_size=asked["batch_size"] or 256)
-    with atomic(output) as temporary:
-        made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)
+    made = predictor.predict(source, batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n"))
+    try:
+        with atomic(output) as temporary:
+            made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}", do="name another place") from error
     series = made["unique_id"].n_unique()
     span = f"{stamp(made['ds'].min())} to {stamp(made['ds'].max())}"
     said = f"{output}: {made.height:,} forecasts by {predictor.name}, {series:,} series, {span}"

@@ -1,22 +1,20 @@
 """forecast train: data, model, trainer; the best weights by validation; the test windows once; a run folder."""
 
+import json
 import logging
 import os
-import platform
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import __version__, build
-from forecast.artifacts import LAST_CHECKPOINT, Run, find
-from forecast.errors import ForecastError, RunError, UsageError
+from forecast import build
+from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable
+from forecast.errors import DataError, ForecastError, RunError, UsageError
 from forecast.verbs import tables
+from forecast.verbs.provenance import environment
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("forecast")
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
-CHANGEABLE = ("trainer", "optim", "track", "quiet", "predictions", "resume")  # on resume; the rest is the run's
+CHANGEABLE = ("trainer", "quiet", "predictions", "resume")  # on resume; the rest is the run's
 
 
 def train(cfg: "DictConfig", overrides: list[str]) -> float:
@@ -47,9 +45,11 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     if config["trainer"]["threads"]:
         torch.set_num_threads(config["trainer"]["threads"])
     began = time.monotonic()
+    if not 0 <= config["seed"] < 1 << 31:  # seeds of a step are made of the seed and the step's number
+        raise UsageError(f"seed is {config['seed']}", "expected 0 … 2147483647")
     data = build.data(config).prepare()
-    for part in ("train", "val", "test"):
-        data.windows(part)  # too short a part is said before anything is written
+    config["data"].update(card=data.name, path=data.path)  # absolute: the run is read from other directories too
+    _something_to_learn(data)
     torch.manual_seed(config["seed"])
     chain = build.chain(config, data.spec, masked=data.gaps != "error")
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
@@ -58,8 +58,8 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     quiet = config["quiet"] or not first
     tracker = make_tracker(config["track"]) if first else Tracker()
     trainer = make_trainer(config["trainer"], run.path, sink=tracker.log, quiet=quiet)
-    if first and config["resume"] is None:  # from here on nothing is wrong with what was asked
-        run.create()
+    if first:  # from here on nothing is wrong with what was asked
+        _claim(run, config)
     with _logged(run, quiet):
         if first:
             _open(run, config, overrides, data)
@@ -68,10 +68,32 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
         return _fit_and_score(config, run, data, task, trainer, tracker, began)
 
 
+def _something_to_learn(data: "SeriesModule") -> None:
+    """Windows in every part, and something observed to score in each; said before anything is written."""
+    for part in ("train", "val", "test"):
+        data.windows(part)
+        ranges = getattr(data.split, part).tolist()
+        if not any(data.observed[first:last, : data.spec.targets].any() for first, last in ranges):
+            raise DataError(f"no target was observed in the {part} part", do="change data.splits")
+
+
+def _claim(run: Run, config: Mapping[str, Any]) -> None:
+    """Make the folder of a new run; open that of a resumed one again."""
+    try:
+        if config["resume"] is None:
+            run.create()
+        else:
+            (run.path / MANIFEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{run.path} cannot be made: {error.strerror}", do="set runs= to a folder of yours") from error
+
+
 def _task(config: Mapping[str, Any], chain: "Chain") -> "ForecastTask":
     from forecast.tasks.forecast import ForecastTask
 
     optim = config["optim"]
+    if optim["schedule"] == "plateau" and optim["warmup"]:
+        raise UsageError("optim.warmup with optim.schedule=plateau", "a plateau has no warmup", "set optim.warmup=0")
     optimiser = build.optimiser(config)
     optimiser(chain.parameters())  # a wrong key or value is said before anything is written
     return ForecastTask(
@@ -87,7 +109,7 @@ def _fit_and_score(
     from forecast.heads import Generative
     from forecast.inference.baseline import warm_start
     from forecast.tasks.forecast import MONITOR
-    from forecast.tasks.trainer import best_weights, fit
+    from forecast.tasks.trainer import best_weights, fit, seconds_of
 
     chain = task.chain
     if config["trainer"]["compile"]:
@@ -102,7 +124,7 @@ def _fit_and_score(
         chain.load_state_dict(best_weights(run.path))
         run.save_weights(chain)
         fitted = {"best": {MONITOR: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
-                  "seconds": {"fit": round(time.monotonic() - began, 1)}}  # fmt: skip
+                  "seconds": {"fit": round(seconds_of(trainer), 1)}}  # fmt: skip
         metrics = _finish(config, run, data, fitted, began)
         figures = _figures(run) if tracker.run_id else {}
         tracker.finish(run, metrics, figures)
@@ -148,8 +170,8 @@ def _figures(run: Run) -> dict[str, Any]:
 
 def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str, Any]]:
     """The run to go on with, and its own config with what the command line changes."""
-    run = find(asked["resume"], asked["runs"], having=lambda r: (r.path / LAST_CHECKPOINT).is_file())
-    if not (run.path / LAST_CHECKPOINT).is_file():
+    run = find(asked["resume"], asked["runs"], to_resume=True)
+    if not resumable(run):
         raise UsageError(f"{run.path} has no {LAST_CHECKPOINT}", "expected a run that finished an epoch", "train again")
     config: dict[str, Any] = run.read("config.json")
     for override in overrides:
@@ -168,12 +190,17 @@ def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str
             node, source = node[part], source[part]
         node[leaf] = source[leaf]
     config["resume"] = str(run.path)
-    (run.path / "MANIFEST.json").unlink(missing_ok=True)  # no longer finished
     return run, config
 
 
 def _planned(config: Mapping[str, Any], first: bool) -> Run:
     """The folder of a new run; other ranks join that of the first."""
+    if not first and FOLDER_OF_RANK_0 not in os.environ:
+        raise UsageError(
+            f"LOCAL_RANK is {os.environ.get('LOCAL_RANK', '0')}, but {FOLDER_OF_RANK_0} is not set",
+            "every process of one run writes into one folder",
+            f"set {FOLDER_OF_RANK_0} for all of them, or let trainer.devices start them",
+        )
     if not first:
         return Run(Path(os.environ[FOLDER_OF_RANK_0]))
     run = Run.plan(config["runs"], "train")
@@ -183,37 +210,15 @@ def _planned(config: Mapping[str, Any], first: bool) -> Run:
 
 def _open(run: Run, config: Mapping[str, Any], overrides: list[str], data: "SeriesModule") -> None:
     run.write("config.json", config)
+    if config["resume"] is not None:  # where the run comes from stays as it was; the resumes are listed beside it
+        path = run.path / "resumes.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        run.write("resumes.json", [*before, environment(overrides)])
+        return
     run.write("overrides.json", overrides)
-    run.write("data.json", {**data.state(), "findings": data.findings})
+    run.write("data.json", {**data.state(), "findings": data.findings, "source": data.source})
+    run.write("gaps.json", data.gap_list)
     run.write("env.json", environment(overrides))
-
-
-def environment(overrides: list[str]) -> dict[str, Any]:
-    """What a reader needs to repeat the run: versions, commit, machine, command."""
-    import torch
-
-    commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
-    return {
-        "forecast": __version__, "python": platform.python_version(), "torch": torch.__version__,
-        "lightning": version("pytorch-lightning"), "platform": platform.platform(),
-        "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "commit": commit, "dirty": dirty if commit else None,
-        "command": shlex.join(["forecast", "train", *overrides]),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }  # fmt: skip
-
-
-def _git(*words: str) -> str | None:
-    """Of the source tree this code runs from; None for an installed wheel."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 @contextmanager

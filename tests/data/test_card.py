@@ -69,6 +69,7 @@ def test_unknown_names_get_the_nearest() -> None:
         ({"channels": "y"}, "channels is str"),
         ({"files": [{"path": "../../secret.csv"}]}, "below the data folder"),
         ({"files": [{"path": "/etc/passwd"}]}, "below the data folder"),
+        ({"splits": 0.8}, "splits is 0.8; expected train, val and test"),
         ({"splits": {"trian": 0.7}}, r"unknown key 'trian'; did you mean train\?"),
     ],
 )
@@ -93,3 +94,13 @@ def test_a_file_that_is_no_card(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DataError, match=r"card\.yaml"):
             read_card(path)
+
+
+def test_a_card_of_ones_own_is_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_card(load_card("electricity"), tmp_path / "card.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("card.yaml", "./card.yaml", str(tmp_path / "card.yaml"), "~/card.yaml"):
+        assert load_card(name) == load_card("electricity")
+    with pytest.raises(UsageError, match=r"the card no\.yml does not exist.*save=card\.yaml"):
+        load_card("no.yml")

@@ -56,6 +56,16 @@ def test_spellings_of_pandas_and_polars(text: str, alias: str) -> None:
     pd.tseries.frequencies.to_offset(alias)  # pandas knows it
 
 
+@pytest.mark.parametrize(
+    ("text", "season"),
+    [("min", 1440), ("5min", 288), ("15min", 96), ("90min", 16), ("h", 24), ("2h", 12), ("4h", 6), ("6h", 4)]
+    + [("24h", 1), ("7h", 1), ("7min", 1), ("s", 1), ("D", 7), ("2D", 1), ("B", 5), ("W-MON", 52), ("MS", 12)]
+    + [("ME", 12), ("2MS", 1), ("QS", 4), ("QE-DEC", 4), ("YS", 1)],
+)
+def test_the_season_is_a_day_of_steps_or_the_usual_one(text: str, season: int) -> None:
+    assert parse_freq(text).season == season
+
+
 @pytest.mark.parametrize("text", ["", "hourly", "x", "0h", "-1h", "h-MON", "W-FOO", "1h30min", "QS-XYZ"])
 def test_unknown_frequency_names_examples(text: str) -> None:
     with pytest.raises(DataError, match=r"set data\.freq="):

@@ -89,6 +89,14 @@ def test_a_usual_name_decides_between_two_columns_of_stamps(written: Written) ->
     assert infer_card(written(text), target=["y"]).time.column == "ds"
 
 
+def test_the_rest_is_every_other_column_of_numbers(written: Written) -> None:
+    text = "ds,y,note,a,empty,b\n" + "".join(f"2024-01-0{d},{d},n{d},{d},,{d}\n" for d in range(1, 8))
+    roles = [(c.name, c.role) for c in infer_card(written(text), target=["y"], past=["rest"]).channels]
+    assert roles == [("y", "target"), ("a", "past_only"), ("b", "past_only")]
+    named = infer_card(written(text.replace("note,a", "note,rest")), target=["y"], past=["rest"])
+    assert [c.name for c in named.channels] == ["y", "rest"]
+
+
 def test_mistyped_columns_get_the_nearest(written: Written) -> None:
     with pytest.raises(UsageError, match=r"data\.target names 'sals'.*no column"):
         infer_card(written(WIDE), target=["sals"])

@@ -1,8 +1,10 @@
 """The data module: what it prepares, the order of batches, and what a run remembers of it."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pytest
 import pytorch_lightning as lightning
 import torch
 
+from forecast.data.card import load_card, save_card
 from forecast.data.loader import BatchOrder
 from forecast.data.module import SeriesModule
+from forecast.data.read import locate
 from forecast.data.recipe import Recipe
 from forecast.errors import ArtifactError, DataError, UsageError
 from forecast.types import SeriesBatch
@@ -91,11 +95,100 @@ def test_the_card_gives_way_to_the_config() -> None:
         ({"batch_size": 0}, "batch_size is 0"),
         ({"workers": -1}, "workers is -1"),
         ({"card": "electrcity"}, "did you mean electricity"),
+        ({"splits": 0.8}, r"data\.splits is 0\.8; expected train, val and test"),
+        ({"splits": {"trian": 0.8}}, "did you mean train"),
+        ({"splits": {"train": 0.8, "val": 0.8, "test": 0.8}}, "sum to 1"),
+        ({"splits": {"train": "a", "val": 1, "test": 1}}, "numbers of one kind"),
+        ({"missing": ["a"]}, r"data\.missing is \['a'\]"),
+        ({"missing": "a"}, r"data\.missing is a; expected a number"),
+        ({"season": 0}, r"data\.season is 0; expected at least 1"),
+        ({"season": -24}, r"data\.season is -24"),
+        ({"stride": 0}, r"data\.stride is 0"),
+        ({"seed": -1}, r"data\.seed is -1; expected 0 or more"),
+        ({"batch_size": 2.5}, "expected a whole number"),
     ],
 )
 def test_wrong_settings_are_told(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as fault:
         SeriesModule(**{**SMALL, "card": "electricity", **changes}).prepare()
+    assert "\n" not in str(fault.value)
+
+
+def test_wrong_splits_of_a_card_are_a_fault_of_the_card(path: Path, tmp_path: Path) -> None:
+    bad = replace(module(path).card, splits={"train": 0.9, "val": 0.9, "test": 0.9})
+    save_card(bad, tmp_path / "card.yaml")
+    with pytest.raises(DataError, match="sum to 1"):
+        SeriesModule(**SMALL, card=str(tmp_path / "card.yaml"), gaps="mask").prepare()
+
+
+def test_the_rest_of_a_file_with_text(tmp_path: Path) -> None:
+    hours = np.datetime64("2024-01-01", "us") + np.arange(200) * np.timedelta64(1, "h")
+    number = np.arange(200.0)
+    frame = pl.DataFrame({"ds": hours, "y": number, "note": ["x"] * 200, "a": number, "b": number})
+    frame.write_parquet(tmp_path / "t.parquet")
+    data = module(tmp_path / "t.parquet", target="y", past="rest")
+    assert data.spec.channels == ("y", "a", "b") and data.spec.targets == 1
+    assert data.findings[-1] == "data.past=rest leaves out note: no numbers"
+
+
+def test_what_was_read_is_on_record(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for name in (path, "my.parquet", "~/my.parquet"):
+        data = module(Path(name))
+        assert data.path == str(path) and data.source == {"path": str(path), "sha256": digest, "rows": 1189}
+        assert data.state()["card"]["files"] == [{"path": "my.parquet", "sha256": digest, "rows": 1189}]
+    assert data.state()["source"] == data.source
+    monkeypatch.chdir("/")
+    assert module(data.path).source == data.source  # type: ignore[arg-type]
+    recipe = Recipe.from_state(data.state())
+    pl.read_parquet(path).head(100).write_parquet(tmp_path / "other.parquet")
+    assert len(recipe.read(str(tmp_path / "other.parquet")).time) == 100  # its digest is not asked for
+    known = SeriesModule(card="electricity", context=24, horizon=6).prepare()
+    assert known.path is None and known.source["sha256"] == known.card.files[0].sha256
+    assert Path(known.source["path"]).is_absolute() and known.source["rows"] == 26304
+
+
+def test_a_card_for_another_file_records_that_file(tmp_path: Path) -> None:
+    card = load_card("electricity")
+    frame = pl.read_parquet(locate(card, card.files[0])).head(2000)
+    frame.write_parquet(tmp_path / "other.parquet")
+    data = module(tmp_path / "other.parquet", card="electricity")
+    file = data.state()["card"]["files"][0]
+    digest = hashlib.sha256((tmp_path / "other.parquet").read_bytes()).hexdigest()
+    assert file == {"path": "other.parquet", "sha256": digest, "rows": 2000}
+    assert data.source == {"path": str(tmp_path / "other.parquet"), "sha256": digest, "rows": 2000}
+
+
+def test_a_card_of_ones_own_finds_its_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = module(path).card
+    (tmp_path / "cards").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for place in ("card.yaml", "cards/card.yaml"):  # beside the file; the file is in the start directory
+        save_card(card, Path(place))
+        data = SeriesModule(**SMALL, card=place, gaps="mask").prepare()
+        assert data.path == str(path) and data.name == str(tmp_path / place)
+        assert data.source["path"] == str(path)
+    monkeypatch.chdir("/")
+    assert SeriesModule(**SMALL, card=data.name, path=data.path, gaps="mask").prepare().source == data.source
+    with pytest.raises(DataError, match=r"my\.parquet.*is not in .*set data\.path=FILE"):
+        SeriesModule(**SMALL, card=data.name, gaps="mask").prepare()
+
+
+def test_every_gap_is_listed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = module(path)
+    gap = {"id": "b", "channel": None, "first": "2024-01-15T14:00:00Z", "last": "2024-01-16T00:00:00Z", "steps": 11}
+    assert json.loads(json.dumps(data.gap_list)) == [gap] and data.gap_total == 1
+    frame = pl.read_parquet(path).with_columns(x=pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col("x")))
+    frame.write_parquet(path)
+    two = module(path)
+    assert two.gap_list == [gap, {**gap, "id": "a", "channel": "x", "steps": 1, "first": "2024-01-01T03:00:00Z",
+                                  "last": "2024-01-01T03:00:00Z"}]  # fmt: skip
+    monkeypatch.setattr("forecast.data.module.GAPS", 1)
+    most = module(path)
+    assert most.gap_list == [gap] and most.gap_total == 2
+    assert most.findings[-1] == "the longest 1 of 2 gaps are listed"
 
 
 def test_a_part_too_short_says_what_to_change(path: Path) -> None:
@@ -128,15 +221,23 @@ def test_every_window_is_served_once_in_a_new_order_each_epoch(path: Path) -> No
     assert served(again) == second[3 * 16 :]
 
 
-@pytest.mark.parametrize("count", [1, 16, 17, 100])
+@pytest.mark.parametrize("count", [3, 4, 5, 16, 17, 100])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_the_windows(count: int, world: int) -> None:
     parts = [list(BatchOrder(count, 16, shuffle=True, seed=3, rank=r, world=world)) for r in range(world)]
     assert len({len(p) for p in parts}) == 1  # nobody waits for a batch that never comes
     assert set(torch.cat([k for p in parts for k in p]).tolist()) == set(range(count))
     ordered = [list(BatchOrder(count, 16, shuffle=False, rank=r, world=world)) for r in range(world)]
+    assert all(ordered)  # Lightning waits for every rank in validation too
+    assert max(len(p) for p in ordered) - min(len(p) for p in ordered) <= 1
     flat = [i for p in ordered for k in p for i in k.tolist()]
     assert sorted(flat) == list(range(count))
+
+
+def test_fewer_windows_than_ranks_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"2 windows for 3 processes; expected .*; set trainer\.devices=2"):
+        BatchOrder(2, 16, shuffle=False, world=3)
+    assert len(BatchOrder(2, 16, shuffle=True, world=3)) == 1
 
 
 class Recorder(lightning.LightningModule):
@@ -205,6 +306,10 @@ def test_new_series_and_frames_of_both_kinds_can_be_forecast(path: Path) -> None
     frame = pl.read_parquet(path).filter(pl.col("unique_id") == "a").with_columns(unique_id=pl.lit("new")).head(24)
     ready = recipe.future(recipe.read(frame))
     assert ready.unknown == ["new"] and len(ready.windows) == 1
+    assert ready.notes == ["1 of 1 series was not in training; it is scaled by its own history (first: 'new')"]
+    notes: list[str] = []
+    twice = recipe.read(pl.concat([frame, frame.tail(1)]), notes=notes)
+    assert len(notes) == 1 and recipe.future(twice, notes).notes == [*notes, *ready.notes]
     assert recipe.read(frame.to_pandas()).ids == ("new",)
     with pytest.raises(DataError, match="series 'new' has 23 rows; expected at least 24"):
         recipe.future(recipe.read(frame.head(23)))

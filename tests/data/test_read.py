@@ -108,10 +108,18 @@ def test_rows_of_a_long_table_keep_their_numbers(written: Written) -> None:
         read_series(card("D", id="id"), path=written(text.replace("\na,2024-01-01", "\n,2024-01-01")))
 
 
-def test_a_row_written_twice_is_used_once(written: Written, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="forecast")
-    series = read_series(card(), path=written(GOOD + "2024-01-01 02:00,3\n"))
-    assert len(series.time) == 3 and "written twice" in caplog.text
+def test_a_row_written_twice_is_used_once_and_said(written: Written) -> None:
+    notes: list[str] = []
+    series = read_series(card(), path=written(GOOD + "2024-01-01 02:00,3\n"), notes=notes)
+    assert len(series.time) == 3
+    assert notes == ["my.csv: 1 row(s) written twice, value for value, are used once (first: row 4)"]
+
+
+def test_another_encoding_is_said(written: Written) -> None:
+    notes: list[str] = []
+    path = written("ds,größe\n2024-01-01 00:00,1\n2024-01-01 01:00,2\n".encode("latin-1"))
+    assert read_series(card(channels=("größe",)), path=path, notes=notes).channels == ("größe",)
+    assert notes == ["my.csv is not UTF-8; read as Latin-1"]
 
 
 def test_sentinels_and_words_mean_missing(written: Written) -> None:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.ops.naive import bridged, last_value, seasonal_naive
+from forecast.ops.naive import last_value, seasonal_naive
 
 
 def test_the_season_before_repeats_over_the_horizon():
@@ -13,8 +13,8 @@ def test_the_season_before_repeats_over_the_horizon():
     assert last_value(past, None, 2).flatten().tolist() == [7, 7]
 
 
-def test_a_season_longer_than_the_window_is_cut():
-    assert seasonal_naive(torch.arange(4.0)[None, :, None], None, 6, 99).flatten().tolist() == [0, 1, 2, 3, 0, 1]
+def test_a_window_shorter_than_a_season_has_only_its_last_value():
+    assert seasonal_naive(torch.arange(4.0)[None, :, None], None, 6, 99).flatten().tolist() == [3] * 6
 
 
 def test_a_gap_is_bridged_by_the_same_phase_then_by_the_last_value_then_by_zero():
@@ -22,10 +22,8 @@ def test_a_gap_is_bridged_by_the_same_phase_then_by_the_last_value_then_by_zero(
     mask = torch.tensor([True, True, False, True, False, False])[None, :, None]
     # season 3: phases are (1, 4), (2, missing), (missing, missing)
     assert seasonal_naive(past, mask, 3, 3).flatten().tolist() == [4, 2, 4]
-    assert bridged(past, mask, 3, 3) == 2
     assert last_value(past, mask, 1).item() == 4
     assert seasonal_naive(past, torch.zeros_like(mask), 3, 3).flatten().tolist() == [0, 0, 0]
-    assert bridged(past, None, 3, 3) == 0
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,5 +1,6 @@
 """The forecasting task and its trainer, in process and in small."""
 
+import csv
 import math
 
 import pytest
@@ -158,3 +159,33 @@ def test_lightning_is_not_told_to_shuffle_for_itself(tmp_path):
     trainer = make_trainer(SETTINGS, tmp_path)
     assert isinstance(trainer, pl.Trainer)
     assert trainer.logger is None
+
+
+def test_resume_remembers_what_early_stopping_counted(data, tmp_path):
+    """Nothing improves: two epochs of patience end the third epoch, whether or not the run was cut in two."""
+    frozen = {**PLAIN, "optim": {**CONFIG["optim"], "lr": 1e-30}}
+    settings = {**SETTINGS, "patience": 2}
+    fit(make_trainer({**settings, "max_epochs": 2}, tmp_path, quiet=True), task(data, **frozen), data)
+    again = make_trainer({**settings, "max_epochs": 9}, tmp_path, quiet=True)
+    fit(again, task(data, **frozen), data, resume=tmp_path / "checkpoints" / "last.ckpt")
+    assert again.current_epoch == 3
+
+
+def losses(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return [(int(row["step"]), float(row["value"])) for row in csv.DictReader(file) if row["name"] == "train/loss"]
+
+
+def test_history_means_the_same_with_accumulation(data, tmp_path):
+    still = {**PLAIN, "optim": {**CONFIG["optim"], "lr": 1e-30}}
+    for n in (1, 3):
+        trainer = make_trainer({**SETTINGS, "max_epochs": 1, "accumulate": n}, tmp_path / str(n), quiet=True)
+        fit(trainer, task(data, **still), data)
+    ((_, plain),), ((_, accumulated),) = losses(tmp_path / "1"), losses(tmp_path / "3")
+    assert accumulated == pytest.approx(plain, rel=1e-4)
+
+
+def test_halving_counts_epochs_whatever_max_steps_says(data, tmp_path):
+    trainer = make_trainer({**SETTINGS, "max_epochs": 8, "max_steps": 12}, tmp_path, quiet=True)
+    fit(trainer, task(data, schedule="halve"), data)  # 9 steps an epoch
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.005)

@@ -50,6 +50,38 @@ def test_show_a_file_and_keep_its_card(csv: str, capsys: pytest.CaptureFixture[s
     assert "id: unique_id" in capsys.readouterr().out
     card = read_card(Path("card.yaml"))
     assert card.season == 2 and card.missing == (-1.0, -2.0)
+    assert main(["show", "card.yaml"]) == 0 and main(["check", "./card.yaml"]) == 0
+    assert "name: my" in capsys.readouterr().out
+
+
+def test_a_kept_card_trains(csv: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from forecast.data.module import SeriesModule
+
+    Path("deep").mkdir()
+    Path(csv).rename("deep/my.csv")
+    for save in ("card.yaml", "deep/card.yaml"):
+        assert main(["show", "deep/my.csv", f"save={save}", "freq=D"]) == 0
+        splits = {"train": 3, "val": 1, "test": 1}
+        data = SeriesModule(card=save, context=1, horizon=1, gaps="mask", splits=splits).prepare()
+        assert data.path == str(Path("deep/my.csv").absolute()) and len(data.windows("train")) == 4
+
+
+def test_check_lists_every_gap_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "g.csv"
+    hours = [f"2024-01-{d:02d} {h:02d}:00,{h}\n" for d in (1, 2) for h in range(24) if h % 3]
+    file.write_text("ds,y\n" + "".join(hours))
+    assert main(["check", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "the longest 10 of 15 gaps; gaps=all lists every one" in out and out.count("  all  ") == 10
+    assert main(["check", str(file), "gaps=all"]) == 0
+    assert capsys.readouterr().out.count("  all  ") == 15
+
+
+def test_notes_are_shown(csv: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(csv).write_text(CSV + "B,2024-01-06,6\n")
+    for word in ("show", "check"):
+        assert main([word, csv]) == 0
+        assert "note: my.csv: 1 row(s) written twice" in capsys.readouterr().out
 
 
 def test_check_a_known_set_and_a_file(csv: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +121,10 @@ def test_check_names_the_fault_of_a_file(csv: str, capsys: pytest.CaptureFixture
         (["show", "my.csv", "tme=x"], r"'tme' is not an option.*did you mean time\?"),
         (["show", "my.csv", "season=day"], "season is 'day'"),
         (["show", "my.csv", "time="], "time has no value"),
+        (["show", "my.csv", "save=card"], "save is 'card'.*ending in .yaml"),
+        (["show", "no.yaml"], "the card no.yaml does not exist"),
+        (["check", "my.csv", "gaps=some"], "gaps is 'some'; expected all"),
+        (["show", "my.csv", "gaps=all"], "use `forecast data check my.csv gaps=all`"),
         (["show", "electricity", "freq=h"], "has a card"),
         (["list", "electricity"], "did you mean `forecast data show electricity`"),
     ],

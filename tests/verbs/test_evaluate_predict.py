@@ -116,7 +116,7 @@ def test_scores_over_changed_data_are_refused(home, tmp_path):
     command("evaluate", "run=latest", cwd=tmp_path)
     frame.with_columns(pl.col("load") * 1.01).write_parquet(tmp_path / "mine.parquet")
     done = command("evaluate", "run=latest", cwd=tmp_path, code=3)
-    assert "are not those run" in done.stderr
+    assert "is not the file that run" in done.stderr
 
 
 LONG = """unique_id,ds,y

@@ -15,7 +15,8 @@ from forecast.artifacts import MANIFEST, sha256
 from tests.verbs.conftest import REPO, command
 
 FILES = {
-    "MANIFEST.json", "checkpoints", "config.json", "data.json", "env.json", "history.csv", "log.txt", "metrics.json",
+    "MANIFEST.json", "checkpoints", "config.json", "data.json", "env.json", "gaps.json", "history.csv", "log.txt",
+    "metrics.json", "mlflow.json",
     "model.safetensors", "overrides.json", "predictions.parquet", "report.html",
 }  # fmt: skip
 
@@ -118,6 +119,10 @@ def test_two_processes_train_one_run(tmp_path):
     (run,) = (tmp_path / "runs" / "train").iterdir()
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["steps"] == 4
+    with open(run / "history.csv", newline="") as file:
+        names = [(row["step"], row["name"]) for row in csv.DictReader(file)]
+    assert len(names) == len(set(names))  # written by one of them
+    assert "Warning" not in done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"runs"}
     assert done.stderr.count("test windows, each scored once") == 1
 
@@ -146,7 +151,12 @@ def test_ctrl_c_keeps_the_last_checkpoint_and_resume_goes_on(tmp_path):
     assert metrics["epochs"] == done + 2
     with open(run / "history.csv", newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["name"] == "val/mse"]
-    assert steps == sorted(set(steps))  # no epoch twice
+    assert steps == [3 * (i + 1) for i in range(done + 2)]  # every epoch once, those before the resume included
+    command("train", "resume=latest", "trainer.max_epochs=0", cwd=tmp_path, code=2)
+    command("evaluate", "run=latest", "split=val", cwd=tmp_path)  # what was refused harmed nothing
+    resumes = json.loads((run / "resumes.json").read_text())
+    assert [r["command"] for r in resumes] == [f"forecast train resume=latest trainer.max_epochs={done + 2}"]
+    assert "resume" not in json.loads((run / "env.json").read_text())["command"]
 
 
 def test_resume_refuses_what_the_run_has_settled(trained, home):
@@ -165,7 +175,13 @@ def test_resume_refuses_what_the_run_has_settled(trained, home):
     (["trainer.max_epochs=0"], 2, "expected at least 1"),
     (["optim.lr=-1"], 2, "optim: Invalid learning rate"),
     (["model.dropout=much"], 2, "model.dropout is 'much'"),
-    (["resume=latest"], 4, "no finished run"),
+    (["resume=latest"], 4, "no run with a checkpoint"),
+    (["trainer.val_every=2"], 2, "expected a share of an epoch"),
+    (["seed=-1"], 2, "seed is -1"),
+    (["model.heads=0"], 2, "both must be at least 1"),
+    (["optim.betas=[0.9]"], 2, "optim"),
+    (["optim.schedule=plateau", "optim.warmup=5"], 2, "a plateau has no warmup"),
+    (["runs=/proc/nowhere"], 2, "cannot be made"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, words, code, message):
     done = command("train", *words, cwd=tmp_path, code=code, FORECAST_DATA="")

@@ -1,0 +1,40 @@
+"""What a reader needs to repeat a run: versions, commit, machine, command."""
+
+import os
+import platform
+import shlex
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from forecast import __version__
+
+
+def environment(overrides: list[str]) -> dict[str, Any]:
+    """Facts of this process, before it trains."""
+    import torch
+
+    commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
+    return {
+        "forecast": __version__, "python": platform.python_version(), "torch": torch.__version__,
+        "lightning": version("pytorch-lightning"), "platform": platform.platform(),
+        "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "commit": commit, "dirty": dirty if commit else None,
+        "command": shlex.join(["forecast", "train", *overrides]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+
+
+def _git(*words: str) -> str | None:
+    """Of the source tree this code runs from; None for an installed wheel."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
