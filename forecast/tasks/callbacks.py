@@ -2,10 +2,13 @@
 
 import csv
 import logging
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -137,6 +140,35 @@ class Lines(pl.Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+class Interrupt(pl.Callback):
+    """Ctrl-C, heard for certain: Python drops a KeyboardInterrupt that is raised inside a finaliser, and the training
+    would go on; so it is raised again at the end of the batch. A context: `with` it around the training."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self._hear)
+
+    def __exit__(self, *_: object) -> None:
+        if self.before is not None:  # Lightning leaves Ctrl-C ignored after one
+            signal.signal(signal.SIGINT, self.before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
 
 
 def loss_of(outputs: Any, trainer: pl.Trainer) -> float:

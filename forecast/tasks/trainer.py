@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -13,9 +13,11 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
 from forecast.errors import RunError, UsageError
-from forecast.tasks.callbacks import History, LastCheckpoint, Lines, Sink
+from forecast.tasks.callbacks import History, Interrupt, LastCheckpoint, Lines, Sink
 from forecast.tasks.checkpoint import AtomicCheckpoints
 from forecast.tasks.forecast import MONITOR, ForecastTask
+
+C = TypeVar("C", bound=pl.Callback)
 
 for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.ERROR)  # our own lines say what matters
@@ -56,6 +58,7 @@ def make_trainer(
     _check(settings)
     best = folder / BEST_CHECKPOINT
     callbacks: list[pl.Callback] = [
+        Interrupt(),
         Lines(quiet=quiet),
         ModelCheckpoint(best.parent, best.stem, monitor=MONITOR, save_top_k=1, enable_version_counter=False),
         LastCheckpoint(folder / LAST_CHECKPOINT),
@@ -92,8 +95,10 @@ def make_trainer(
 
 def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *, resume: Path | None = None) -> float:
     """Train; returns the best validation score. Ctrl-C comes out as KeyboardInterrupt, the last checkpoint is kept."""
+    start = None if resume is None else str(resume)
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
+        with _one(trainer, Interrupt):
+            trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
     except MisconfigurationException as error:
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
     except SystemExit as stop:  # Lightning turns Ctrl-C into exit(1)
@@ -113,8 +118,13 @@ def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *
 
 def seconds_of(trainer: pl.Trainer) -> float:
     """Seconds of training, those before a resume included."""
+    return _one(trainer, History).seconds
+
+
+def _one(trainer: pl.Trainer, kind: type[C]) -> C:
+    """The callback of that class."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return next(callback.seconds for callback in callbacks if isinstance(callback, History))
+    return next(callback for callback in callbacks if isinstance(callback, kind))
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:

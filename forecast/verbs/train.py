@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("forecast")
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
-CHANGEABLE = ("trainer", "quiet", "predictions", "resume")  # on resume; the rest is the run's
+CHANGEABLE = ("trainer", "track", "quiet", "predictions", "resume")  # on resume; the rest is the run's
 
 
 def train(cfg: "DictConfig", overrides: list[str]) -> float:

@@ -1,7 +1,9 @@
 """The forecasting task and its trainer, in process and in small."""
 
+import contextlib
 import csv
 import math
+import signal
 
 import pytest
 import pytorch_lightning as pl
@@ -189,3 +191,19 @@ def test_halving_counts_epochs_whatever_max_steps_says(data, tmp_path):
     trainer = make_trainer({**SETTINGS, "max_epochs": 8, "max_steps": 12}, tmp_path, quiet=True)
     fit(trainer, task(data, schedule="halve"), data)  # 9 steps an epoch
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.005)
+
+
+def test_a_ctrl_c_that_was_swallowed_is_heard_at_the_next_batch(data, tmp_path):
+    class Swallow(pl.Callback):
+        def on_train_batch_start(self, trainer, module, batch, number):
+            if number == 2:
+                with contextlib.suppress(KeyboardInterrupt):  # as Python does inside a finaliser
+                    signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    trainer = make_trainer(SETTINGS, tmp_path, quiet=True)
+    trainer.callbacks.append(Swallow())
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, task(data), data)
+    assert trainer.global_step == 3
+    assert signal.getsignal(signal.SIGINT) is before
