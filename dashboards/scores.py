@@ -35,12 +35,20 @@ def headline(run: Run) -> tuple[str, str, str]:
     if not rivals:
         return words, "", ""
     better = sorted((row for row in rivals if row.scaled["mse"] < mine), key=lambda row: row.scaled["mse"])
-    names = f"{listed([row.name for row in better])} {'is' if len(better) == 1 else 'are'} better"
+    names = f"{listed([row.name for row in better])} {_is(better)} better"
     if not better:
+        mae = model.scaled.get("mae", math.nan)
+        closer = [row.name for row in rivals if row.scaled.get("mae", math.inf) < mae]
+        if closer:  # a verdict by one score must not hide the other
+            return words, f"By MSE {run.model} is the best row; by MAE {listed(closer)} {_is(closer)} better.", ""
         return words, f"{run.model} beats every simple forecast beside it.", "good"
     if len(better) == len(rivals):
         return words, f"{run.model} beats none of the simple forecasts beside it: {names}.", "bad"
     return words, f"{run.model} does not beat every simple forecast: {names}.", "bad"
+
+
+def _is(several: Sequence[object]) -> str:
+    return "is" if len(several) == 1 else "are"
 
 
 def _against(mine: float, other: float) -> str:

@@ -160,6 +160,17 @@ def test_headline_is_honest(run_dir: RunDir, mse: float, words: str, tone: str) 
     assert ("better" in verdict) == (tone == "bad")
 
 
+def test_the_best_mse_does_not_hide_a_worse_mae(run_dir: RunDir) -> None:
+    path = run_dir(1)
+    rows = [
+        {"name": "ridge", "kind": "naive", "scaled": {"mse": 0.6, "mae": 0.4}},
+        {"name": "informer", "kind": "model", "scaled": {"mse": 0.5, "mae": 0.45}},
+    ]
+    change(path, "metrics.json", rows=rows)
+    _, verdict, mood = headline(load.read(path))
+    assert (verdict, mood) == ("By MSE informer is the best row; by MAE ridge is better.", "")
+
+
 def test_names_from_files_cannot_become_html(run_dir: RunDir) -> None:
     path, evil = run_dir(1), '<script>alert("1")</script>$x_$'
     for name in ("metrics.json", "data.json"):
