@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from forecast.models.dropout import Dropout
 from forecast.types import Context, Spec
 
 
@@ -15,7 +16,7 @@ class Direct(nn.Module):
         if tokens < 1:
             raise ValueError(f"head.tokens is {tokens}; expected at least 1")
         self.tokens, self.shape = tokens, (spec.horizon, spec.targets)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.projection = nn.Linear(tokens * d_memory, spec.horizon * spec.targets)
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from forecast.models.attention import Attention, FeedForward, Kind
+from forecast.models.dropout import Dropout
 from forecast.models.embed import Calendar, ValueEmbedding
 from forecast.ops.naive import last_value, seasonal_naive
 from forecast.ops.probsparse import Lazy
@@ -27,7 +28,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attention, self.cross_attention, self.feed = own, cross, feed
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d_model) for _ in range(3))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
         x = self.norm1(x + self.dropout(self.self_attention(x)))

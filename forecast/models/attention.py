@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from forecast.models.dropout import Dropout
 from forecast.ops.probsparse import Lazy, attend, budget, probsparse_attention, sample_keys
 
 Kind = Literal["prob", "full"]
@@ -92,7 +93,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
         self.act = nn.GELU() if activation == "gelu" else nn.ReLU()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.conv2(self.dropout(self.act(self.conv1(x)))))

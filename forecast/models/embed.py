@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from forecast.models.dropout import Dropout
 from forecast.types import CLOCK_SIZES, Spec
 
 Calendar = Literal["timeF", "fixed", "learned", "none"]
@@ -92,7 +93,7 @@ class ValueEmbedding(nn.Module):
         nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="leaky_relu")
         self.value = conv
         self.calendar = CalendarEmbedding(spec.clock, d_model, kind=calendar)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.register_buffer("table", sinusoid(1024, d_model), persistent=False)
         self.table: Tensor
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from forecast.models.attention import Attention, FeedForward, Kind
 from forecast.models.base import Encoder
+from forecast.models.dropout import Dropout
 
 
 class EncoderLayer(nn.Module):
@@ -23,7 +24,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention, self.feed = attention, feed
         self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = self.norm1(x + self.dropout(self.attention(x, mask=mask)))
