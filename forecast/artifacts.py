@@ -43,6 +43,12 @@ def atomic(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a kill left of files that were being written below `folder`."""
+    for left in folder.rglob(".*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the system can."""
     try:

@@ -125,6 +125,7 @@ class Trainer:
     compile: bool = False
     deterministic: bool = True
     val_every: float = 1.0
+    save_every: int | None = 500
     limit_train_batches: int | float = 1.0
     threads: int | None = None
 

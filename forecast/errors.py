@@ -9,7 +9,8 @@
 Anything else that reaches the top is a defect of ours. Ctrl-C ends with 130.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -37,6 +38,27 @@ class ArtifactError(ForecastError):
 
 class RunError(ForecastError):
     code = 5
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: Python's, torch's on a GPU, or torch's on a CPU, which has no class of its own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")
+    )
+
+
+@contextmanager
+def fits_in_memory(key: str, size: int, also: str = "") -> Iterator[None]:
+    """What runs out of memory inside is a RunError that names a smaller batch: `key` is now `size`."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        smaller = f"try {key}={size // 2}{also}" if size > 1 else "try a smaller task.context or model.d_model"
+        raise RunError(f"out of memory with {key}={size}", do=smaller) from error
 
 
 def nearest(word: str, choices: Iterable[str], *, most: int = 3) -> str:

@@ -178,6 +178,15 @@ class SeriesModule(lightning.LightningDataModule):
             return self.past
         return [c for c in full.channels if c not in (self.target or full.channels)]
 
+    def where(self, batch: SeriesBatch, most: int = 3) -> str:
+        """Where the forecasts of a batch begin, for people: stamps and names of series."""
+        begins = [
+            f"{stamp(self.series.time[row])} of series '{self.series.ids[number]}'"
+            for row, number in zip(batch.origin[:most].tolist(), batch.series[:most].tolist(), strict=True)
+        ]
+        left = len(batch.origin) - most
+        return ", ".join(begins) + (f" and {left} more" if left > 0 else "")
+
     def setup(self, stage: str | None = None) -> None:
         self.prepare()
 

@@ -6,23 +6,39 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from forecast.artifacts import atomic
 from forecast.tasks.forecast import MONITOR
 
 log = logging.getLogger(__name__)
 Row = tuple[int, int, str, float, float]  # step, epoch, name, value, seconds since the start
 Sink = Callable[[list[Row]], None]
 HEADER = ("step", "epoch", "name", "value", "seconds")
+
+
+class Mean:
+    """A running mean whose sums go into a checkpoint, so that a resumed run writes what an unbroken one would."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self.total, self.count = self.total + value, self.count + 1
+
+    @property
+    def value(self) -> float:
+        return self.total / max(1, self.count)
 
 
 class History(pl.Callback):
@@ -34,32 +50,39 @@ class History(pl.Callback):
 
     def __init__(self, path: Path, *, every: int = 50, sink: Sink | None = None) -> None:
         self.path, self.every, self.sink = path, every, sink
-        self.losses: list[float] = []
+        self.loss = Mean()  # since the last row
         self.began = time.monotonic()
         self.before = 0.0  # seconds of the runs this one resumes
         self.written = 0  # the last step with a row
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.loss.total, "count": self.loss.count, "written": self.written, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loss.total, self.loss.count = state_dict["total"], state_dict["count"]
+        self.written, self.before = state_dict["written"], state_dict["seconds"]
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Only now is a checkpoint's progress restored."""
+        self.began = time.monotonic()
         if not trainer.is_global_zero:
             return
         kept: list[list[str]] = []
         if self.path.is_file() and trainer.global_step:
             with open(self.path, newline="", encoding="utf-8") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= trainer.global_step]
-            self.before = float(kept[-1][4]) if kept else 0.0
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
+                rows = [row for row in list(csv.reader(file))[1:] if len(row) == len(HEADER)]  # a kill tears a line
+            kept = [row for row in rows if int(row[0]) <= trainer.global_step]
+        with atomic(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([HEADER, *kept])
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
-        self.losses.append(loss_of(outputs, trainer))
+        self.loss.add(loss_of(outputs, trainer))
         step = trainer.global_step
         due = step % self.every == 0 and step != self.written
         if due or number + 1 == trainer.num_training_batches:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self._write(trainer, {"train/loss": sum(self.losses) / len(self.losses), "lr": rate})
-            self.losses, self.written = [], step
+            self._write(trainer, {"train/loss": self.loss.value, "lr": rate})
+            self.loss, self.written = Mean(), step
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING:  # not a validation on its own
@@ -90,15 +113,29 @@ class Lines(pl.Callback):
         self.console = Console(stderr=True, highlight=False)
         self.bar: Progress | None = None
         self.began = 0.0
-        self.losses: list[float] = []
+        self.loss = Mean()  # of the epoch
+        self.recent: deque[float] = deque(maxlen=50)
+        self.skipped = 0  # batches of the epoch that another process did, before a resume
         self.best = float("inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.loss.total, "count": self.loss.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loss.total, self.loss.count = state_dict["total"], state_dict["count"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         best = getattr(trainer.checkpoint_callback, "best_model_score", None)  # of the run that this one resumes
         self.best = float("inf") if best is None else float(best)
+        self._start(trainer)  # a resume within an epoch starts no epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.began, self.losses = time.monotonic(), []
+        self.loss = Mean()
+        self._start(trainer)
+
+    def _start(self, trainer: pl.Trainer) -> None:
+        self._stop()
+        self.began, self.skipped = time.monotonic(), self.loss.count
         if self.quiet or not sys.stderr.isatty():
             return
         self.bar = Progress(
@@ -106,18 +143,21 @@ class Lines(pl.Callback):
             TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s  ETA"), TimeRemainingColumn(),
             console=self.console, transient=True,
         )  # fmt: skip
-        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.add_task("train", total=int(trainer.num_training_batches), epoch=epoch, loss="…", speed="…")
+        epoch, total = f"{trainer.current_epoch + 1}/{trainer.max_epochs}", int(trainer.num_training_batches)
+        self.bar.add_task("train", total=total, completed=self.skipped, epoch=epoch, loss="…", speed="…")
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
-        self.losses.append(loss_of(outputs, trainer))
+        loss = loss_of(outputs, trainer)
+        self.loss.add(loss)
+        self.recent.append(loss)
         if self.bar is not None:
-            recent = self.losses[-50:]
-            speed = (number + 1) / (time.monotonic() - self.began)
-            self.bar.update(
-                self.bar.task_ids[0], advance=1, loss=f"{sum(recent) / len(recent):.4f}", speed=f"{speed:.1f}"
-            )
+            mean = sum(self.recent) / len(self.recent)
+            self.bar.update(self.bar.task_ids[0], advance=1, loss=f"{mean:.4f}", speed=f"{self._speed():.1f}")
+
+    def _speed(self) -> float:
+        """Batches a second of this process in this epoch."""
+        return (self.loss.count - self.skipped) / max(1e-9, time.monotonic() - self.began)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._stop()
@@ -127,10 +167,9 @@ class Lines(pl.Callback):
         value = float(trainer.callback_metrics.get(MONITOR, float("nan")))
         mark = "  best so far" if value < self.best else ""
         self.best = min(self.best, value)
-        mean = sum(self.losses) / max(1, len(self.losses))
         self.console.print(
-            f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  train loss {mean:.4f}  val mse {value:.4f}"
-            f"  {seconds:.0f} s  {len(self.losses) / seconds:.1f} steps/s{mark}"
+            f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  train loss {self.loss.value:.4f}"
+            f"  val mse {value:.4f}  {seconds:.0f} s  {self._speed():.1f} steps/s{mark}"
         )
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
@@ -177,13 +216,46 @@ def loss_of(outputs: Any, trainer: pl.Trainer) -> float:
 
 
 class LastCheckpoint(Checkpoint):
-    """checkpoints/last.ckpt after every epoch: where `resume=` goes on.
+    """checkpoints/last.ckpt every few steps and after every epoch: where `resume=` goes on, to the bit.
 
-    A Checkpoint, because Lightning calls those after all other callbacks: what they count of the epoch is in it.
+    A Checkpoint, because Lightning calls those after all other callbacks: what they count is in it. It is written
+    only where the optimiser has stepped (half an accumulated gradient is in no checkpoint) and where no validation
+    follows (Lightning would skip that one on a resume).
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, every: int | None = None) -> None:
+        self.path, self.every = path, every
+        self.written = 0  # the last step that was kept
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.written = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
+        done = number + 1  # batches of this epoch
+        stepped = done % trainer.accumulate_grad_batches == 0
+        validates = done % (trainer.val_check_batch or 1) == 0 or done >= trainer.num_training_batches
+        if self.every and trainer.global_step - self.written >= self.every and stepped and not validates:
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)
+        self.written = trainer.global_step
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """checkpoints/best.ckpt: the weights of the best validation. Lightning forgets which score that was when the run
+    folder has been moved; here the folder is where it is now."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.parent, path.stem, monitor=MONITOR, save_top_k=1, enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
+
+        moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})

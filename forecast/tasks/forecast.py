@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -16,12 +17,16 @@ from forecast.heads import Chain, Point
 from forecast.models.attention import set_step
 from forecast.types import SeriesBatch
 
+Where = Callable[[SeriesBatch], str]
 Schedule = Literal["constant", "halve", "cosine", "plateau"]
 MONITOR = "val/mse"
 
 
 class ForecastTask(pl.LightningModule):
-    """Trains a chain on SeriesBatch. Validation scores are ratios of sums over all windows and all ranks."""
+    """Trains a chain on SeriesBatch. Validation scores are ratios of sums over all windows and all ranks.
+
+    `where` says in words which windows a batch holds, for the message about a loss that is not finite.
+    """
 
     def __init__(
         self,
@@ -32,10 +37,14 @@ class ForecastTask(pl.LightningModule):
         schedule: Schedule = "cosine",
         warmup: int = 0,
         seed: int = 1,
+        where: Where | None = None,
     ) -> None:
         super().__init__()
         self.chain, self.output, self.optimiser = chain, output, optimiser
         self.schedule, self.warmup, self.seed = schedule, warmup, seed
+        self.where = where or (lambda batch: f"rows {', '.join(map(str, batch.origin[:3].tolist()))} …")
+        self.plateau: ReduceLROnPlateau | None = None
+        self.resumed: dict[str, Any] | None = None  # the plateau's state in the checkpoint of a resume
         self.sums = torch.zeros(3, dtype=torch.float64)
 
     def training_step(self, batch: SeriesBatch, number: int) -> Tensor:
@@ -46,8 +55,8 @@ class ForecastTask(pl.LightningModule):
         if not torch.isfinite(loss):
             raise RunError(
                 f"the loss of batch {number} in epoch {self.current_epoch + 1} is {loss.item()}",
-                f"its windows begin at rows {_few(batch.origin)} of series {_few(batch.series.unique())}",
-                "look at those rows, or lower optim.lr; the last checkpoint was kept",
+                f"its forecasts begin at {self.where(batch)}",
+                "look at the values before that, or lower optim.lr; the last checkpoint was kept",
             )
         return loss
 
@@ -67,14 +76,28 @@ class ForecastTask(pl.LightningModule):
         squares, absolutes, count = total.tolist()
         scores = {MONITOR: squares / max(count, 1), "val/mae": absolutes / max(count, 1)}
         self.log_dict(scores, sync_dist=several)  # the ranks agree already; Lightning warns where it is not told so
+        if self.plateau is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.plateau.step(scores[MONITOR])
 
     def configure_optimizers(self) -> Any:
         optimiser = self.optimiser(self.parameters())
         if self.schedule == "plateau":
-            plateau = ReduceLROnPlateau(optimiser, factor=0.5, patience=0)
-            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": plateau, "monitor": MONITOR}}
+            # Stepped above and kept below: Lightning steps it after the checkpoint of an epoch, so a resume would
+            # lose that step.
+            self.plateau = ReduceLROnPlateau(optimiser, factor=0.5, patience=0)
+            if self.resumed is not None:
+                self.plateau.load_state_dict(self.resumed)
+            return optimiser
         rate = rates(self.schedule, warmup=self.warmup, length=cache(self._length))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": LambdaLR(optimiser, rate), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Comes before `configure_optimizers`."""
+        self.resumed = checkpoint.get("plateau")
 
     def _length(self) -> tuple[int, int]:
         """Steps of the training and of an epoch. Asked once training runs: before, Lightning would build the loaders
@@ -101,8 +124,3 @@ def rates(schedule: Schedule, *, warmup: int, length: Callable[[], tuple[int, in
         return 0.5 * (1 + math.cos(math.pi * done))
 
     return rate
-
-
-def _few(values: Tensor, most: int = 4) -> str:
-    shown = ", ".join(map(str, values[:most].tolist()))
-    return f"{shown}, …" if len(values) > most else shown

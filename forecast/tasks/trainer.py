@@ -12,8 +12,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
-from forecast.errors import RunError, UsageError
-from forecast.tasks.callbacks import History, Interrupt, LastCheckpoint, Lines, Sink
+from forecast.errors import UsageError, fits_in_memory
+from forecast.tasks.callbacks import BestCheckpoint, History, Interrupt, LastCheckpoint, Lines, Sink
 from forecast.tasks.checkpoint import AtomicCheckpoints
 from forecast.tasks.forecast import MONITOR, ForecastTask
 
@@ -24,7 +24,9 @@ for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
 # Lightning 2.6 under torch 2.13, and its advice on worker counts: batches here are one indexing call.
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers.*")
-# Expected: a resumed run writes where it wrote before, and `max_steps` may end before the first validation.
+# Expected: a resumed run writes where it wrote before, its batches go on where they were (data/loader.py), and
+# `max_steps` may end before the first validation.
+warnings.filterwarnings("ignore", message=r"You're resuming from a checkpoint that ended before the epoch.*")
 warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty.*")
 warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.*could not find the monitored key.*")
 
@@ -40,7 +42,7 @@ class Patience(EarlyStopping):
 
 def _check(settings: Mapping[str, Any]) -> None:
     """Values that Lightning takes and that mean nothing."""
-    for key in ("max_epochs", "accumulate", "patience", "threads"):
+    for key in ("max_epochs", "accumulate", "patience", "save_every", "threads"):
         if settings.get(key) is not None and settings[key] < 1:
             raise UsageError(f"trainer.{key} is {settings[key]}", "expected at least 1")
     for key in ("clip", "limit_train_batches"):
@@ -56,12 +58,11 @@ def make_trainer(
 ) -> pl.Trainer:
     """The group `trainer` of the config -> a Trainer that writes into `folder` only."""
     _check(settings)
-    best = folder / BEST_CHECKPOINT
     callbacks: list[pl.Callback] = [
         Interrupt(),
         Lines(quiet=quiet),
-        ModelCheckpoint(best.parent, best.stem, monitor=MONITOR, save_top_k=1, enable_version_counter=False),
-        LastCheckpoint(folder / LAST_CHECKPOINT),
+        BestCheckpoint(folder / BEST_CHECKPOINT),
+        LastCheckpoint(folder / LAST_CHECKPOINT, every=settings["save_every"]),
         History(folder / "history.csv", sink=sink),
     ]
     if settings["patience"] is not None:
@@ -96,8 +97,9 @@ def make_trainer(
 def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *, resume: Path | None = None) -> float:
     """Train; returns the best validation score. Ctrl-C comes out as KeyboardInterrupt, the last checkpoint is kept."""
     start = None if resume is None else str(resume)
+    size, accumulate = getattr(data, "batch_size", 1), 2 * trainer.accumulate_grad_batches
     try:
-        with _one(trainer, Interrupt):
+        with _one(trainer, Interrupt), fits_in_memory("data.batch_size", size, f" trainer.accumulate={accumulate}"):
             trainer.fit(task, datamodule=data, ckpt_path=start, weights_only=True)
     except MisconfigurationException as error:
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
@@ -105,8 +107,6 @@ def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *
         if trainer.interrupted:
             raise KeyboardInterrupt from stop
         raise
-    except torch.OutOfMemoryError as error:
-        raise RunError("out of memory", do="halve data.batch_size and double trainer.accumulate") from error
     callback = trainer.checkpoint_callback
     assert isinstance(callback, ModelCheckpoint)
     if callback.best_model_score is None:  # max_steps or max_time came before the first validation

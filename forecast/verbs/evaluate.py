@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecast import build
 from forecast.artifacts import Run, find
-from forecast.errors import DataError, UsageError
+from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import BATCH, score
 from forecast.verbs import tables
@@ -29,7 +29,9 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     part, size = asked["split"], asked["batch_size"]
     if size is not None and size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
-    rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size or BATCH)
+    size = size or BATCH
+    with fits_in_memory("batch_size", size):
+        rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
     sys.stdout.write(tables.scores(rows) + "\n")
     if part == "test":

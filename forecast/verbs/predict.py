@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.artifacts import atomic
-from forecast.errors import DataError, UsageError
+from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     if size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
     predictor = Predictor.load(asked["run"], runs=asked["runs"])
-    made = predictor.predict(source, batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n"))
+    with fits_in_memory("batch_size", size):
+        made = predictor.predict(source, batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n"))
     try:
         with atomic(output) as temporary:
             made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
-from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable
+from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
 from forecast.errors import DataError, ForecastError, RunError, UsageError
 from forecast.verbs import tables
 from forecast.verbs.provenance import environment
@@ -53,7 +53,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     torch.manual_seed(config["seed"])
     chain = build.chain(config, data.spec, masked=data.gaps != "error")
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-    task = _task(config, chain)
+    task = _task(config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
     tracker = make_tracker(config["track"]) if first else Tracker()
@@ -83,12 +83,13 @@ def _claim(run: Run, config: Mapping[str, Any]) -> None:
         if config["resume"] is None:
             run.create()
         else:
+            sweep(run.path)
             (run.path / MANIFEST).unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"{run.path} cannot be made: {error.strerror}", do="set runs= to a folder of yours") from error
 
 
-def _task(config: Mapping[str, Any], chain: "Chain") -> "ForecastTask":
+def _task(config: Mapping[str, Any], chain: "Chain", data: "SeriesModule") -> "ForecastTask":
     from forecast.tasks.forecast import ForecastTask
 
     optim = config["optim"]
@@ -98,7 +99,7 @@ def _task(config: Mapping[str, Any], chain: "Chain") -> "ForecastTask":
     optimiser(chain.parameters())  # a wrong key or value is said before anything is written
     return ForecastTask(
         chain, build.output(config), optimiser,
-        schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"],
+        schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"], where=data.where,
     )  # fmt: skip
 
 
@@ -248,7 +249,7 @@ def _told(tracker: "Tracker", run: Run) -> Iterator[None]:
     except KeyboardInterrupt:
         tracker.fail("KILLED")
         kept = (run.path / LAST_CHECKPOINT).is_file()
-        log.info("interrupted; %s", f"go on with: forecast train resume={run.id}" if kept else "no epoch was finished")
+        log.info("interrupted; %s", f"go on with: forecast train resume={run.id}" if kept else "no checkpoint was written")
         raise
     except ForecastError:
         tracker.fail()

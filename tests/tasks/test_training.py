@@ -14,14 +14,14 @@ from forecast.data.batch import batches
 from forecast.data.module import SeriesModule
 from forecast.errors import ArtifactError, RunError, UsageError
 from forecast.heads import Point
-from forecast.tasks.checkpoint import AtomicCheckpoints
+from forecast.tasks.checkpoint import AtomicCheckpoints, seal
 from forecast.tasks.forecast import ForecastTask, rates
 from forecast.tasks.trainer import best_weights, fit, make_trainer
 
 SETTINGS = {
     "max_epochs": 2, "max_steps": -1, "max_time": None, "patience": 3, "accelerator": "cpu", "devices": 1,
     "strategy": "auto", "precision": "32-true", "accumulate": 1, "clip": 1.0, "deterministic": True, "val_every": 1.0,
-    "limit_train_batches": 1.0,
+    "limit_train_batches": 1.0, "save_every": None,
 }  # fmt: skip
 CONFIG = {
     "seed": 1, "norm": "instance", "task": {"loss": "mse"},
@@ -45,7 +45,9 @@ def data():
 def task(data, *, schedule="cosine", **change):
     torch.manual_seed(0)
     chain = build.chain({**CONFIG, **change}, data.spec, masked=False)
-    return ForecastTask(chain, Point("mse"), build.optimiser({**CONFIG, **change}), schedule=schedule, seed=1)
+    return ForecastTask(
+        chain, Point("mse"), build.optimiser({**CONFIG, **change}), schedule=schedule, seed=1, where=data.where
+    )
 
 
 def weights(module):
@@ -102,8 +104,58 @@ def test_early_stopping_waits_for_its_patience(data, tmp_path):
 def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_batch(data, tmp_path):
     module = task(data)
     module.chain.head.projection.weight.data.fill_(torch.nan)
-    with pytest.raises(RunError, match=r"loss of batch 0 in epoch 1 is nan.*begin at rows \d+"):
+    with pytest.raises(
+        RunError, match=r"loss of batch 0 in epoch 1 is nan.*begin at 2012-\d+.* of series 'electricity'"
+    ):
         fit(make_trainer(SETTINGS, tmp_path, quiet=True), module, data)
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL where a test needs many; tests/verbs/test_resume.py and tests/soak kill for real."""
+
+
+class Kill(pl.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, number):
+        if trainer.global_step >= self.step:
+            raise Killed
+
+
+@pytest.mark.parametrize("change", [
+    {}, {"accumulate": 3}, {"val_every": 0.3}, {"schedule": "plateau", "val_every": 0.5, "patience": 9},
+], ids=str)  # fmt: skip
+def test_resume_anywhere_equals_never_having_stopped(data, tmp_path, change):
+    """Weights, optimiser, best checkpoint and history, whatever batch the kill came at; 9 batches an epoch."""
+    schedule = change.get("schedule", "cosine")
+    settings = {**SETTINGS, "save_every": 1, **{k: v for k, v in change.items() if k != "schedule"}}
+    whole = task(data, schedule=schedule)
+    fit(make_trainer(settings, tmp_path / "whole", quiet=True), whole, data)
+    expected = AtomicCheckpoints().load_checkpoint(tmp_path / "whole" / "checkpoints" / "last.ckpt")
+    for step in (1, 2, 3, 4, 5):
+        folder = tmp_path / str(step)
+        trainer = make_trainer(settings, folder, quiet=True)
+        trainer.callbacks.append(Kill(step))
+        with pytest.raises(Killed):
+            fit(trainer, task(data, schedule=schedule), data)
+        last = folder / "checkpoints" / "last.ckpt"
+        if not last.is_file():  # with val_every=0.3 the first batches are followed by validations
+            continue
+        again = task(data, schedule=schedule)
+        fit(make_trainer(settings, folder, quiet=True), again, data, resume=last)
+        found = AtomicCheckpoints().load_checkpoint(last)
+        assert weights(whole).equal(weights(again)), step
+        torch.testing.assert_close(found["optimizer_states"], expected["optimizer_states"], rtol=0, atol=0)
+        assert scores(folder) == scores(tmp_path / "whole"), step
+        ours, theirs = best_weights(folder), best_weights(tmp_path / "whole")
+        assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+def scores(folder):
+    """history.csv without its seconds."""
+    with open(folder / "history.csv", newline="") as file:
+        return [row[:4] for row in csv.reader(file)]
 
 
 def test_resume_at_an_epoch_equals_never_having_stopped(data, tmp_path):
@@ -132,10 +184,10 @@ def test_checkpoints_replace_the_old_one_only_when_whole(tmp_path, monkeypatch):
 
     def half(state, place):
         place.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunError, match=r"c.ckpt cannot be written: No space left on device; .* was kept; make room"):
         writer.save_checkpoint({"x": torch.zeros(3)}, path)
     assert writer.load_checkpoint(path)["x"].tolist() == [1, 1, 1]
     assert [p.name for p in tmp_path.iterdir()] == ["c.ckpt"]
@@ -147,6 +199,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
             return (print, ("ran",))
 
     torch.save({"x": Payload()}, tmp_path / "bad.ckpt")
+    seal(tmp_path / "bad.ckpt")
     with pytest.raises(ArtifactError, match="no readable checkpoint"):
         AtomicCheckpoints().load_checkpoint(tmp_path / "bad.ckpt")
 
@@ -207,3 +260,45 @@ def test_a_ctrl_c_that_was_swallowed_is_heard_at_the_next_batch(data, tmp_path):
         fit(trainer, task(data), data)
     assert trainer.global_step == 3
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_moved_run_remembers_its_best_score(data, tmp_path):
+    """After a resume elsewhere a worse validation does not replace the best weights."""
+    fit(make_trainer({**SETTINGS, "max_epochs": 2}, tmp_path / "old", quiet=True), task(data), data)
+    (tmp_path / "old").rename(tmp_path / "new")
+    best = best_weights(tmp_path / "new")
+    worse = task(data)
+    again = make_trainer({**SETTINGS, "max_epochs": 3}, tmp_path / "new", quiet=True)
+    again.callbacks.append(Spoil())
+    fit(again, worse, data, resume=tmp_path / "new" / "checkpoints" / "last.ckpt")
+    assert all(best_weights(tmp_path / "new")[name].equal(best[name]) for name in best)
+
+
+class Spoil(pl.Callback):
+    def on_validation_start(self, trainer, module):
+        for parameter in module.parameters():
+            parameter.data.mul_(3.0)
+
+
+@pytest.mark.parametrize("harm", ["cut", "bit", "tail", "empty", "other"])
+def test_a_damaged_checkpoint_is_refused(tmp_path, harm):
+    writer, path = AtomicCheckpoints(), tmp_path / "c.ckpt"
+    writer.save_checkpoint({"x": torch.arange(1000)}, path)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 4
+    path.write_bytes({
+        "cut": whole[:-1], "bit": bytes(flipped), "tail": whole + b"0", "empty": b"", "other": b"PK" * 500,
+    }[harm])  # fmt: skip
+    with pytest.raises(ArtifactError, match="its sha256 is not its own"):
+        writer.load_checkpoint(path)
+    path.write_bytes(whole)
+    assert writer.load_checkpoint(path)["x"].equal(torch.arange(1000))
+
+
+def test_out_of_memory_names_a_batch_size(data, tmp_path):
+    """A real refusal of the allocator: a petabyte."""
+    module = task(data)
+    module.chain.head.forward = lambda memory, context: torch.empty(1 << 50)
+    with pytest.raises(RunError, match=r"^out of memory with data.batch_size=32; try data.batch_size=16 trainer.acc"):
+        fit(make_trainer(SETTINGS, tmp_path, quiet=True), module, data)
