@@ -1,11 +1,11 @@
-"""Windows of the table as batches: one indexing call, never an item.
+"""Windows of the table as batches: indexing calls for whole batches, never an item.
 
-A window of consecutive rows is one contiguous piece of a row-major table, so a view in which every row
-starts a window (they overlap; nothing is copied) lets `index_select` copy whole windows.
+A window of consecutive rows is one contiguous piece of a row-major table, so a view in which every row starts a
+window (they overlap; nothing is copied) lets `index_select` copy whole windows. What is gathered for several batches
+at once and then cut costs a batch little more than its bytes; how many is bounded by CHUNK.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ from forecast.data.table import Floats, Series
 from forecast.data.window import Windows
 from forecast.types import SeriesBatch
 
+CHUNK = 2 << 20  # bytes gathered in one go: they stay in a core's cache
+
 
 class Gather:
-    """Rows of scaled values, calendar counts and, where gaps were filled, the unfilled targets; float32."""
+    """Rows of scaled values, what was observed, calendar counts and, where gaps were filled, the unfilled targets."""
 
     def __init__(
         self,
@@ -32,14 +34,14 @@ class Gather:
         truth: Floats | None = None,
     ) -> None:
         """`values` (N, C) scaled, NaN = missing, targets first; `truth` (N, T): what is scored, if other."""
-        self.channels, self.targets = values.shape[1], targets
-        self.context, self.horizon = context, horizon
-        columns: list[NDArray[Any]] = [values, clock] if truth is None else [values, clock, truth]
-        table = np.concatenate([part.astype(np.float32) for part in columns], axis=1)
-        self.table = torch.from_numpy(table)
-        self.fields = clock.shape[1]
-        self.scored_apart = truth is not None
-        self.whole = bool(np.isfinite(values).all()) and (truth is None or bool(np.isfinite(truth).all()))
+        self.targets, self.context, self.horizon = targets, context, horizon
+        self.values = torch.from_numpy(values.astype(np.float32))  # (N, C), NaN = missing
+        scored = self.values[:, :targets] if truth is None else torch.from_numpy(truth.astype(np.float32))
+        clocks = torch.from_numpy(np.ascontiguousarray(clock, dtype=np.float32))
+        self.past, self.past_mask = _Parts.of(self.values, context), _Parts.seen(self.values, context)
+        self.future, self.future_mask = _Parts.of(scored, horizon), _Parts.seen(scored, horizon)
+        self.past_clock, self.future_clock = _Parts(clocks, context), _Parts(clocks, horizon)
+        self.last = len(self.values) - horizon  # the last origin
 
     @classmethod
     def of(
@@ -62,33 +64,84 @@ class Gather:
 
     def __call__(self, origin: Tensor, series: Tensor) -> SeriesBatch:
         """(B,) int64 origin rows and numbers of their series → a batch."""
-        rows, width = self.table.shape
-        span = self.context + self.horizon
-        # The view ends where a window would leave the table; index_select refuses what is outside.
-        view = self.table.as_strided((max(rows - span + 1, 0), span * width), (width, 1))
-        block = torch.index_select(view, 0, origin - self.context).view(len(origin), span, width)
-        past, future = block[:, : self.context], block[:, self.context :]
-        c, f = self.channels, self.channels + self.fields
-        inputs = past[..., :c]
-        targets = future[..., f:] if self.scored_apart else future[..., : self.targets]
-        inputs, input_mask = self._seen(inputs)
-        targets, target_mask = self._seen(targets)
-        return SeriesBatch(inputs, input_mask, past[..., c:f], targets, target_mask, future[..., c:f], origin, series)
+        if len(origin) and not self.context <= int(origin.min()) <= int(origin.max()) <= self.last:
+            raise IndexError(f"origins are {self.context} … {self.last}")
+        first = origin - self.context
+        return SeriesBatch(
+            self.past(first), self.past_mask(first), self.past_clock(first),
+            self.future(origin), self.future_mask(origin), self.future_clock(origin), origin, series,
+        )  # fmt: skip
 
-    def _seen(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Values with 0 for NaN, contiguous, and where they were measured."""
-        if self.whole:
-            return values.contiguous(), torch.ones(values.shape, dtype=torch.bool)
-        values = values.contiguous()
-        mask = values == values  # False for NaN, in one pass
-        return values.nan_to_num_(0.0), mask
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one window in a batch."""
+        parts = (self.past, self.past_mask, self.past_clock, self.future, self.future_mask, self.future_clock)
+        return sum(part.row_bytes for part in parts)
+
+
+class _Parts:
+    """Pieces of `length` rows of a table (N, W), gathered as (B, length, W)."""
+
+    def __init__(self, table: Tensor, length: int) -> None:
+        rows, width = table.shape
+        self.shape, self.row_bytes = (length, width), length * width * table.element_size()
+        # The view ends where a piece would leave the table.
+        self.view = table.as_strided((max(rows - length + 1, 0), length * width), (width, 1))
+
+    def __call__(self, first: Tensor) -> Tensor:
+        return self.view.index_select(0, first).view(-1, *self.shape)
+
+    @classmethod
+    def of(cls, values: Tensor, length: int) -> "_Parts":
+        """Values with 0 for NaN."""
+        return cls(values.nan_to_num(0.0).contiguous(), length)
+
+    @classmethod
+    def seen(cls, values: Tensor, length: int) -> "_Parts":
+        """True where a value was measured."""
+        seen = ~values.isnan()
+        return _All(seen, length) if seen.all() else cls(seen.contiguous(), length)
+
+
+class _All(_Parts):
+    """The mask of a table without gaps: nothing is copied."""
+
+    def __init__(self, table: Tensor, length: int) -> None:
+        self.shape, self.row_bytes = (length, table.shape[1]), 0
+        self.one = torch.ones(1, *self.shape, dtype=torch.bool)
+
+    def __call__(self, first: Tensor) -> Tensor:
+        return self.one.expand(len(first), -1, -1)
 
 
 def batches(gather: Gather, windows: Windows, batch_size: int) -> Iterator[SeriesBatch]:
     """All windows in order; the last batch may be smaller."""
-    for first in range(0, len(windows), batch_size):
-        k = np.arange(first, min(first + batch_size, len(windows)), dtype=np.int64)
-        yield take(gather, windows, k)
+    starts = range(0, len(windows), batch_size)
+    numbers = (np.arange(first, min(first + batch_size, len(windows)), dtype=np.int64) for first in starts)
+    return chunked(gather, windows, numbers, batch_size)
+
+
+def chunked(
+    gather: Gather, windows: Windows, numbers: Iterable[NDArray[np.int64]], batch_size: int
+) -> Iterator[SeriesBatch]:
+    """A batch for each array of window numbers (at most `batch_size` of them), several gathered at once."""
+    at_once = max(1, CHUNK // max(1, gather.row_bytes * batch_size))
+    pinned = torch.cuda.is_available()
+    waiting: list[NDArray[np.int64]] = []
+    for k in numbers:
+        waiting.append(k)
+        if len(waiting) == at_once:
+            yield from _cut(gather, windows, waiting, pinned)
+            waiting = []
+    if waiting:
+        yield from _cut(gather, windows, waiting, pinned)
+
+
+def _cut(gather: Gather, windows: Windows, numbers: list[NDArray[np.int64]], pinned: bool) -> Iterator[SeriesBatch]:
+    whole = take(gather, windows, np.concatenate(numbers))
+    columns: list[Tensor] = [part.pin_memory() for part in whole] if pinned else list(whole)
+    sizes = [len(k) for k in numbers]
+    return map(SeriesBatch._make, zip(*(part.split(sizes) for part in columns), strict=True))
 
 
 def take(gather: Gather, windows: Windows, k: NDArray[np.int64]) -> SeriesBatch:

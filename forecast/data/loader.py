@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from forecast.data.batch import Gather, take
+from forecast.data.batch import Gather, chunked, take
 from forecast.data.window import Windows
 from forecast.errors import UsageError
 from forecast.types import SeriesBatch
@@ -85,6 +85,20 @@ class BatchOrder(Sampler[Tensor]):
         return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in mine)
 
 
+class Loader:
+    """The batches of a part in this process, in their order. (`sampler` is a name that Lightning would act on.)"""
+
+    def __init__(self, data: BatchDataset, order: BatchOrder) -> None:
+        self.data, self.order = data, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[SeriesBatch]:
+        numbers = (k.numpy() for k in self.order)
+        return chunked(self.data.gather, self.data.windows, numbers, self.order.batch_size)
+
+
 def loader(
     data: BatchDataset,
     batch_size: int,
@@ -95,17 +109,19 @@ def loader(
     rank: int = 0,
     world: int = 1,
     workers: int = 0,
-) -> DataLoader[SeriesBatch]:
+) -> Loader | DataLoader[SeriesBatch]:
     """Batches of a part. Gathering is faster than handing batches between processes: workers seldom pay."""
     order = BatchOrder(len(data), batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world, done=done)
+    if not workers:
+        return Loader(data, order)
     return DataLoader(
         data,
         sampler=order,
         batch_size=None,
         num_workers=workers,
         collate_fn=_same,
-        multiprocessing_context="spawn" if workers else None,
-        persistent_workers=workers > 0,
+        multiprocessing_context="spawn",
+        persistent_workers=True,
         pin_memory=torch.cuda.is_available(),
     )
 

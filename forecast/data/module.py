@@ -18,7 +18,7 @@ from forecast.data.batch import Gather
 from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card, narrow, plain_splits
 from forecast.data.freq import parse_freq
 from forecast.data.infer import REST, infer_frame_card, is_rest
-from forecast.data.loader import BatchDataset, loader
+from forecast.data.loader import BatchDataset, Loader, loader
 from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
 from forecast.data.recipe import Recipe
 from forecast.data.scale import Scaler, fit
@@ -202,16 +202,16 @@ class SeriesModule(lightning.LightningDataModule):
         """The windows of a part with the table they index."""
         return BatchDataset(self.gather, self.windows(part)) if self.prepared else self.prepare().dataset(part)
 
-    def train_dataloader(self) -> DataLoader[SeriesBatch]:
+    def train_dataloader(self) -> Loader | DataLoader[SeriesBatch]:
         return self._loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[SeriesBatch]:
+    def val_dataloader(self) -> Loader | DataLoader[SeriesBatch]:
         return self._loader("val", shuffle=False)
 
-    def test_dataloader(self) -> DataLoader[SeriesBatch]:
+    def test_dataloader(self) -> Loader | DataLoader[SeriesBatch]:
         return self._loader("test", shuffle=False)
 
-    def _loader(self, part: str, *, shuffle: bool) -> DataLoader[SeriesBatch]:
+    def _loader(self, part: str, *, shuffle: bool) -> Loader | DataLoader[SeriesBatch]:
         data = self.dataset(part)
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return loader(

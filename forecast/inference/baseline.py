@@ -39,7 +39,7 @@ class Seasonal:
     """
 
     def __init__(self, spec: Spec, gather: Gather, start: Tensor) -> None:
-        self.spec, self.table, self.start, self.bridged = spec, gather.table, start, 0
+        self.spec, self.values, self.start, self.bridged = spec, gather.values, start, 0
         step = torch.arange(spec.horizon)
         self.back = (step // spec.season + 1) * spec.season - step  # rows before the origin, (H,)
 
@@ -47,7 +47,7 @@ class Seasonal:
         t = self.spec.targets
         rows = batch.origin[:, None] - self.back  # (B, H)
         known = rows >= self.start[batch.series][:, None]
-        values = self.table[rows.clamp(min=0)][..., :t]
+        values = self.values[rows.clamp(min=0)][..., :t]
         seen = known[..., None] & ~values.isnan()
         past, mask = batch.past[..., :t], batch.past_mask[..., :t]
         bridge = seasonal_naive(past, mask, self.spec.horizon, self.spec.season)

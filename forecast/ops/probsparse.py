@@ -19,8 +19,11 @@ from torch.nn.functional import scaled_dot_product_attention
 Lazy = Literal["sum", "mean"]
 Divisor = Literal["keys", "sample"]
 
-# Scores held at once while measuring sparsity, in elements: bounds memory whatever B, H and L are (256 MiB fp32).
-SCORES_AT_ONCE = 1 << 26
+# Scores, or numbers of gathered keys, held at once while measuring sparsity: bounds memory whatever B, H and L are.
+# On a CPU a block should stay in its cache (16 MiB fp32), on a GPU it should be large enough to fill it.
+HELD_AT_ONCE = {"cpu": 1 << 22}
+HELD_ELSEWHERE = 1 << 26
+DENSE_UNTIL = 64  # keys per sampled key; with more of them gathering keys is cheaper than all products (CPU, measured)
 
 
 def budget(length: int, factor: int) -> int:
@@ -64,20 +67,29 @@ def sparsity(q: Tensor, k: Tensor, sample: Tensor, *, mask: Tensor | None = None
 
     `divisor` "keys" divides the sum over the sample by L_K, as the paper's eq. 4 and its code do; "sample" by the
     number of sampled keys, a mean in the plain sense. Scores are unscaled: a positive factor changes no ranking.
-    One dense product and a gather of *scores*, never of keys: the paper's code gathers (B, H, L_Q, U, E) keys,
-    which costs E times the memory for the same numbers. Queries are taken in blocks to bound the dense part.
+    Where few keys are left out, one dense product and a gather of *scores*: the paper's code gathers (B, H, L_Q, U, E)
+    keys, which costs E times the memory for the same numbers. Where nearly all are left out (L_K > 64 U, as from some
+    4,000 steps on) the keys are gathered. Either way queries are taken in blocks that bound the memory.
     """
-    b, h, l_q, _ = q.shape
-    l_k = k.shape[2]
-    block = max(1, min(l_q, SCORES_AT_ONCE // max(1, b * h * l_k)))
-    sample = sample.to(q.device)
-    measures = []
-    for start in range(0, l_q, block):
-        picked = sample[start : start + block]
-        scores = q[:, :, start : start + block] @ k.transpose(-1, -2)  # (B, H, block, L_K)
-        scores = scores.gather(-1, picked.expand(b, h, -1, -1))  # (B, H, block, U)
-        measures.append(_max_minus_mean(scores, picked, mask, l_k, divisor))
-    return torch.cat(measures, -1)
+    dense = k.shape[2] <= DENSE_UNTIL * sample.shape[1]
+    scores = _dense_scores if dense else _gathered_scores
+    width = k.shape[2] if dense else sample.shape[1] * k.shape[3]
+    held = HELD_AT_ONCE.get(q.device.type, HELD_ELSEWHERE)
+    block = max(1, min(q.shape[2], held // max(1, q.shape[0] * q.shape[1] * width)))
+    picks = sample.to(q.device).split(block)
+    parts = zip(q.split(block, 2), picks, strict=True)
+    return torch.cat([_max_minus_mean(scores(part, k, p), p, mask, k.shape[2], divisor) for part, p in parts], -1)
+
+
+def _dense_scores(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
+    """q (B, H, n, E), picked (n, U) -> (B, H, n, U), by way of all n × L_K scores."""
+    return (q @ k.transpose(-1, -2)).gather(-1, picked.expand(*q.shape[:2], -1, -1))
+
+
+def _gathered_scores(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
+    """The same by way of the n × U sampled keys."""
+    keys = k.index_select(2, picked.reshape(-1)).unflatten(2, picked.shape)  # (B, H, n, U, E)
+    return (keys @ q[..., None])[..., 0]
 
 
 def _max_minus_mean(scores: Tensor, picked: Tensor, mask: Tensor | None, l_k: int, divisor: Divisor) -> Tensor:

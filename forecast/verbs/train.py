@@ -249,7 +249,9 @@ def _told(tracker: "Tracker", run: Run) -> Iterator[None]:
     except KeyboardInterrupt:
         tracker.fail("KILLED")
         kept = (run.path / LAST_CHECKPOINT).is_file()
-        log.info("interrupted; %s", f"go on with: forecast train resume={run.id}" if kept else "no checkpoint was written")
+        log.info(
+            "interrupted; %s", f"go on with: forecast train resume={run.id}" if kept else "no checkpoint was written"
+        )
         raise
     except ForecastError:
         tracker.fail()

@@ -71,10 +71,10 @@ def test_a_batch_does_not_alias_the_table() -> None:
     series = toy((30,))
     series.values[5] = np.nan
     gather = Gather.of(series, Scaler.none(series), context=4, horizon=2)
-    before = gather.table.clone()
+    before = gather.values.clone()
     batch = gather(torch.tensor([6]), torch.tensor([0]))
     batch.past.fill_(7.0)
-    torch.testing.assert_close(gather.table, before, equal_nan=True)
+    torch.testing.assert_close(gather.values, before, equal_nan=True)
 
 
 @pytest.mark.parametrize("origin", [3, 29, -1])
@@ -83,3 +83,17 @@ def test_a_window_outside_the_table_is_refused(origin: int) -> None:
     gather = Gather.of(series, Scaler.none(series), context=4, horizon=2)
     with pytest.raises((IndexError, RuntimeError)):
         gather(torch.tensor([origin]), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("chunk", [1, 700, 1 << 20])
+def test_batches_do_not_depend_on_how_many_are_gathered_at_once(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = toy((60, 45), 2)
+    series.values[7:9] = np.nan
+    gather = Gather.of(series, Scaler.none(series), context=8, horizon=4)
+    found = windows(series, np.array([[0, 60], [60, 105]]), 8, 4)
+    monkeypatch.setattr("forecast.data.batch.CHUNK", chunk)
+    served = list(batches(gather, found, 7))
+    assert [len(batch.origin) for batch in served] == [7] * 11 + [6]
+    for number, batch in enumerate(served):
+        alone = take(gather, found, np.arange(7 * number, 7 * number + len(batch.origin)))
+        assert all(a.equal(b) for a, b in zip(batch, alone, strict=True))

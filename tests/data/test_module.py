@@ -208,16 +208,16 @@ def test_every_window_is_served_once_in_a_new_order_each_epoch(path: Path) -> No
     all_windows, _ = data.windows("train").at(np.arange(len(data.windows("train"))))
     first = served(loader)
     assert sorted(first) == sorted(all_windows.tolist()) and first != sorted(first)
-    loader.sampler.set_epoch(1)
+    loader.order.set_epoch(1)
     second = served(loader)
     assert sorted(second) == sorted(first) and second != first
     again = module(path).train_dataloader()
     assert served(again) == first
-    again.sampler.set_epoch(1)
+    again.order.set_epoch(1)
     assert served(again) == second
     assert served(module(path, seed=2).train_dataloader()) != first
     assert served(data.val_dataloader()) == sorted(served(data.val_dataloader()))
-    again.sampler.set_epoch(1, skip=3)
+    again.order.set_epoch(1, skip=3)
     assert served(again) == second[3 * 16 :]
 
 
@@ -273,7 +273,7 @@ def test_lightning_moves_the_order_on(path: Path, tmp_path: Path) -> None:
     assert sorted(model.seen[0]) == sorted(model.seen[1]) and model.seen[0] != model.seen[1]
     plain = module(path, batch_size=64).train_dataloader()
     assert served(plain) == model.seen[0]
-    plain.sampler.set_epoch(1)
+    plain.order.set_epoch(1)
     assert served(plain) == model.seen[1]
 
 

@@ -111,7 +111,7 @@ def test_blocks_bound_the_memory_and_change_nothing(monkeypatch):
     q, k, _ = tensors(2, 2, 50, 50, 4)
     sample = sample_keys(50, 50, 9, seed=0, layer=0)
     whole = sparsity(q, k, sample)
-    monkeypatch.setattr(probsparse, "SCORES_AT_ONCE", 2 * 2 * 50 * 7)
+    monkeypatch.setattr(probsparse, "HELD_AT_ONCE", {"cpu": 2 * 2 * 50 * 7})
     torch.testing.assert_close(sparsity(q, k, sample), whole, rtol=1e-12, atol=1e-12)
 
 
@@ -182,3 +182,19 @@ def test_causal_needs_equal_lengths():
     q, k, v = tensors(1, 1, 3, 4, 2)
     with pytest.raises(ValueError, match="3 queries and 4 keys"):
         probsparse_attention(q, k, v, sample_keys(3, 4, 2, seed=0, layer=0), 2, causal=True)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("l_q", "l_k", "factor"), [(96, 96, 5), (33, 200, 1), (720, 720, 2), (50, 2048, 3)])
+def test_both_ways_to_measure_select_the_same_queries(l_q, l_k, factor, masked, monkeypatch):
+    q, k, _ = (torch.randn(2, 3, n, 16, dtype=torch.float64) for n in (l_q, l_k, l_k))
+    mask = torch.rand(2, l_k) > 0.3 if masked else None
+    sample = sample_keys(l_q, l_k, budget(l_k, factor), seed=1, layer=0)
+    found = []
+    for limit in (0, 1 << 20):  # gather keys always, then never
+        monkeypatch.setattr(probsparse, "DENSE_UNTIL", limit)
+        monkeypatch.setattr(probsparse, "HELD_AT_ONCE", {"cpu": 100_000})
+        found.append(sparsity(q, k, sample, mask=mask))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
+    chosen = [top_queries(measure, budget(l_q, factor)).sort(-1).values for measure in found]
+    assert chosen[0].equal(chosen[1])
