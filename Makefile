@@ -26,6 +26,9 @@ suite: $(VENV)/.test  ## the tests alone
 soak: $(VENV)/.test  ## kills, full disks and damaged files by the thousand (half an hour)
 	$(PY) -m pytest tests/soak
 
+bench: $(VENV)/.test  ## speed beside its floors and rivals, into benchmarks/results.json (10 minutes, a quiet machine)
+	$(PY) -m benchmarks
+
 wheel: $(VENV)/.test  ## build the wheel into dist/
 	$(PY) -m build --wheel
 

@@ -136,7 +136,8 @@ def optimiser(config: Config) -> Callable[[Any], torch.optim.Optimizer]:
     node = {key: value for key, value in config["optim"].items() if key not in ("schedule", "warmup")}
     if "betas" in node:
         node["betas"] = tuple(node["betas"])
-    fused = not config["trainer"]["precision"].endswith("-mixed")  # Lightning clips no gradients of a fused one then
+    trainer = config["trainer"]  # Lightning clips no gradients of a fused optimiser in mixed precision
+    fused = trainer.get("clip") is None or not trainer["precision"].endswith("-mixed")
     return lambda params: make(node, "optim", params=params, fused=fused)
 
 

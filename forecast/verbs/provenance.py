@@ -16,7 +16,7 @@ def environment(overrides: list[str]) -> dict[str, Any]:
     """Facts of this process, before it trains."""
     import torch
 
-    commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
+    commit, dirty = git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     return {
         "forecast": __version__, "python": platform.python_version(), "torch": torch.__version__,
         "lightning": version("pytorch-lightning"), "platform": platform.platform(),
@@ -28,7 +28,7 @@ def environment(overrides: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _git(*words: str) -> str | None:
+def git(*words: str) -> str | None:
     """Of the source tree this code runs from; None for an installed wheel."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
