@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 SETTINGS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check suite format wheel constraints clean
+.PHONY: help demo test check suite soak format wheel constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ check: $(VENV)/.test  ## lint, format, types, floors
 
 suite: $(VENV)/.test  ## the tests alone
 	$(PY) -m pytest -n 2 --dist loadfile
+
+soak: $(VENV)/.test  ## long tests that the suite leaves out: deaths at random moments
+	$(PY) -m pytest tests/soak
 
 wheel: $(VENV)/.test  ## build the wheel into dist/
 	$(PY) -m build --wheel

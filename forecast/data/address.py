@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -29,21 +29,25 @@ class CardFile:
 
 def check_file(file: CardFile, where: str) -> None:
     """A path below the data folder, a digest, a size, and an address that may be fetched from."""
-    for path in (file.path, *([file.member] if file.member else [])):
-        if not inside(str(path)):
+    for key in ("path", "sha256", "url", "member"):
+        if not isinstance(value := getattr(file, key), str):
+            raise DataError(f"{where}: {key} is {value}", "expected text", "write it in quotation marks")
+    out = Path(file.path).is_absolute() or ".." in Path(file.path).parts  # as this system writes paths
+    for path in (file.path, file.member or file.path):
+        if out or file.url and not inside(path):  # what is fetched must fit everywhere
             raise DataError(
                 f"{where} names the file '{path}'",
                 "expected a path below the data folder",
                 "write it relative to the card",
             )
-    if file.sha256 and not re.fullmatch("[0-9a-f]{64}", str(file.sha256)):
+    if file.sha256 and not re.fullmatch("[0-9a-f]{64}", file.sha256):
         raise DataError(f"{where} has the sha256 '{file.sha256}'", "expected 64 hexadecimal digits", "correct it")
-    for key, value in (("rows", file.rows), ("bytes", file.bytes)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise DataError(f"{where}: {key} is '{value}'", "expected a number", "correct the card")
+    for key, count in (("rows", file.rows), ("bytes", file.bytes)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+            raise DataError(f"{where}: {key} is '{count}'", "expected a number", "correct the card")
     if file.url:
-        check_url(str(file.url), where)
-    if file.member and not archive(str(file.url)):
+        check_url(file.url, where)
+    if file.member and not archive(file.url):
         raise DataError(f"{where} names the member '{file.member}'", "expected the url of an archive", "leave it out")
 
 

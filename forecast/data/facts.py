@@ -47,13 +47,18 @@ def peaks(series: Series) -> tuple[Floats, list[int]]:
     pick = np.unique(np.linspace(0, series.targets - 1, min(CHANNELS, series.targets)).astype(np.int64))
     values = series.values[rows][:, pick]
     most = min(max(8 * series.season, 400), len(values) // 3)
-    curves = [_autocorrelation(column, most) for column in values.T if np.nanstd(column) > 0]
+    curves = [_autocorrelation(column, most) for column in values.T if _varies(column)]
     if most < 3 or not curves:
         return np.empty(0), []
     curve = np.mean(curves, axis=0)
     rises, falls = curve[2:-1] > curve[1:-2], curve[2:-1] >= curve[3:]
     found = np.flatnonzero(rises & falls) + 2
     return curve, found[np.argsort(-curve[found], kind="stable")].tolist()
+
+
+def _varies(values: Floats) -> bool:
+    known = values[~np.isnan(values)]
+    return bool(len(known)) and bool(known.min() < known.max())
 
 
 def _autocorrelation(values: Floats, most: int) -> Floats:

@@ -113,7 +113,7 @@ def _list() -> int:
 def _where(card: "Card", file: "CardFile") -> str:
     """The path of a file, or what to do about it."""
     from forecast.data.read import locate
-    from forecast.where import DATASETS, data_root
+    from forecast.where import data_root
 
     try:
         place = locate(card, file)
@@ -122,7 +122,7 @@ def _where(card: "Card", file: "CardFile") -> str:
             return f"missing: set FORECAST_DATA to the folder of {file.path}"
         get = f"forecast data fetch {card.name}"
         return f"missing: {get}" if data_root() else f"missing: set FORECAST_DATA, then {get}"
-    return "here" if place.is_relative_to(DATASETS) else str(place)
+    return str(place)
 
 
 def described(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, Path | None]:

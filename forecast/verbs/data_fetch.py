@@ -1,7 +1,7 @@
 """forecast data fetch NAME [to=DIR]: the files of a card, with a bar in a terminal and a line each in a pipe."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,10 +38,10 @@ def fetch(name: str, words: Sequence[str]) -> int:
             f"export FORECAST_DATA=~/data, or write: forecast data fetch {name} to=DIR",
         )
     try:
-        with _progress() as report:
+        with _progress() as (report, say):
             for got in download(card.files, folder, report):
                 said = "" if got.claimed else f"; the card names no sha256, this file has {got.sha256}"
-                print(f"{'fetched' if got.new else 'was there'}: {got.path}, {_size(got.path.stat().st_size)}{said}")
+                say(f"{'fetched' if got.new else 'was there'}: {got.path}, {_size(got.path.stat().st_size)}{said}")
     except KeyboardInterrupt:
         print("what there is of it is kept: run the same command again to go on")
         raise
@@ -68,10 +68,10 @@ def _embedded(card: "Card") -> bool:
 
 
 @contextmanager
-def _progress() -> "Iterator[Report]":
-    """Shows how far a download is, where somebody can see it."""
+def _progress() -> "Iterator[tuple[Report, Callable[[str], None]]]":
+    """Shows how far a download is, where somebody can see it; and prints lines above."""
     if not sys.stdout.isatty():
-        yield lambda name, done, total: None
+        yield lambda name, done, total: None, print
         return
     from rich.console import Console
     from rich.progress import (
@@ -87,14 +87,14 @@ def _progress() -> "Iterator[Report]":
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     text = TextColumn("{task.description}", markup=False)
-    with Progress(text, *columns, console=Console(), transient=True, redirect_stdout=True) as bar:
+    with Progress(text, *columns, console=Console(), transient=True) as bar:
 
         def report(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
                 tasks[name] = bar.add_task(name, total=total, completed=done)
             bar.update(tasks[name], completed=done, total=total)
 
-        yield report
+        yield report, lambda line: bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _size(count: int) -> str:
