@@ -40,16 +40,17 @@ def locate(card: Card, file: CardFile, folder: Path | None = None) -> Path:
     raise DataError(
         f"the file {file.path} of the data set '{card.name}' is not in {looked}",
         f"expected it from {card.source or 'its source'}",
-        _how(card, file, root) + ("" if folder is None else ", or set data.path=FILE"),
+        _how(file, root, card.name if folder is None else "CARD.yaml")
+        + ("" if folder is None else ", or set data.path=FILE"),
     )
 
 
-def _how(card: Card, file: CardFile, root: Path | None) -> str:
+def _how(file: CardFile, root: Path | None, name: str) -> str:
     """What to do about a file that is not there."""
     if not file.url:
         return f"put it there{'' if root else ', or set FORECAST_DATA to the folder that holds it'}"
-    get = f"get it with `forecast data fetch {card.name}`"
-    return get if root else f"set FORECAST_DATA to the folder that holds it, or is to hold it: then {get}"
+    get = f"get it with `forecast data fetch {name}`"
+    return get if root else f"set FORECAST_DATA to the folder that holds it, or to an empty one and {get}"
 
 
 def sha256(path: Path) -> str:
