@@ -392,9 +392,12 @@ def client(source: Source, folder: Path) -> "subprocess.Popen[str]":
 
 
 def killed_and_resumed(source: Source, folder: Path, moments: list[float]) -> None:
-    """Kill a client at each of these moments after its start; then one that is let live has the right file."""
+    """Kill clients so many seconds after their request, or their start where that is 0; the next has the right file."""
     for moment in moments:
+        asked = len(source.seen)
         with client(source, folder) as process:
+            while moment and len(source.seen) == asked and process.poll() is None:
+                time.sleep(0.005)  # on a busy machine a request may be long in coming
             try:
                 process.wait(moment)
             except subprocess.TimeoutExpired:
