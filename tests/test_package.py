@@ -70,6 +70,7 @@ def test_imports_go_down_only():
     ("forecast.heads", ("hydra", "omegaconf", "mlflow", "pytorch_lightning", "polars", "pandas")),
     ("forecast.metrics", ("hydra", "mlflow", "pytorch_lightning", "polars", "pandas")),
     ("forecast.data.read", ("torch", "pandas", "hydra", "mlflow")),
+    ("forecast.data.fetch", ("torch", "pandas", "hydra", "mlflow")),
     ("forecast.dashboards.report", ("torch", "mlflow", "pytorch_lightning")),
     ("forecast.inference.predictor", ("pytorch_lightning", "mlflow", "hydra", "sktime")),
     ("forecast.__main__", ("torch", "hydra", "polars", "mlflow")),

@@ -8,6 +8,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from forecast.data.address import CardFile as CardFile
+from forecast.data.address import check_file
 from forecast.data.freq import parse_freq
 from forecast.errors import DataError, UsageError, nearest
 from forecast.where import DATASETS
@@ -15,17 +17,9 @@ from forecast.where import DATASETS
 T = TypeVar("T")
 
 KINDS: Final = ("series",)
+ALL: Final = "all"  # the channels of a card that leaves their names to the file
 ROLES: Final = ("target", "past_only")
 SPLITS: Final[dict[str, Any]] = {"train": 0.7, "val": 0.1, "test": 0.2}  # of a file that has no card
-
-
-@dataclass(frozen=True, slots=True)
-class CardFile:
-    """One file, relative to the data set's folder or to FORECAST_DATA."""
-
-    path: str
-    sha256: str = ""
-    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +47,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The facts of a data set; `missing` are numbers that mean "nothing was measured"."""
+    """The facts of a data set; `missing` are numbers that mean "nothing was measured".
+
+    No channels (`channels: all` in YAML): every column but the time and the id is a target, see `named`.
+    """
 
     name: str
     kind: str
@@ -71,7 +68,10 @@ class Card:
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON and YAML can hold; the inverse of `from_dict`."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        for file in plain["files"]:
+            for key in [key for key, value in file.items() if value in (None, "") and key != "sha256"]:
+                del file[key]
+        return plain if self.channels else {**plain, "channels": ALL}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], where: str = "the card") -> "Card":
@@ -84,7 +84,9 @@ class Card:
         )
         files = tuple(_part(CardFile, f, f"{where}: files") for f in plain.get("files") or ())
         time = _part(TimeColumn, plain["time"], f"{where}: time")
-        channels = tuple(_part(Channel, c, f"{where}: channels") for c in plain["channels"] or ())
+        every = plain["channels"] == ALL
+        listed = () if every else plain["channels"] or ()
+        channels = tuple(_part(Channel, c, f"{where}: channels") for c in listed)
         freq = parse_freq(str(time.freq))
         card = cls(
             name=str(plain["name"]),
@@ -100,8 +102,17 @@ class Card:
             missing=tuple(_number(float, m, f"{where}: missing") for m in plain.get("missing") or ()),
             splits=plain_splits(plain.get("splits") or SPLITS),
         )
-        _check(card, where)
+        for file in files:
+            check_file(file, where)
+        _check(card, where, every)
         return card
+
+    def named(self, columns: Sequence[str]) -> "Card":
+        """The card with the channels of a file that has these columns, where it names none itself."""
+        if self.channels:
+            return self
+        rest = tuple(Channel(c) for c in columns if c not in (self.time.column, self.id))
+        return replace(self, channels=rest)
 
 
 def _keys(plain: Any, cls: type, where: str, optional: Sequence[str] = ()) -> None:
@@ -138,7 +149,7 @@ def _number(kind: Callable[[Any], T], value: Any, where: str) -> T:
         raise DataError(f"{where} is '{value}'", "expected a number", "correct the card") from None
 
 
-def _check(card: Card, where: str) -> None:
+def _check(card: Card, where: str, every: bool) -> None:
     """What the types cannot say: known kinds and roles, unique names, at least one target."""
     if card.kind not in KINDS:
         raise DataError(f"{where} has the kind '{card.kind}'", f"expected {' or '.join(KINDS)}", "correct the card")
@@ -155,17 +166,10 @@ def _check(card: Card, where: str) -> None:
                 f"expected {' or '.join(ROLES)}",
                 nearest(channel.role, ROLES),
             )
-    for file in card.files:
-        if Path(file.path).is_absolute() or ".." in Path(file.path).parts:
-            raise DataError(
-                f"{where} names the file '{file.path}'",
-                "expected a path below the data folder",
-                "write it relative to the card",
-            )
     names = [c.name for c in card.channels]
     if double := next((n for n in names if names.count(n) > 1), None):
         raise DataError(f"{where} names the channel '{double}' twice", "expected each name once", "correct the card")
-    if not any(c.role == "target" for c in card.channels):
+    if not every and not any(c.role == "target" for c in card.channels):
         raise DataError(f"{where} has no target channel", "expected at least one", "give a channel the role target")
     if card.season < 1:
         raise DataError(f"{where} has the season {card.season}", "expected a number of steps, 1 for none", "correct it")
@@ -262,7 +266,7 @@ def describe(card: Card) -> str:
         "files": ", ".join(f"{f.path}{f' ({f.rows:,} rows)' if f.rows else ''}" for f in card.files),
         "time": f"{card.time.column}, step {card.time.freq}, {card.time.zone or 'UTC'}",
         "id": card.id or "none: one series",
-        "targets": by_role["target"],
+        "targets": by_role["target"] or "all other columns of the file",
         "past only": by_role["past_only"],
         "season": f"{card.season} steps" if card.season > 1 else "none",
         "missing": ", ".join(f"{m:g}" for m in card.missing),

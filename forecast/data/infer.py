@@ -87,7 +87,7 @@ def infer_frame_card(
     wanted = list(target) if target is not None else _numbers(frame, {time, id, *behind}, where)
     if zone is None and isinstance(kind := frame[time].dtype, pl.Datetime):
         zone = kind.time_zone
-    step = parse_freq(freq) if freq else _step(frame, time, id, zone, where)
+    step = parse_freq(freq) if freq else real_step(frame, time, id, zone, where)
     return Card(
         name=name,
         kind="series",
@@ -187,7 +187,7 @@ def _is_row_number(column: pl.Series) -> bool:
     return number.null_count() == 0 and bool((number == pl.int_range(len(number), eager=True)).all())
 
 
-def _step(frame: pl.DataFrame, time: str, id: str | None, zone: str | None, where: str) -> Freq:
+def real_step(frame: pl.DataFrame, time: str, id: str | None, zone: str | None, where: str) -> Freq:
     """The step of the sorted stamps."""
     stamps, aware = parse_stamps(frame[time], where)
     number = (

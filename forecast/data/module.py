@@ -138,6 +138,7 @@ class SeriesModule(lightning.LightningDataModule):
         else:
             card, own = self._card(self.name), card_file(self.name)
             frame, read = read_frame(card, path=self.path, folder=own and own.parent, notes=notes)
+            card = card.named(frame.columns)
             if own and len(read) == 1:
                 self.path = read[0].path
         read = [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]

@@ -40,9 +40,17 @@ def locate(card: Card, file: CardFile, folder: Path | None = None) -> Path:
     raise DataError(
         f"the file {file.path} of the data set '{card.name}' is not in {looked}",
         f"expected it from {card.source or 'its source'}",
-        f"put it there{'' if root else ', or set FORECAST_DATA to the folder that holds it'}"
-        f"{'' if folder is None else ', or set data.path=FILE'}",
+        _how(file, root, card.name if folder is None else "CARD.yaml")
+        + ("" if folder is None else ", or set data.path=FILE"),
     )
+
+
+def _how(file: CardFile, root: Path | None, name: str) -> str:
+    """What to do about a file that is not there."""
+    if not file.url:
+        return f"put it there{'' if root else ', or set FORECAST_DATA to the folder that holds it'}"
+    get = f"get it with `forecast data fetch {name}`"
+    return get if root else f"set FORECAST_DATA to the folder that holds it, or to an empty one and {get}"
 
 
 def sha256(path: Path) -> str:
@@ -152,6 +160,7 @@ def from_frame(card: Card, frame: pl.DataFrame, where: str, notes: list[str] | N
     """The regular series in a table, checked: columns, numbers, stamps, their order and step."""
     if not frame.height:
         raise DataError(f"{where} has no rows", "expected a table with data", "give at least one row")
+    card = card.named(frame.columns)
     channels = sorted(card.channels, key=lambda c: c.role != "target")  # stable: targets first
     need = [card.time.column, *([card.id] if card.id else []), *(c.source for c in channels)]
     for column in need:

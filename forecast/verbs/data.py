@@ -1,38 +1,40 @@
-"""forecast data list | show NAME|FILE | check NAME|FILE: what data there are, and whether claims are true.
+"""forecast data list | show | check | fetch: what data there are, whether claims are true, and getting them.
 
 Plain words, no Hydra, no torch.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from forecast.errors import DataError, ForecastError, UsageError, nearest
+from forecast.errors import DataError, UsageError, nearest
+from forecast.verbs.data_table import show_table
 
 if TYPE_CHECKING:
-    from forecast.data.card import Card
+    from forecast.data.card import Card, CardFile
     from forecast.data.table import Series
 
 HELP: Final = """\
 forecast data list                    the data sets that have a card, and where their files are
 forecast data show NAME|FILE          what a card says (or what is inferred from a file), first rows, gaps
-forecast data check NAME|FILE         claims beside facts: sha256, rows, columns, step, gaps
+forecast data check NAME|FILE         claims beside facts: sha256, rows, columns, step, season, gaps, splits
+forecast data fetch NAME [to=DIR]     download the files of a card into $FORECAST_DATA, or into DIR
 
 A file may need to be told about: time=COLUMN id=COLUMN target=A,B past=C freq=h zone=Europe/Berlin season=24
 missing=-999; save=card.yaml keeps what was inferred, and data.card=card.yaml trains with it.
-`check` lists the longest gaps; gaps=all lists every one.
+`check` lists the longest gaps; gaps=all lists every one. `fetch` goes on where it was broken off.
 
 Examples
   forecast data list
   forecast data show electricity
   forecast data check my.csv time=when target=sales freq=D
+  forecast data fetch etth1 to=~/data
 
 Files that are not part of the program are looked up under $FORECAST_DATA."""
-WORDS: Final = ("list", "show", "check")
+WORDS: Final = ("list", "show", "check", "fetch")
 OPTIONS: Final = ("time", "id", "target", "past", "freq", "zone", "season", "missing", "save", "gaps")
 HEAD: Final = 5  # rows shown
-GAPS: Final = 10  # gaps shown, unless all are asked for
+WIDE: Final = 8  # channels shown
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,15 +52,21 @@ def main(argv: Sequence[str]) -> int:
                 do=f"did you mean `forecast data show {rest[0]}`?",
             )
         return _list()
-    names = [w for w in rest if "=" not in w or Path(w).exists()]
+    names = [w for w in rest if "=" not in w or word != "fetch" and Path(w).exists()]
     if len(names) != 1:
         given = f"{len(names)} names" if names else "no name"
         raise UsageError(f"`forecast data {word}` has {given}", "expected one data set or file", "see --help")
+    if word == "fetch":
+        from forecast.verbs.data_fetch import fetch
+
+        return fetch(names[0], [w for w in rest if w != names[0]])
     options = _options([w for w in rest if w != names[0]])
     if (every := options.pop("gaps", None)) not in (None, "all"):
         raise UsageError(f"gaps is '{every}'", "expected all", "write gaps=all, or leave it out for the longest")
     if word == "check":
-        return _check(names[0], options, every=every is not None)
+        from forecast.verbs.data_check import check
+
+        return check(*described(names[0], options), every=every is not None)
     if every:
         raise UsageError("`forecast data show` takes no gaps=all", do=f"use `forecast data check {names[0]} gaps=all`")
     return _show(names[0], options)
@@ -90,22 +98,34 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 def _list() -> int:
     from forecast.data.card import card_names, load_card
-    from forecast.data.read import locate
 
     rows = []
-    for name in card_names():
-        card = load_card(name)
-        try:
-            where = " ".join(str(locate(card, file)) for file in card.files)
-        except DataError:
-            where = f"missing: set FORECAST_DATA to the folder of {card.files[0].path}"
+    for card in map(load_card, card_names()):
+        where = " ".join(_where(card, file) for file in card.files)
         count = sum(file.rows or 0 for file in card.files)
-        rows.append((name, card.kind, f"{count:,}", str(len(card.channels)), card.time.freq, str(card.season), where))
-    _table(("name", "kind", "rows", "channels", "freq", "season", "where"), rows, right=(2, 3, 5))
+        fetched = "yes" if any(file.url for file in card.files) else "no"
+        channels = str(len(card.channels) or "all")
+        rows.append((card.name, f"{count:,}", channels, card.time.freq, str(card.season), fetched, where))
+    show_table(("name", "rows", "channels", "freq", "season", "fetch", "where"), rows, right=(1, 2, 4))
     return 0
 
 
-def _card(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, Path | None]:
+def _where(card: "Card", file: "CardFile") -> str:
+    """The path of a file, or what to do about it."""
+    from forecast.data.read import locate
+    from forecast.where import data_root
+
+    try:
+        place = locate(card, file)
+    except DataError:
+        if not file.url:
+            return f"missing: set FORECAST_DATA to the folder of {file.path}"
+        get = f"forecast data fetch {card.name}"
+        return f"missing: {get}" if data_root() else f"missing: set FORECAST_DATA, then {get}"
+    return str(place)
+
+
+def described(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, Path | None]:
     """A known card, or one from a YAML file (then its folder too), or one inferred from a file (then its path)."""
     from forecast.data.card import card_file, card_names, load_card
     from forecast.data.infer import infer_card
@@ -153,7 +173,7 @@ def _show(name: str, options: dict[str, Any]) -> int:
     from forecast.data.read import read_series
     from forecast.data.table import stamp, summary
 
-    card, path, folder = _card(name, options)
+    card, path, folder = described(name, options)
     print(describe(card))
     notes: list[str] = []
     series = read_series(card, path=path, folder=folder, notes=notes)
@@ -161,95 +181,15 @@ def _show(name: str, options: dict[str, Any]) -> int:
     for note in notes:
         print(f"note: {note}")
     print(f"gaps: {summary(series)}\n")
-    units = [f"{c} ({u})" if u else c for c, u in zip(series.channels, series.units, strict=True)]
+    units = [f"{c} ({u})" if u else c for c, u in zip(series.channels, series.units, strict=True)][:WIDE]
     rows = [
-        (series.ids[int(series.number[i])], stamp(series.time[i]), *(_number(v) for v in series.values[i]))
+        (series.ids[int(series.number[i])], stamp(series.time[i]), *(_number(v) for v in series.values[i, :WIDE]))
         for i in range(min(HEAD, len(series.time)))
     ]
-    _table(("series", "time (UTC)", *units), rows, right=tuple(range(2, 2 + len(units))))
+    show_table(("series", "time (UTC)", *units), rows, right=tuple(range(2, 2 + len(units))))
+    if (more := len(series.channels) - len(units)) > 0:
+        print(f"and {more} more channels, to {series.channels[-1]}")
     return 0
-
-
-def _check(name: str, options: dict[str, Any], *, every: bool = False) -> int:
-    """Print claims beside facts; a fact that contradicts the card is a DataError after the table."""
-    import polars as pl
-
-    from forecast.data.read import from_frame, locate, read_file, sha256
-    from forecast.data.table import gaps
-
-    card, path, folder = _card(name, options)
-    wrong: list[str] = []
-    lines: list[tuple[str, ...]] = []
-    frames: list[pl.DataFrame] = []
-    notes: list[str] = []
-    for file in card.files:
-        place = path or locate(card, file, folder)
-        frame = read_file(place, notes)
-        frames.append(frame)
-        digest = sha256(place)
-        lines.append(_compare("sha256", file.sha256[:16], digest[:16], wrong, file.sha256 in ("", digest)))
-        lines.append(_compare("rows", f"{file.rows:,}" if file.rows else "", f"{frame.height:,}", wrong))
-        absent = [c.source for c in card.channels if c.source not in frame.columns]
-        have = len(card.channels) - len(absent)
-        lines.append(_compare("channels", str(len(card.channels)), str(have), wrong))
-    fault: ForecastError | None = None
-    try:
-        series = from_frame(card, pl.concat(frames), card.files[0].path, notes)
-    except ForecastError as error:
-        fault = error
-        lines.append(("readable", "yes", "no", "differs"))
-    else:
-        found = gaps(series)
-        lines += _measured(card, series, len(found))
-    _table(("fact", "card", "file", ""), lines)
-    for note in notes:
-        print(f"note: {note}")
-    if fault:
-        raise fault
-    _gap_table(found, len(found) if every else GAPS)
-    if wrong:
-        raise DataError(
-            f"'{card.name}' differs from its card in {', '.join(dict.fromkeys(wrong))}",
-            "expected the file the card describes",
-            "get the file again, or correct the card",
-        )
-    return 0
-
-
-def _measured(card: "Card", series: "Series", gaps: int) -> list[tuple[str, ...]]:
-    """Rows of the table that only a readable file has."""
-    from forecast.data.table import stamp
-
-    return [
-        ("step", card.time.freq, series.freq, "as claimed"),
-        ("span", "", f"{stamp(series.time.min())} to {stamp(series.time.max())}", ""),
-        ("series", "", f"{len(series.ids):,}", ""),
-        ("regular rows", "", f"{len(series.time):,}", ""),
-        ("gaps", "", f"{gaps:,}", ""),
-    ]
-
-
-def _compare(fact: str, claim: str, found: str, wrong: list[str], same: bool | None = None) -> tuple[str, ...]:
-    """A row of the table; a broken claim is noted in `wrong`."""
-    if not claim:
-        return fact, "", found, ""
-    good = claim == found if same is None else same
-    if not good:
-        wrong.append(fact)
-    return fact, claim, found, "as claimed" if good else "differs"
-
-
-def _gap_table(found: list[Any], most: int) -> None:
-    """The longest gaps, in order of time."""
-    from forecast.data.table import stamp
-
-    if not found:
-        return
-    longest = sorted(sorted(found, key=lambda gap: -gap.steps)[:most], key=lambda gap: (gap.id, gap.first))
-    head = f"the longest {most} of {len(found):,} gaps; gaps=all lists every one" if len(found) > most else "gaps"
-    print(f"\n{head}")
-    rows = [(g.id, g.channel or "all", stamp(g.first), stamp(g.last), f"{g.steps:,}") for g in longest]
-    _table(("series", "channel", "first", "last", "steps"), rows, right=(4,))
 
 
 def _facts(series: "Series") -> None:
@@ -261,23 +201,3 @@ def _facts(series: "Series") -> None:
 
 def _number(value: float) -> str:
     return "missing" if value != value else f"{value:.6g}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """A table with borders in a terminal; padded columns when piped. Cells are text, never markup."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table()
-        for i, name in enumerate(head):
-            table.add_column(Text(name), justify="right" if i in right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
-        return
-    widths = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
-    for line in (head, *rows):
-        cells = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        print("  ".join(cells).rstrip())

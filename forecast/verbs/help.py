@@ -18,7 +18,7 @@ VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again",
     "predict": "forecast the steps after the end of a file",
-    "data": "list, show and check data sets",
+    "data": "list, show, check and fetch data sets",
     "ui": "open MLflow's pages of all runs on this machine",
 }
 CONFIGURED = ("train", "evaluate", "predict")  # the verbs that Hydra composes a config for

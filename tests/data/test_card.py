@@ -1,6 +1,7 @@
 """Cards: round trips, and what a wrong one is told."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,46 @@ def test_every_card_survives_json_and_yaml(name: str, tmp_path: Path) -> None:
 
 
 def test_the_cards_of_the_first_slice_are_there() -> None:
-    assert set(card_names()) >= {"electricity", "etth1", "ettm1", "exchange", "household", "weather"}
-    assert (DATASETS / "README.md").is_file()
+    assert set(card_names()) >= {
+        *(
+            "ecl",
+            "electricity",
+            "etth1",
+            "etth2",
+            "ettm1",
+            "ettm2",
+            "exchange",
+            "household",
+            "ili",
+            "traffic",
+            "weather",
+        )
+    }
+
+
+def test_the_readme_lists_every_card_as_it_is() -> None:
+    """A line for each card: name, file, rows, channels, step, split, licence, whether it can be fetched."""
+    found = {}
+    for line in (DATASETS / "README.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        if len(cells) == 10 and cells[0] in card_names():
+            found[cells[0]] = cells
+    for card in map(load_card, card_names()):
+        (file,) = card.files
+        split = " / ".join(f"{v:,}" if isinstance(v, int) else f"{v:.0%}" for v in card.splits.values())
+        facts = [file.path, f"{file.rows:,}", card.time.freq, str(card.season), split, card.licence]
+        assert [found[card.name][i] for i in (2, 3, 5, 6, 7, 8)] == facts, card.name
+        assert found[card.name][9] == ("yes" if file.url else "here"), card.name
+        if card.channels:
+            assert found[card.name][4] == str(len(card.channels))
+        assert card.source in (DATASETS / "README.md").read_text(encoding="utf-8"), card.name
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_what_can_be_fetched_has_a_digest(name: str) -> None:
+    for file in load_card(name).files:
+        assert bool(file.url) != (DATASETS / name / file.path).is_file()
+        assert not file.url or file.sha256
 
 
 def test_a_short_card_gets_the_usual() -> None:
@@ -69,6 +108,15 @@ def test_unknown_names_get_the_nearest() -> None:
         ({"channels": "y"}, "channels is str"),
         ({"files": [{"path": "../../secret.csv"}]}, "below the data folder"),
         ({"files": [{"path": "/etc/passwd"}]}, "below the data folder"),
+        ({"files": [{"path": "..\\x.csv", "url": "https://h/x.csv"}]}, "below the data folder"),
+        ({"files": [{"path": "x.csv", "url": "http://example.org/x.csv"}]}, "names the address.*expected https://"),
+        ({"files": [{"path": "x.csv", "url": "https://h/x.zip", "member": "../x"}]}, "names the file '../x'"),
+        ({"files": [{"path": "x.csv", "url": "https://h/x.csv", "member": "x"}]}, "expected the url of an archive"),
+        ({"files": [{"path": "x.csv", "sha256": "ABC"}]}, "sha256 'ABC'; expected 64"),
+        ({"files": [{"path": "x.csv", "sha256": 0}]}, "sha256 is 0; expected text; write it in quotation marks"),
+        ({"files": [{"path": 2024}]}, "path is 2024; expected text"),
+        ({"files": [{"path": "x.csv", "bytes": "many"}]}, "bytes is 'many'"),
+        ({"files": [{"path": "x.csv", "rows": -1}]}, "rows is '-1'"),
         ({"splits": 0.8}, "splits is 0.8; expected train, val and test"),
         ({"splits": {"trian": 0.7}}, r"unknown key 'trian'; did you mean train\?"),
     ],
@@ -77,6 +125,16 @@ def test_wrong_cards_are_told_in_one_line(change: dict[str, Any], message: str) 
     with pytest.raises(DataError, match=message) as fault:
         Card.from_dict({**PLAIN, **change})
     assert "\n" not in str(fault.value)
+
+
+def test_all_channels_are_named_by_the_file(tmp_path: Path) -> None:
+    card = Card.from_dict({**PLAIN, "channels": "all"})
+    assert Card.from_dict(json.loads(json.dumps(card.to_dict()))) == card and card.to_dict()["channels"] == "all"
+    named = card.named(["ds", "0", "1", "OT"])
+    assert [(c.name, c.role) for c in named.channels] == [("0", "target"), ("1", "target"), ("OT", "target")]
+    assert Card.from_dict(named.to_dict()) == named  # a run keeps the names
+    assert named.named(["other"]) is named
+    assert [c.name for c in replace(card, id="who").named(["who", "ds", "y"]).channels] == ["y"]
 
 
 def test_dates_in_yaml_become_text(tmp_path: Path) -> None:

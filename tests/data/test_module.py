@@ -347,3 +347,18 @@ def test_every_public_name_exists() -> None:
     assert all(getattr(forecast.data, name) is not None for name in forecast.data.__all__)
     with pytest.raises(AttributeError):
         forecast.data.nothing  # noqa: B018
+
+
+def test_a_run_keeps_the_names_of_channels_that_the_card_leaves_to_the_file(tmp_path: Path) -> None:
+    hours = np.datetime64("2024-01-01T00", "us") + np.arange(100) * np.timedelta64(1, "h")
+    pl.DataFrame({"ds": hours, "0": np.arange(100.0), "OT": np.arange(100.0) ** 2}).write_parquet(
+        tmp_path / "w.parquet"
+    )
+    (tmp_path / "card.yaml").write_text(
+        "{name: w, kind: series, time: {column: ds, freq: h}, channels: all, files: [{path: w.parquet}]}"
+    )
+    data = SeriesModule(card=str(tmp_path / "card.yaml"), context=4, horizon=2).prepare()
+    assert data.spec.channels == ("0", "OT") and data.spec.targets == 2
+    assert [c["name"] for c in data.state()["card"]["channels"]] == ["0", "OT"]
+    alone = SeriesModule(card=str(tmp_path / "card.yaml"), context=4, horizon=2, target="OT", past="rest").prepare()
+    assert [(c["name"], c["role"]) for c in alone.state()["card"]["channels"]] == [("OT", "target"), ("0", "past_only")]

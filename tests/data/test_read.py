@@ -173,8 +173,10 @@ def test_files_that_cannot_be_read(tmp_path: Path, written: Written) -> None:
 def test_missing_card_files_name_both_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     etth1 = load_card("etth1")
     monkeypatch.delenv("FORECAST_DATA", raising=False)
-    with pytest.raises(DataError, match="set FORECAST_DATA"):
+    with pytest.raises(DataError, match="set FORECAST_DATA to .* get it with `forecast data fetch etth1`"):
         locate(etth1, etth1.files[0])
+    with pytest.raises(DataError, match=r"get it with `forecast data fetch CARD\.yaml`, or set data\.path=FILE"):
+        locate(etth1, etth1.files[0], tmp_path)
     monkeypatch.setenv("FORECAST_DATA", str(tmp_path))
     with pytest.raises(DataError, match=re.escape(str(tmp_path / "ett" / "ETTh1.csv"))):
         locate(etth1, etth1.files[0])
