@@ -14,6 +14,7 @@ import polars as pl
 from forecast.data.card import Card, CardFile
 from forecast.data.clock import to_utc
 from forecast.data.freq import Ints, Stamps
+from forecast.data.holidays import Holidays, suits
 from forecast.data.stamps import NOTHING, parse_numbers, parse_stamps
 from forecast.data.table import Series, grid, regular, stamp
 from forecast.errors import DataError, nearest
@@ -52,14 +53,19 @@ def sha256(path: Path) -> str:
 
 
 def read_series(
-    card: Card, *, path: str | Path | None = None, folder: Path | None = None, notes: list[str] | None = None
+    card: Card,
+    *,
+    path: str | Path | None = None,
+    folder: Path | None = None,
+    notes: list[str] | None = None,
+    holidays: Holidays | None = None,
 ) -> Series:
     """The series of a card's own files (digests are checked) or of another file with the same columns.
 
     `folder` is that of a card of the user's own; what people should know is added to `notes`.
     """
     frame, read = read_frame(card, path=path, folder=folder, notes=notes)
-    return from_frame(card, frame, Path(read[0].path).name, notes)
+    return from_frame(card, frame, Path(read[0].path).name, notes, holidays)
 
 
 def read_frame(
@@ -148,8 +154,18 @@ READERS: Final[dict[str, Callable[[Path, list[str]], pl.DataFrame]]] = {
 }
 
 
-def from_frame(card: Card, frame: pl.DataFrame, where: str, notes: list[str] | None = None) -> Series:
-    """The regular series in a table, checked: columns, numbers, stamps, their order and step."""
+def from_frame(
+    card: Card,
+    frame: pl.DataFrame,
+    where: str,
+    notes: list[str] | None = None,
+    holidays: Holidays | None = None,
+) -> Series:
+    """The regular series in a table, checked: columns, numbers, stamps, their order and step.
+
+    `holidays` are those of the card as far as a run knows them already.
+    """
+    suits(card.holidays, card.time.freq)
     if not frame.height:
         raise DataError(f"{where} has no rows", "expected a table with data", "give at least one row")
     channels = sorted(card.channels, key=lambda c: c.role != "target")  # stable: targets first
@@ -189,6 +205,7 @@ def from_frame(card: Card, frame: pl.DataFrame, where: str, notes: list[str] | N
         card.time.freq,
         card.season,
         card.time.zone,
+        (holidays or Holidays(card.holidays)) if card.holidays else None,
     )
     return regular(series, where)
 

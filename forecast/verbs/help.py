@@ -51,6 +51,7 @@ PAGES = {
             ("task.context", "steps that the model sees"),
             ("task.horizon", "steps that it forecasts"),
             ("norm", "none, or instance: each window by its own mean and deviation"),
+            ("data.holidays", "DE, US-CA or a csv of days: which days off the model knows, ahead too"),
             ("data.batch_size", "windows in a batch"),
             ("optim.lr", "learning rate"),
             ("trainer.max_epochs", "at most so many"),
