@@ -195,7 +195,7 @@ def read_table(path: Path) -> dict[str, str]:
     frame = read_file(path)
     if any(is_stamps(pl.Series([name])) for name in frame.columns):
         raise DataError(f"{path} begins with a date", "expected the names of its columns", "add a first row: date,name")
-    dates = [name for name in frame.columns if is_stamps(frame[name])]
+    dates = [name for name in frame.columns if is_stamps(frame[name].drop_nulls().head(1))]
     if len(dates) != 1:
         found = f"{len(dates)} columns of dates" if dates else "no column of dates"
         raise DataError(f"{path} has {found}", "expected one, such as 2024-12-24", "correct the table")

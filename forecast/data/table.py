@@ -69,7 +69,11 @@ def grid(time: Stamps, start: Ints, freq: str, zone: str | None) -> Grid:
     ordinal, rest = step.ordinals(wall)
     rows = np.diff(start)
     ahead = ordinal - np.repeat(ordinal[start[:-1]], rows)
-    fits = (rest == np.repeat(rest[start[:-1]], rows)) & (rest >= 0) & (ahead % step.step == 0)
+    first = np.repeat(rest[start[:-1]], rows)
+    same = rest == first
+    if step.wall and zone is not None and not same.all():  # midnight may be the hour that a clock leaves out
+        same |= to_utc(step.stamps(ordinal, first), zone, shift=True) == time
+    fits = same & (rest >= 0) & (ahead % step.step == 0)
     return Grid(ahead // step.step, fits & np.repeat(step.anchored(wall[start[:-1]]), rows))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 
 import polars as pl
 import pytest
@@ -30,6 +31,14 @@ def test_evaluate_repeats_the_scores_to_the_last_bit(trained, home):
     assert again == saved
     done = command("evaluate", f"run={trained}", "split=val", cwd=home.parent)
     assert "2,627 val windows" in done.stdout
+
+
+def test_the_run_keeps_the_days_off_it_was_trained_with(trained):
+    kept = json.loads((trained / "data.json").read_text())
+    assert kept["holidays"]["sources"] == ["PT"] and kept["holidays"]["package"] == version("holidays")
+    assert kept["spec"]["clock"][-3:] == ["holiday", "holiday_in", "holiday_ago"]
+    assert (kept["holidays"]["first"], kept["holidays"]["last"]) == ("2011-12-25", "2015-01-07")
+    assert json.loads((trained / "config.json").read_text())["data"]["holidays"] == ["PT"]
 
 
 def test_a_moved_run_folder_still_forecasts(trained, history, tmp_path):
