@@ -20,6 +20,7 @@ VERBS = {
     "predict": "forecast the steps after the end of a file",
     "data": "list, show and check data sets",
     "ui": "open MLflow's pages of all runs on this machine",
+    "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
 CONFIGURED = ("train", "evaluate", "predict")  # the verbs that Hydra composes a config for
 
