@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from forecast import cli
 from forecast.errors import UsageError, nearest
 from forecast.verbs import data
 from forecast.verbs import help as pages
@@ -104,7 +103,7 @@ complete -c forecast -f -a '(__forecast_answer)'"""
 
 SCRIPTS: Final = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 OF_FILES: Final = ("input", "output", "runs", "data.path", "data.card", "data.holidays")  # keys
-OF_FLAG: Final = {**cli.ALLOWED, "--config-dir": (FILES,)}
+OF_FLAG: Final = {**pages.ALLOWED, "--config-dir": (FILES,)}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -155,12 +154,12 @@ def _data(before: Sequence[str], word: str) -> Iterable[str]:
 
 def _configured(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
     """For the verbs that take KEY=VALUE: flags, keys, values."""
-    last = cli.VALUED.get(before[-1]) if before else None
+    last = pages.VALUED.get(before[-1]) if before else None
     if last:
         return OF_FLAG.get(last, pages.defaults(verb))
     key, joined, value = word.partition("=")
     if word.startswith("-"):
-        return [f"{key}={each}" for each in OF_FLAG.get(key, ())] if joined else cli.FLAGS
+        return [f"{key}={each}" for each in OF_FLAG.get(key, ())] if joined else pages.LONG
     if not joined:
         return _keys(verb, before, key)
     said = dict(part.partition("=")[::2] for part in before)

@@ -120,6 +120,22 @@ FLAGS = (
     ("-m, --multirun", "run every combination of the values that stand with commas"),
     ("--config-dir DIR", "look for choices in DIR too, e.g. DIR/experiment/mine.yaml"),
 )
+# The same for programs: spellings of those that take a value, what it may be, all of them.
+VALUED = {
+    "--cfg": "--cfg",
+    "-c": "--cfg",
+    "--package": "--package",
+    "-p": "--package",
+    "--info": "--info",
+    "-i": "--info",
+    "--config-dir": "--config-dir",
+    "-cd": "--config-dir",
+}
+ALLOWED = {
+    "--cfg": ("job", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
+LONG = ("--help", "--version", "--cfg", "--resolve", "--package", "--info", "--multirun", "--config-dir")
 UI_FLAGS = (
     ("--port N", "where to listen (5000)"),
     ("--host NAME", "on which address (127.0.0.1: this machine only)"),

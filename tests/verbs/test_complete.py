@@ -22,6 +22,7 @@ from forecast.verbs.complete import FILES, SCRIPTS, answer
 from forecast.where import CONF
 
 ROOT = Path(forecast.__file__).resolve().parents[1]
+HEAVY = ("torch", "numpy", "polars", "pandas", "hydra", "omegaconf", "pytorch_lightning", "mlflow", "holidays")
 
 
 @pytest.fixture
@@ -115,8 +116,9 @@ def test_the_answer_imports_nothing_heavy(place: Path) -> None:
     lines = [["train", "trainer.max_ep"], ["train", "model="], ["evaluate", "run="], ["data", "show", "e"], [""]]
     code = (
         "import sys\nfrom forecast.__main__ import main\n"
-        f"for words in {lines!r}:\n    sys.argv = ['forecast', 'completion', 'answer', *words]\n    assert main() == 0\n"
-        "    heavy = {'torch', 'numpy', 'polars', 'hydra', 'omegaconf', 'pytorch_lightning', 'mlflow'} & set(sys.modules)\n"
+        f"for words in {lines!r}:\n    sys.argv = ['forecast', 'completion', 'answer', *words]\n"
+        "    assert main() == 0\n"
+        f"    heavy = set({HEAVY!r}) & set(sys.modules)\n"
         "    assert not heavy, (words, heavy)\n"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -136,7 +138,11 @@ def test_scripts_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 BASH = """
 eval "$(forecast completion bash)"
-try() { COMP_LINE="" COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); COMPREPLY=(); _forecast; (IFS='|'; echo "${COMPREPLY[*]}"); }
+try() {
+    COMP_LINE="" COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+    _forecast
+    (IFS='|'; echo "${COMPREPLY[*]}")
+}
 try forecast tr
 try forecast train model =
 try forecast train model = inf
@@ -190,8 +196,10 @@ def completed(seen: str) -> list[str]:
 
 
 # The command is a function that shows its arguments; only the completion asks the program.
-SHOW = "forecast() { [[ $1 == completion ]] && { command forecast \"$@\"; return; }; printf '\\xe2\\x9f\\xa6%s' \"$1\"; "
-SHOW += "shift; printf '|%s' \"$@\"; printf '\\xe2\\x9f\\xa7\\n'; }"
+SHOW = (
+    'forecast() { [[ $1 == completion ]] && { command forecast "$@"; return; }; '
+    "printf '\\xe2\\x9f\\xa6%s' \"$1\"; shift; printf '|%s' \"$@\"; printf '\\xe2\\x9f\\xa7\\n'; }"
+)
 TYPED = [
     "forecast tr\ttrainer.max_ep\t3\n",
     "forecast train model=lin\tnorm=ins\t\n",
