@@ -156,7 +156,15 @@ def _code(word: Any, where: str) -> str:
 
 def _look_up(sources: tuple[str, ...], first: np.datetime64, last: np.datetime64) -> Holidays:
     """The days of all sources: with a table for as long as it speaks, else for the span and CAP days around it."""
-    tables = {source: read_table(Path(source)) for source in sources if is_table(source)}
+    tables: dict[str, dict[str, str]] = {}
+    for source in filter(is_table, sources):
+        if not Path(source).is_file():
+            raise DataError(
+                f"{source} does not exist",
+                f"expected the table of days off, from {first} to {last}",
+                "put it there, or correct data.holidays",
+            )
+        tables[source] = read_table(Path(source))
     for source, days in tables.items():
         _reaches(source, days, first, last)
     low = max([str(min(days)) for days in tables.values()], default=str(first - CAP))

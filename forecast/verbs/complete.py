@@ -82,7 +82,7 @@ _forecast() {
         _files
     fi
 }
-compdef _forecast forecast"""
+[[ $zsh_eval_context[-1] == loadautofunc ]] && _forecast "$@" || compdef _forecast forecast"""
 
 FISH: Final = r"""# forecast: completion for fish. forecast completion fish > ~/.config/fish/completions/forecast.fish
 function __forecast_answer

@@ -198,6 +198,11 @@ def test_a_table_may_grow_after_the_training(hourly: Path, tmp_path: Path) -> No
         recipe.future(recipe.read(hourly))
     table.write_text("day\n2023-12-10\n2023-12-24\n2024-01-03\n2024-01-06\n2024-01-09\n")  # the past is settled
     ahead = recipe.future(recipe.read(hourly)).series
+    table.unlink()
+    with pytest.raises(
+        DataError, match=r"mine\.csv does not exist; expected the table of days off, from .* to 2024-01-06"
+    ):
+        recipe.future(recipe.read(hourly))
     assert list(ahead.holidays.days) == ["2023-12-10", "2023-12-25", "2024-01-03", "2024-01-06", "2024-01-09"]
     assert ahead.clock[-72:, -3].tolist() == [0.0] * 48 + [1.0] * 24
 
