@@ -61,6 +61,10 @@ def dispatch(words: Sequence[str]) -> int:
         from forecast.verbs import ui
 
         return ui.main(rest)
+    if verb == "completion":
+        from forecast.verbs import complete
+
+        return complete.main(rest)
     if verb not in pages.CONFIGURED:
         raise cli.no_verb(verb)
     if {"--help", "-h"} & set(rest):

@@ -13,25 +13,10 @@ from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from forecast.errors import UsageError, nearest
-from forecast.verbs.help import VERBS, choices, defaults, groups, hidden, marked
+from forecast.verbs.help import ALLOWED, LONG, VALUED, VERBS, choices, defaults, groups, hidden, marked
 
 EXAMPLE = {"train": "trainer.max_epochs=3", "evaluate": "run=latest", "predict": "run=latest"}
 SWITCHES = {"--resolve": "--resolve", "--multirun": "--multirun", "-m": "--multirun"}
-VALUED = {
-    "--cfg": "--cfg",
-    "-c": "--cfg",
-    "--package": "--package",
-    "-p": "--package",
-    "--info": "--info",
-    "-i": "--info",
-    "--config-dir": "--config-dir",
-    "-cd": "--config-dir",
-}
-ALLOWED = {
-    "--cfg": ("job", "all"),
-    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
-}
-FLAGS = ("--help", "--version", "--cfg", "--resolve", "--package", "--info", "--multirun", "--config-dir")
 
 
 class Words(NamedTuple):
@@ -85,8 +70,8 @@ def flag_value(flag: str, value: str) -> str:
 
 def no_flag(verb: str, word: str) -> UsageError:
     """For `--epochs 3` and the like."""
-    close = get_close_matches(word, FLAGS, n=1, cutoff=0.75)
-    do = f"did you mean {close[0]}?" if close else f"flags are {', '.join(FLAGS)}"
+    close = get_close_matches(word, LONG, n=1, cutoff=0.75)
+    do = f"did you mean {close[0]}?" if close else f"flags are {', '.join(LONG)}"
     return UsageError(
         f"{word} is not a flag of forecast {verb}", f"options are written key=value, e.g. {EXAMPLE[verb]}", do
     )

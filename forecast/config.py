@@ -86,6 +86,7 @@ class Series:
     season: int | None = None
     missing: Any = None  # a number or a list of numbers that mean "not observed"
     splits: Any = None  # shares, rows or dates of train, val and test
+    holidays: Any = None  # a country or a list of countries, a table of days
     gaps: Gaps = Gaps.error
     scale: Scale = Scale.standard
     context: int = MISSING

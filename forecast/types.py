@@ -17,6 +17,9 @@ CLOCK_SIZES = {
     "hour": 24,
     "minute": 60,
     "second": 60,
+    "holiday": 2,  # 1 on a day off
+    "holiday_in": 8,  # days to the next one, 7: a week or more
+    "holiday_ago": 8,  # days since the last one
 }
 
 

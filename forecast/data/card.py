@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from forecast.data.address import CardFile as CardFile
 from forecast.data.address import check_file
 from forecast.data.freq import parse_freq
+from forecast.data.holidays import named, placed
 from forecast.errors import DataError, UsageError, nearest
 from forecast.where import DATASETS
 
@@ -64,6 +65,7 @@ class Card:
     season: int
     missing: tuple[float, ...]
     splits: dict[str, Any]
+    holidays: tuple[str, ...] = ()  # countries or parts of them (DE, DE-BY), tables of one's own: see holidays.py
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON and YAML can hold; the inverse of `from_dict`."""
@@ -80,7 +82,7 @@ class Card:
             plain,
             cls,
             where,
-            optional=("about", "source", "licence", "files", "id", "season", "missing", "splits"),
+            optional=("about", "source", "licence", "files", "id", "season", "missing", "splits", "holidays"),
         )
         files = tuple(_part(CardFile, f, f"{where}: files") for f in plain.get("files") or ())
         time = _part(TimeColumn, plain["time"], f"{where}: time")
@@ -101,6 +103,7 @@ class Card:
             season=_number(int, plain.get("season") or freq.season, f"{where}: season"),
             missing=tuple(_number(float, m, f"{where}: missing") for m in plain.get("missing") or ()),
             splits=plain_splits(plain.get("splits") or SPLITS),
+            holidays=named(plain.get("holidays"), f"{where}: holidays"),
         )
         for file in files:
             check_file(file, where)
@@ -241,7 +244,8 @@ def read_card(path: Path) -> Card:
             "expected a YAML file",
             "correct it",
         ) from fault
-    return Card.from_dict(plain, str(path))
+    card = Card.from_dict(plain, str(path))
+    return replace(card, holidays=placed(card.holidays, path.parent))
 
 
 def save_card(card: Card, path: Path) -> None:
@@ -271,5 +275,6 @@ def describe(card: Card) -> str:
         "season": f"{card.season} steps" if card.season > 1 else "none",
         "missing": ", ".join(f"{m:g}" for m in card.missing),
         "splits": ", ".join(f"{k} {v}" for k, v in card.splits.items()),
+        "holidays": ", ".join(card.holidays),
     }
     return "\n".join(f"{key}: {value}" for key, value in lines.items() if value)

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from forecast.data import holidays as off
 from forecast.data.freq import Freq, Ints, Stamps, parse_freq
 from forecast.errors import DataError, nearest
 
@@ -34,14 +35,17 @@ def fields_for(freq: str | Freq) -> tuple[str, ...]:
     return _FIELDS.get(unit, _FINEST)
 
 
-def clock(time: Stamps, fields: tuple[str, ...], zone: str | None = None) -> NDArray[np.float32]:
-    """(N,) UTC stamps → (N, F) float32 calendar counts on the wall clock of `zone`."""
+def clock(
+    time: Stamps, fields: tuple[str, ...], zone: str | None = None, holidays: off.Holidays | None = None
+) -> NDArray[np.float32]:
+    """(N,) UTC stamps → (N, F) float32 calendar counts on the wall clock of `zone`; `holidays` must cover its days."""
     wall = to_wall(time, zone)
     out = np.empty((len(wall), len(fields)), dtype=np.float32)
     day = wall.astype("datetime64[D]")
     days = day.astype(np.int64)
     weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
     micros = wall.astype(np.int64) - days * 86_400_000_000
+    free = None if holidays is None else holidays.fields(day)
     for i, field in enumerate(fields):
         match field:
             case "month":
@@ -61,6 +65,8 @@ def clock(time: Stamps, fields: tuple[str, ...], zone: str | None = None) -> NDA
                 out[:, i] = micros // 60_000_000 % 60
             case "second":
                 out[:, i] = micros // 1_000_000 % 60
+            case _ if free is not None and field in off.FIELDS:
+                out[:, i] = free[:, off.FIELDS.index(field)]
             case _:
                 raise ValueError(f"unknown calendar field '{field}'; {nearest(field, (*_FINEST, 'month', 'week'))}")
     return out

@@ -189,10 +189,11 @@ def infer_freq(wall: Stamps, start: Ints) -> Freq:
         return Freq(1, "B")
     if np.any(gaps % usual):
         odd = int(gaps[gaps % usual != 0][0])
+        local = usual % DAY == 0 and odd % DAY in (TICKS["h"], DAY - TICKS["h"])  # a clock that goes back and forward
         raise DataError(
             f"the stamps have no regular step: most are {_span(usual)} apart, some {_span(odd)}",
             f"expected one step such as {EXAMPLES}",
-            "set data.freq to the step, or resample the file",
+            "set data.zone to the place of these days" if local else "set data.freq to the step, or resample the file",
         )
     if usual % (7 * DAY) == 0:
         weekday = (int(wall[0].astype("datetime64[D]").astype(np.int64)) + 3) % 7

@@ -195,18 +195,17 @@ def real_step(frame: pl.DataFrame, time: str, id: str | None, zone: str | None, 
         if id is None
         else (frame[id].cast(pl.String).rank("dense").fill_null(0).to_numpy().astype(np.int64))
     )
-    utc = stamps if aware else to_utc(stamps, zone, number)
+    utc = stamps if aware else to_utc(stamps, zone, number, shift=True)
     order = np.lexsort((utc, number))
-    number, utc = number[order], utc[order]
+    number, utc, wall = number[order], utc[order], (to_wall(stamps, zone) if aware else stamps)[order]
     start = np.concatenate([[0], np.flatnonzero(np.diff(number)) + 1, [len(number)]])
     try:
-        return infer_freq(to_wall(utc, zone), start) if _whole_days(utc, zone) else infer_freq(utc, start)
+        return infer_freq(wall if _whole_days(wall) else utc, start)
     except DataError as fault:
         raise DataError(f"{where}, column '{time}': {fault.found}", fault.expected, fault.do) from None
 
 
-def _whole_days(utc: np.ndarray, zone: str | None) -> bool:
+def _whole_days(wall: np.ndarray) -> bool:
     """Whether all stamps show the same time of the day, so that the step is counted on the wall clock."""
-    wall = to_wall(utc, zone)
     rest = wall - wall.astype("datetime64[D]")
     return bool((rest == rest[0]).all())

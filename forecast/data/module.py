@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from forecast.data.batch import Gather
 from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card, narrow, plain_splits
+from forecast.data.clock import known_zone
 from forecast.data.freq import parse_freq
+from forecast.data.holidays import Holidays, is_table, named, placed, read_table, suits
 from forecast.data.infer import REST, infer_frame_card, is_rest
 from forecast.data.loader import BatchDataset, Loader, loader
 from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
@@ -24,7 +26,7 @@ from forecast.data.recipe import Recipe
 from forecast.data.scale import Scaler, fit
 from forecast.data.settings import asked, numbers, shares, whole
 from forecast.data.split import PARTS, Split, split
-from forecast.data.table import Runs, Series, apply_gaps, gap_list, runs, select, stamp, summary
+from forecast.data.table import Runs, Series, apply_gaps, gap_list, holidays_of, runs, select, stamp, summary
 from forecast.data.window import Windows, windows
 from forecast.errors import UsageError, nearest
 from forecast.types import SeriesBatch, Spec
@@ -63,6 +65,7 @@ class SeriesModule(lightning.LightningDataModule):
         season: int | None = None,
         missing: float | Sequence[float] | None = None,
         splits: Mapping[str, Any] | None = None,
+        holidays: str | Sequence[str] | None = None,
         gaps: str = "error",
         scale: str = "standard",
         stride: int = 1,
@@ -91,6 +94,13 @@ class SeriesModule(lightning.LightningDataModule):
             "missing": numbers("data.missing", missing),
             "splits": shares("data.splits", splits),
         }
+        with asked():
+            if zone is not None:
+                known_zone(zone)
+            given = named(holidays, "data.holidays")
+        # None: those of the card; an empty list: none.
+        self.holidays = None if holidays is None else placed(given, Path.cwd())
+        self.looked_up: Holidays | None = None
         self.gaps, self.scale = gaps, scale
         self.context = whole("task.context", context, 1, 96)
         self.horizon = whole("task.horizon", horizon, 1, 24)
@@ -126,6 +136,9 @@ class SeriesModule(lightning.LightningDataModule):
 
     def _read(self, notes: list[str]) -> tuple[Card, Series]:
         """The card in effect, which names the files really read, and the series."""
+        for source in (self.holidays or ()) if self.looked_up is None else ():
+            if is_table(source):
+                read_table(Path(source))  # what is wrong with it is said before anything else is read
         if self.name is None:
             assert self.path is not None
             place = Path(self.path)
@@ -145,7 +158,16 @@ class SeriesModule(lightning.LightningDataModule):
         self.source = _source(read)
         paths = [Path(self.path).name] if self.path else [file.path for file in card.files]
         card = replace(card, files=tuple(replace(f, path=path) for f, path in zip(read, paths, strict=True)))
-        return card, from_frame(card, frame, Path(read[0].path).name, notes)
+        if self.holidays is not None:
+            card = replace(card, holidays=self.holidays)
+        with asked(self.holidays is not None):
+            suits(card.holidays, card.time.freq)
+        return card, from_frame(card, frame, Path(read[0].path).name, notes, self.looked_up)
+
+    def remember(self, holidays: Holidays | None) -> "SeriesModule":
+        """Before `prepare`: the days off as the run knows them that is scored or gone on with."""
+        self.looked_up = holidays
+        return self
 
     def _inferred(self, frame: pl.DataFrame, place: Path) -> Card:
         """The card of a file without one; what is set in the config is not inferred."""
@@ -237,7 +259,8 @@ class SeriesModule(lightning.LightningDataModule):
         """Plain data with which `Recipe.from_state` treats another table as this one was treated."""
         self.prepare()
         card = narrow(self.card, self.spec.channels, self.spec.targets)
-        return {**Recipe(card, self.gaps, self.scaler, self.spec).to_state(), "source": self.source}
+        recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays)
+        return {**recipe.to_state(), "source": self.source}
 
 
 def _source(read: Sequence[CardFile]) -> dict[str, Any]:
@@ -268,4 +291,5 @@ def _findings(card: Card, inferred: bool, series: Series, parts: Split, missing:
         f"from {stamp(series.time.min())} to {stamp(series.time.max())}, {channels}",
         f"parts: {', '.join(f'{name} {rows:,} rows' for name, rows in sizes.items())}",
         f"missing: {summary(series, missing)}",
+        *([f"holidays: {holidays_of(series)}"] if series.holidays else []),
     ]

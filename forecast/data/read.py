@@ -13,7 +13,8 @@ import polars as pl
 
 from forecast.data.card import Card, CardFile
 from forecast.data.clock import to_utc
-from forecast.data.freq import Ints, Stamps
+from forecast.data.freq import Ints, Stamps, parse_freq
+from forecast.data.holidays import Holidays, suits
 from forecast.data.stamps import NOTHING, parse_numbers, parse_stamps
 from forecast.data.table import Series, grid, regular, stamp
 from forecast.errors import DataError, nearest
@@ -60,14 +61,19 @@ def sha256(path: Path) -> str:
 
 
 def read_series(
-    card: Card, *, path: str | Path | None = None, folder: Path | None = None, notes: list[str] | None = None
+    card: Card,
+    *,
+    path: str | Path | None = None,
+    folder: Path | None = None,
+    notes: list[str] | None = None,
+    holidays: Holidays | None = None,
 ) -> Series:
     """The series of a card's own files (digests are checked) or of another file with the same columns.
 
     `folder` is that of a card of the user's own; what people should know is added to `notes`.
     """
     frame, read = read_frame(card, path=path, folder=folder, notes=notes)
-    return from_frame(card, frame, Path(read[0].path).name, notes)
+    return from_frame(card, frame, Path(read[0].path).name, notes, holidays)
 
 
 def read_frame(
@@ -156,8 +162,18 @@ READERS: Final[dict[str, Callable[[Path, list[str]], pl.DataFrame]]] = {
 }
 
 
-def from_frame(card: Card, frame: pl.DataFrame, where: str, notes: list[str] | None = None) -> Series:
-    """The regular series in a table, checked: columns, numbers, stamps, their order and step."""
+def from_frame(
+    card: Card,
+    frame: pl.DataFrame,
+    where: str,
+    notes: list[str] | None = None,
+    holidays: Holidays | None = None,
+) -> Series:
+    """The regular series in a table, checked: columns, numbers, stamps, their order and step.
+
+    `holidays` are those of the card as far as a run knows them already.
+    """
+    suits(card.holidays, card.time.freq)
     if not frame.height:
         raise DataError(f"{where} has no rows", "expected a table with data", "give at least one row")
     card = card.named(frame.columns)
@@ -198,6 +214,7 @@ def from_frame(card: Card, frame: pl.DataFrame, where: str, notes: list[str] | N
         card.time.freq,
         card.season,
         card.time.zone,
+        (holidays or Holidays(card.holidays)) if card.holidays else None,
     )
     return regular(series, where)
 
@@ -206,7 +223,8 @@ def _times(card: Card, column: pl.Series, number: Ints, order: Ints, where: str)
     """(N,) UTC stamps in the order of series."""
     stamps, aware = parse_stamps(column, where)
     wall = stamps[order]
-    time = wall if aware else to_utc(wall, card.time.zone, number)
+    # A day whose midnight a clock leaves out begins an hour later.
+    time = wall if aware else to_utc(wall, card.time.zone, number, shift=parse_freq(card.time.freq).wall)
     if (never := np.isnat(time)).any():
         row = int(never.argmax())
         raise DataError(
@@ -258,7 +276,7 @@ def _ordered(
             f"{where}: row {order[row] + 1}, column '{column}': {stamp(time[row])} comes after "
             f"{stamp(time[row - 1])} in series '{ids[number[row]]}'",
             "expected rising stamps",
-            f"sort the file by {f'{card.id}, ' if card.id else ''}{column}",
+            f"sort the file by {f'{card.id}, ' if card.id else ''}{column}{_put_back(card, time[row - 1], time[row])}",
         )
     again = np.concatenate([[False], same & (ahead == 0)])
     if not again.any():
@@ -271,9 +289,17 @@ def _ordered(
             f"{where}: rows {order[row - 1] + 1} and {order[row] + 1}, column '{column}': "
             f"{stamp(time[row])} stands twice in series '{ids[number[row]]}' with different values",
             "expected each stamp once",
-            "drop or average one of them" if card.id else "name the column of series in data.id, or drop one",
+            ("drop or average one of them" if card.id else "name the column of series in data.id, or drop one")
+            + _put_back(card, time[row - 1], time[row]),
         )
     return np.flatnonzero(~again)
+
+
+def _put_back(card: Card, before: np.datetime64, after: np.datetime64) -> str:
+    """Advice where a clock that was put back would explain it."""
+    if card.time.zone is not None or parse_freq(card.time.freq).wall or before - after > np.timedelta64(1, "h"):
+        return ""
+    return ", or set data.zone if the clock was put back there"
 
 
 def _on_grid(card: Card, ids: tuple[str, ...], start: Ints, time: Stamps, order: Ints, where: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from forecast.data.card import Card
+from forecast.data.holidays import Holidays
 from forecast.data.read import from_frame, read_series
 from forecast.data.scale import Scaler
 from forecast.data.table import Series, apply_gaps, extend, tail
@@ -38,6 +39,7 @@ class Recipe(NamedTuple):
     gaps: str
     scaler: Scaler
     spec: "Spec"
+    holidays: Holidays | None = None  # the days off that the training knew
 
     def to_state(self) -> dict[str, Any]:
         """Plain data for JSON; the inverse of `from_state`."""
@@ -48,6 +50,7 @@ class Recipe(NamedTuple):
             "gaps": self.gaps,
             "scaler": self.scaler.to_dict(),
             "spec": spec,
+            **({"holidays": self.holidays.to_dict()} if self.holidays else {}),
         }
 
     @classmethod
@@ -68,6 +71,7 @@ class Recipe(NamedTuple):
                 state["gaps"],
                 Scaler.from_dict(state["scaler"]),
                 Spec(**facts),
+                Holidays.from_dict(state["holidays"]) if state.get("holidays") else None,
             )
         except (KeyError, TypeError, AttributeError, DataError) as fault:
             raise ArtifactError(
@@ -84,9 +88,9 @@ class Recipe(NamedTuple):
         The digest in the card is that of the training data and not expected of another file.
         """
         if isinstance(source, str | Path):
-            return read_series(self.card, path=source, notes=notes)
+            return read_series(self.card, path=source, notes=notes, holidays=self.holidays)
         frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
-        return from_frame(self.card, frame, where, notes)
+        return from_frame(self.card, frame, where, notes, self.holidays)
 
     def future(self, series: Series, notes: Sequence[str] = ()) -> Ready:
         """Everything needed to forecast the steps after the end of each series; `notes` are those of `read`."""
@@ -99,6 +103,7 @@ class Recipe(NamedTuple):
             series, _ = apply_gaps(series, "fill")
         recent = tail(series, context)
         ahead = extend(recent if self.gaps == "fill" else apply_gaps(recent, self.gaps)[0], context, horizon)
+        said += _other_version(self.holidays, ahead.holidays)
         gather = Gather.of(ahead, scaler, context=context, horizon=horizon)
         return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown, said)
 
@@ -108,3 +113,12 @@ def _unknown(names: list[str], count: int, kind: str) -> str:
     how = "" if kind == "none" else f"; {'it' if len(names) == 1 else 'each'} is scaled by its own history"
     were = "was" if len(names) == 1 else "were"
     return f"{len(names):,} of {count:,} series {were} not in training{how} (first: '{names[0]}')"
+
+
+def _other_version(known: Holidays | None, now: Holidays | None) -> list[str]:
+    """A line for people where laws were looked up in another version of the package than in training."""
+    if known is None or now is None or known.package == now.package:
+        return []
+    return [
+        f"holidays after {known.last} are of the package's version {now.package}; in training it was {known.package}"
+    ]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from forecast.data.card import plain_splits
-from forecast.data.freq import Ints
+from forecast.data.clock import to_utc
+from forecast.data.freq import Ints, Stamps
 from forecast.data.table import Series
 from forecast.errors import DataError
 
@@ -24,7 +25,7 @@ class Split(NamedTuple):
 
 
 def split(series: Series, splits: Mapping[str, Any]) -> Split:
-    """Cut every series by fractions of its rows, by rows from its start, or at dates (UTC)."""
+    """Cut every series by fractions of its rows, by rows from its start, or at dates."""
     splits = plain_splits(splits)
     if set(splits) == {"val", "test"}:
         borders = _dates(series, splits)
@@ -65,9 +66,9 @@ def _rows(series: Series, splits: Mapping[str, int]) -> Ints:
 
 
 def _dates(series: Series, splits: Mapping[str, Any]) -> Ints:
-    """(S, 4) borders at UTC dates or stamps."""
+    """(S, 4) borders at dates or stamps on the wall clock of the series' zone; those with a Z are UTC."""
     try:
-        at = np.array([str(date_or_stamp(splits[part])) for part in ("val", "test")], dtype="datetime64[us]")
+        at = np.concatenate([_moment(splits[part], series.zone) for part in ("val", "test")])
     except ValueError:
         raise DataError(f"data.splits is {splits}", "expected dates like 2024-01-31", _HOW) from None
     if at[0] > at[1]:
@@ -79,6 +80,8 @@ def _dates(series: Series, splits: Mapping[str, Any]) -> Ints:
     return np.stack([np.zeros_like(series.rows), *before, series.rows], axis=1)
 
 
-def date_or_stamp(value: Any) -> str:
-    """An ISO date or stamp as text that numpy reads."""
-    return value.isoformat() if isinstance(value, date) else str(value).removesuffix("Z")
+def _moment(value: Any, zone: str | None) -> Stamps:
+    """(1,) UTC stamp of an ISO date or stamp; ValueError for anything else."""
+    text = value.isoformat() if isinstance(value, date) else str(value)
+    stamp = np.array([text.removesuffix("Z")], dtype="datetime64[us]")
+    return stamp if text.endswith("Z") else to_utc(stamp, zone, shift=True)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from forecast.data.clock import clock, fields_for, to_utc, to_wall
 from forecast.data.freq import Ints, Stamps, parse_freq
+from forecast.data.holidays import FIELDS as HOLIDAY_FIELDS
+from forecast.data.holidays import Holidays, describe
 from forecast.errors import DataError, UsageError, nearest
 
 GAP_MODES: Final = ("error", "fill", "mask")
@@ -30,6 +32,7 @@ class Series(NamedTuple):
     freq: str
     season: int
     zone: str | None
+    holidays: Holidays | None = None  # covers the days of the table
 
     @property
     def rows(self) -> Ints:
@@ -66,7 +69,11 @@ def grid(time: Stamps, start: Ints, freq: str, zone: str | None) -> Grid:
     ordinal, rest = step.ordinals(wall)
     rows = np.diff(start)
     ahead = ordinal - np.repeat(ordinal[start[:-1]], rows)
-    fits = (rest == np.repeat(rest[start[:-1]], rows)) & (rest >= 0) & (ahead % step.step == 0)
+    first = np.repeat(rest[start[:-1]], rows)
+    same = rest == first
+    if step.wall and zone is not None and not same.all():  # midnight may be the hour that a clock leaves out
+        same |= to_utc(step.stamps(ordinal, first), zone, shift=True) == time
+    fits = same & (rest >= 0) & (ahead % step.step == 0)
     return Grid(ahead // step.step, fits & np.repeat(step.anchored(wall[start[:-1]]), rows))
 
 
@@ -100,8 +107,30 @@ def regular(series: Series, where: str) -> Series:
         values[start[series.number] + at] = series.values
         # Stamps that exist are kept as they are, to the microsecond.
         time[start[series.number] + at] = series.time
-    fields = fields_for(series.freq)
-    return series._replace(start=start, time=time, values=values, fields=fields, clock=clock(time, fields, series.zone))
+    fields = (*fields_for(series.freq), *(HOLIDAY_FIELDS if series.holidays else ()))
+    known = covering(series, time)
+    calendar = clock(time, fields, series.zone, known)
+    return series._replace(start=start, time=time, values=values, fields=fields, clock=calendar, holidays=known)
+
+
+def covering(series: Series, time: Stamps) -> Holidays | None:
+    """The holidays of the series, looked up for the local days of UTC stamps where they are not known yet."""
+    if series.holidays is None:
+        return None
+    return series.holidays.covering(*_span(time, series.zone))
+
+
+def _span(time: Stamps, zone: str | None) -> tuple[np.datetime64, np.datetime64]:
+    """The first and the last local day of UTC stamps."""
+    first, last = to_wall(np.array([time.min(), time.max()]), zone).astype("datetime64[D]")
+    return first, last
+
+
+def holidays_of(series: Series) -> str:
+    """One line: the days off of the table."""
+    if series.holidays is None:
+        return "none"
+    return describe(series.holidays, *_span(series.time, series.zone))
 
 
 def select(series: Series, target: list[str] | None, past: list[str] | None) -> Series:
@@ -276,5 +305,6 @@ def extend(series: Series, context: int, horizon: int) -> Series:
     calendar = np.empty((len(time), len(series.fields)), dtype=np.float32)
     time[old], time[new] = series.time, future
     values[old] = series.values
-    calendar[old], calendar[new] = series.clock, clock(future, series.fields, series.zone)
-    return series._replace(start=start, time=time, values=values, clock=calendar)
+    known = covering(series, future)
+    calendar[old], calendar[new] = series.clock, clock(future, series.fields, series.zone, known)
+    return series._replace(start=start, time=time, values=values, clock=calendar, holidays=known)

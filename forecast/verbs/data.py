@@ -21,7 +21,7 @@ forecast data check NAME|FILE         claims beside facts: sha256, rows, columns
 forecast data fetch NAME [to=DIR]     download the files of a card into $FORECAST_DATA, or into DIR
 
 A file may need to be told about: time=COLUMN id=COLUMN target=A,B past=C freq=h zone=Europe/Berlin season=24
-missing=-999; save=card.yaml keeps what was inferred, and data.card=card.yaml trains with it.
+missing=-999 holidays=DE; save=card.yaml keeps what was inferred, and data.card=card.yaml trains with it.
 `check` lists the longest gaps; gaps=all lists every one. `fetch` goes on where it was broken off.
 
 Examples
@@ -32,7 +32,7 @@ Examples
 
 Files that are not part of the program are looked up under $FORECAST_DATA."""
 WORDS: Final = ("list", "show", "check", "fetch")
-OPTIONS: Final = ("time", "id", "target", "past", "freq", "zone", "season", "missing", "save", "gaps")
+OPTIONS: Final = ("time", "id", "target", "past", "freq", "zone", "season", "missing", "holidays", "save", "gaps")
 HEAD: Final = 5  # rows shown
 WIDE: Final = 8  # channels shown
 
@@ -88,7 +88,7 @@ def _options(words: list[str]) -> dict[str, Any]:
                 else tuple(float(v) for v in value.split(","))
                 if key == "missing"
                 else value.split(",")
-                if key in ("target", "past")
+                if key in ("target", "past", "holidays")
                 else value
             )
         except ValueError:
@@ -127,10 +127,16 @@ def _where(card: "Card", file: "CardFile") -> str:
 
 def described(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, Path | None]:
     """A known card, or one from a YAML file (then its folder too), or one inferred from a file (then its path)."""
+    from dataclasses import replace
+
     from forecast.data.card import card_file, card_names, load_card
+    from forecast.data.holidays import named, placed
     from forecast.data.infer import infer_card
+    from forecast.data.settings import asked
 
     save = options.pop("save", None)
+    with asked():
+        holidays = placed(named(options.pop("holidays", None), "holidays"), Path.cwd())
     own = card_file(name)
     if name in card_names() or own:
         if options or save:
@@ -138,7 +144,8 @@ def described(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, 
                 f"'{name}' has a card, which takes no '{next(iter(options), 'save')}'",
                 do="leave it out, or give the file of the data",
             )
-        return load_card(name), None, own and own.parent
+        card = load_card(name)
+        return replace(card, holidays=holidays or card.holidays), None, own and own.parent
     path = Path(name)
     if not path.exists():
         raise UsageError(
@@ -146,7 +153,7 @@ def described(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, 
             nearest(name, card_names()),
             "see `forecast data list`",
         )
-    card = infer_card(path, **options)
+    card = replace(infer_card(path, **options), holidays=holidays)
     if save:
         _save(card, path, save)
     return card, path, None
@@ -171,7 +178,7 @@ def _save(card: "Card", path: Path, save: str) -> None:
 def _show(name: str, options: dict[str, Any]) -> int:
     from forecast.data.card import describe
     from forecast.data.read import read_series
-    from forecast.data.table import stamp, summary
+    from forecast.data.table import holidays_of, stamp, summary
 
     card, path, folder = described(name, options)
     print(describe(card))
@@ -180,6 +187,8 @@ def _show(name: str, options: dict[str, Any]) -> int:
     _facts(series)
     for note in notes:
         print(f"note: {note}")
+    if series.holidays:
+        print(f"days off: {holidays_of(series)}")
     print(f"gaps: {summary(series)}\n")
     units = [f"{c} ({u})" if u else c for c, u in zip(series.channels, series.units, strict=True)][:WIDE]
     rows = [

@@ -24,7 +24,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     run = find(asked["run"], asked["runs"])
     config = run.read("config.json")
     predictor = Predictor.load(run)
-    data = build.data(config).prepare()
+    data = build.data(config).remember(predictor.recipe.holidays).prepare()
     _same_data(run, data)
     part, size = asked["split"], asked["batch_size"]
     if size is not None and size < 1:

@@ -20,6 +20,7 @@ VERBS = {
     "predict": "forecast the steps after the end of a file",
     "data": "list, show, check and fetch data sets",
     "ui": "open MLflow's pages of all runs on this machine",
+    "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
 CONFIGURED = ("train", "evaluate", "predict")  # the verbs that Hydra composes a config for
 
@@ -51,6 +52,7 @@ PAGES = {
             ("task.context", "steps that the model sees"),
             ("task.horizon", "steps that it forecasts"),
             ("norm", "none, or instance: each window by its own mean and deviation"),
+            ("data.holidays", "DE, US-CA or a csv of days: which days off the model knows, ahead too"),
             ("data.batch_size", "windows in a batch"),
             ("optim.lr", "learning rate"),
             ("trainer.max_epochs", "at most so many"),
@@ -118,6 +120,22 @@ FLAGS = (
     ("-m, --multirun", "run every combination of the values that stand with commas"),
     ("--config-dir DIR", "look for choices in DIR too, e.g. DIR/experiment/mine.yaml"),
 )
+# The same for programs: spellings of those that take a value, what it may be, all of them.
+VALUED = {
+    "--cfg": "--cfg",
+    "-c": "--cfg",
+    "--package": "--package",
+    "-p": "--package",
+    "--info": "--info",
+    "-i": "--info",
+    "--config-dir": "--config-dir",
+    "-cd": "--config-dir",
+}
+ALLOWED = {
+    "--cfg": ("job", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
+LONG = ("--help", "--version", "--cfg", "--resolve", "--package", "--info", "--multirun", "--config-dir")
 UI_FLAGS = (
     ("--port N", "where to listen (5000)"),
     ("--host NAME", "on which address (127.0.0.1: this machine only)"),

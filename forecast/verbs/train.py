@@ -35,6 +35,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     import torch
 
     from forecast import config as schema
+    from forecast.data.recipe import Recipe
     from forecast.tasks.trainer import make_trainer
     from forecast.track import Tracker, make_tracker
 
@@ -47,8 +48,10 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     began = time.monotonic()
     if not 0 <= config["seed"] < 1 << 31:  # seeds of a step are made of the seed and the step's number
         raise UsageError(f"seed is {config['seed']}", "expected 0 … 2147483647")
-    data = build.data(config).prepare()
-    config["data"].update(card=data.name, path=data.path)  # absolute: the run is read from other directories too
+    data = build.data(config).remember(Recipe.from_state(run.read("data.json")).holidays if run else None).prepare()
+    config["data"].update(
+        card=data.name, path=data.path, holidays=data.holidays
+    )  # absolute: the run is read from other directories too
     _something_to_learn(data)
     torch.manual_seed(config["seed"])
     chain = build.chain(config, data.spec, masked=data.gaps != "error")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 
 import polars as pl
 import pytest
@@ -117,6 +118,29 @@ def test_scores_over_changed_data_are_refused(home, tmp_path):
     frame.with_columns(pl.col("load") * 1.01).write_parquet(tmp_path / "mine.parquet")
     done = command("evaluate", "run=latest", cwd=tmp_path, code=3)
     assert "is not the file that run" in done.stderr
+
+
+def test_a_run_knows_the_days_off_and_the_local_time_it_was_trained_with(tmp_path):
+    """Scored and forecast from another directory, the table of days gone."""
+    frame = pl.read_parquet(ELECTRICITY).tail(3000).with_columns(pl.col("time").dt.replace_time_zone("UTC"))
+    frame.write_parquet(tmp_path / "mine.parquet")
+    (tmp_path / "off.csv").write_text("day,name\n2014-08-01,\n2014-12-24,half a day\n2015-01-02,\n")
+    words = ["experiment=smoke", "data=series", "data.path=mine.parquet", "data.zone=Europe/Lisbon", "task.horizon=24"]
+    command("train", *words, "data.holidays=[pt,off.csv]", "predictions=false", cwd=tmp_path)
+    (run,) = (tmp_path / "runs" / "train").iterdir()
+    kept = json.loads((run / "data.json").read_text())
+    sources = ["PT", str(tmp_path / "off.csv")]
+    assert kept["holidays"]["sources"] == sources and kept["holidays"]["package"] == version("holidays")
+    assert kept["holidays"]["days"]["2014-12-24"] == "half a day" and "2014-12-25" in kept["holidays"]["days"]
+    assert kept["spec"]["clock"][-3:] == ["holiday", "holiday_in", "holiday_ago"]
+    assert json.loads((run / "config.json").read_text())["data"]["holidays"] == sources
+    (tmp_path / "off.csv").unlink()
+    there = tmp_path / "there"
+    there.mkdir()
+    done = command("evaluate", f"run={run}", cwd=there)
+    assert "equal to the scores saved with the run, to the last bit" in done.stdout
+    command("predict", f"run={run}", f"input={tmp_path / 'mine.parquet'}", "output=next.csv", cwd=there)
+    assert pl.read_csv(there / "next.csv")["ds"][0] == "2015-01-01T00:00:00.000000+0000"
 
 
 LONG = """unique_id,ds,y
