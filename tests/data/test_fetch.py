@@ -18,6 +18,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -320,7 +321,7 @@ def tarred(members: dict[str, bytes | tuple[bytes, str]]) -> bytes:
     ("a.tar.gz", tarred({"README": b"x", "deep/data.csv": TABLE, "after": b"y"}), "deep/data.csv"),
     ("a.tgz", tarred({"data.csv": TABLE}), ""),
     ("data.csv.gz", gzip.compress(TABLE), ""),
-])  # fmt: skip
+], ids=count(1))  # fmt: skip
 def test_only_the_named_member_is_unpacked(serve: Serve, tmp_path: Path, name: str, body: bytes, member: str) -> None:
     source = serve(body, name=name, cuts=[50])
     digest = hashlib.sha256(TABLE).hexdigest()
@@ -352,7 +353,7 @@ DEVICE, SYMLINK, HARD = (tarfile.CHRTYPE, ""), (tarfile.SYMTYPE, "/etc/passwd"),
     ("a.tar.gz", tarred({"data.csv": BODY})[:-20_000], "cannot be unpacked"),
     ("a.csv.gz", gzip.compress(bytes(50_000_000)), "unpacks to more than"),
     ("a.csv.gz", TABLE, "cannot be unpacked"),
-])  # fmt: skip
+], ids=count(1))  # fmt: skip
 def test_an_archive_that_is_not_to_be_trusted(
     serve: Serve, tmp_path: Path, name: str, body: bytes, message: str
 ) -> None:
