@@ -61,6 +61,14 @@ def dispatch(words: Sequence[str]) -> int:
         from forecast.verbs import ui
 
         return ui.main(rest)
+    if verb == "sync":
+        from forecast.verbs import sync
+
+        return sync.main(rest)
+    if verb == "reproduce":
+        from forecast.verbs import reproduce
+
+        return reproduce.main(rest)
     if verb not in pages.CONFIGURED:
         raise cli.no_verb(verb)
     if {"--help", "-h"} & set(rest):
