@@ -8,6 +8,7 @@ Lines, by `do`: create, resume, data, log (metrics of the history), scores, file
 milliseconds since 1970, so that a line sent twice says the same thing twice.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -18,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from forecast.artifacts import JOURNAL, SENT, write_json
 from forecast.errors import ArtifactError
@@ -36,7 +37,7 @@ class Journal:
     """The journal of a run, open for appending; as long as it is open, `writing` tells other processes so."""
 
     def __init__(self, folder: Path) -> None:
-        self.file: IO[bytes] = open(folder / JOURNAL, "ab")  # noqa: SIM115
+        self.file = open(folder / JOURNAL, "ab", buffering=0)  # noqa: SIM115  nothing is left behind in us by a kill
         locked(self.file.fileno())
         whole = 0
         with open(folder / JOURNAL, "rb") as file:
@@ -47,8 +48,9 @@ class Journal:
     def append(self, do: str, **what: Any) -> None:
         """One line, with the system before this returns. OSError: the disk is full."""
         line = {"do": do, "at": int(time.time() * 1000), **what}
-        self.file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        self.file.flush()
+        text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        if self.file.write(text) != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         self.file.close()

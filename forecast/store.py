@@ -31,6 +31,7 @@ class Store:
         for key, value in {
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "GIT_PYTHON_REFRESH": "quiet",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
             "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s),
@@ -62,11 +63,10 @@ class Store:
                     raise Unsent(f"it has no {folder}/{name}")
                 if there[f"{folder}/{name}"] > limit:
                     raise Unsent(f"{folder}/{name} is larger than {limit >> 20} MiB")
-                self.client.download_artifacts(run_id, f"{folder}/{name}", str(place))
+            paths = [Path(self.client.download_artifacts(run_id, f"{folder}/{name}", str(place))) for name in names]
         except Exception as error:
             raise error if isinstance(error, Unsent) else Unsent(_short(error)) from error
-        paths = [place / folder / name for name in names]
-        if any(not path.is_file() or path.is_symlink() or path.stat().st_size > limit for path in paths):
+        if any(path.is_symlink() or not path.is_file() or path.stat().st_size > limit for path in paths):
             raise Unsent("what came is not what was listed")
         return paths
 

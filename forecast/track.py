@@ -13,14 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from forecast.artifacts import Run
 from forecast.errors import UsageError
 from forecast.spool import SQLITE, Journal, absolute, lines, trouble
-from forecast.where import RUNS
+from forecast.where import PACKAGE, RUNS
 
 log = logging.getLogger(__name__)
 PARAM_LENGTH = 500  # MLflow refuses longer values on some stores
@@ -134,8 +134,8 @@ class MLflowTracker(Tracker):
                     journal.append("register", name=self.register, alias=self.alias)
                 journal.close()
         sender, self.sender = self.sender, None
-        if sender is not None and not sender.drain(wait_s):
-            self._failed("it is behind" if sender.working else "it does not answer")
+        if sender is not None and (why := sender.drain(wait_s)):
+            self._failed(why)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
@@ -143,6 +143,8 @@ class MLflowTracker(Tracker):
         try:
             yield
         except OSError as error:
+            if self.journal is not None:
+                self.journal.close()
             self.journal = None
             self._say(f"MLflow: the journal cannot be written ({error}); this run is tracked no further")
 
@@ -161,8 +163,9 @@ class Sender:
     def __init__(self, folder: Path, uri: str, failed: Callable[[str], None]) -> None:
         self.folder, self.uri, self.failed = folder, uri, failed
         self.state, self.since = "starts", time.monotonic()
+        path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "forecast.verbs.follow", str(folder), uri],
+            [sys.executable, "-m", "forecast.verbs.follow", str(folder), uri], env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             stderr=None if os.environ.get("FORECAST_TRACEBACK") == "1" else subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the training, which then tells this one
@@ -186,16 +189,19 @@ class Sender:
         silent = self.state in ("probes", "sends") and time.monotonic() - self.since > SILENCE_S
         return not silent or not trouble(self.uri, SILENCE_S)
 
-    def drain(self, wait_s: float) -> bool:
-        """Let it send the rest; whether it has. A store that has failed is not waited for."""
-        deadline = time.monotonic() + wait_s
+    def drain(self, wait_s: float) -> str:
+        """Let it send the rest, and say why it did not; empty when it did. A store that failed is not waited for."""
+        why, deadline = "", time.monotonic() + wait_s
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
-            self.process.stdin.close()
-            while self.process.poll() is None and time.monotonic() < deadline and self.working:
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
+            while self.process.poll() is None and not why:
                 time.sleep(0.02)
-        except BrokenPipeError:
-            pass
+                if not self.working:
+                    why = "it does not answer"
+                elif time.monotonic() > deadline:
+                    why = f"not all was sent in {wait_s:g} s"
         finally:  # Ctrl-C comes here too
             if self.process.poll() is None:
                 self.process.kill()
@@ -204,7 +210,7 @@ class Sender:
             self.process.stdout.close()
             for left in self.folder.glob(f".*.{self.process.pid}.tmp"):
                 left.unlink(missing_ok=True)
-        return code == 0
+        return "" if code == 0 else why or f"the process that sends ended with code {code}"
 
 
 class Sampler:

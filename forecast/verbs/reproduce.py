@@ -1,7 +1,7 @@
 """forecast reproduce: train a run again from what it recorded, and compare the scores to the last bit.
 
-What a run recorded is data: JSON of four known names, also when it comes from an MLflow server. Its config is fitted into
-our own schema, and can build nothing that is not in the table of `build`.
+What a run recorded is data: JSON of four known names, also when it comes from an MLflow server. Its config is fitted
+into our own schema, and can build nothing that is not in the table of `build`.
 """
 
 import json
@@ -162,10 +162,13 @@ def _fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
 
     from forecast import config as schema
 
-    kinds = {"task": schema.Forecast, "data": schema.Series, "optim": schema.Optim}
+    kinds: dict[str, type] = {"task": schema.Forecast, "data": schema.Series, "optim": schema.Optim}
     try:
-        typed = {key: OmegaConf.merge(OmegaConf.structured(kind), config[key]) for key, kind in kinds.items()}
-        made = OmegaConf.merge(OmegaConf.structured(schema.Train), {**config, **typed})
+        typed: dict[str, Any] = {
+            key: OmegaConf.merge(OmegaConf.structured(kind), config[key]) for key, kind in kinds.items()
+        }
+        whole: Any = {**config, **typed}
+        made = OmegaConf.merge(OmegaConf.structured(schema.Train), whole)
         schema.plain(cast(DictConfig, made))
     except (OmegaConfBaseException, KeyError, TypeError, ValueError) as error:
         said = str(error).split("\n")[0]
@@ -196,7 +199,7 @@ def _same_data(record: Record, config: Mapping[str, Any]) -> None:
 
 
 def _plain(origin: str, value: Any) -> None:
-    """Refuse a config that refers to something: saved ones are resolved, and a foreign one could ask for our secrets."""
+    """Refuse a config that refers to something: ours are saved resolved, a foreign one could ask for secrets."""
     if isinstance(value, str) and "${" in value:
         raise ArtifactError(f"the config of {origin} holds {value!r}", "expected plain values")
     for each in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
