@@ -185,6 +185,8 @@ class Sender:
         """Why there is nothing to wait for: the store has failed, or is silent and does not answer when asked."""
         if self.state == "failed":
             return "it failed"
+        if self.state == "sends" and self.uri.startswith(SQLITE):
+            return ""  # it would be found locked, by our own writing; the sender asked before
         silent = self.state in ("probes", "sends") and time.monotonic() - self.since > SILENCE_S
         return trouble(self.uri, SILENCE_S) if silent else ""
 

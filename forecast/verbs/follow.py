@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 60.0
 def main(folder: Path, uri: str) -> int:
     """Follow the journal until its training ends; 0 when all was sent."""
     if hasattr(os, "nice"):
-        os.nice(10)  # the training goes first
+        os.nice(5)  # the training goes first
     over = threading.Event()
     threading.Thread(target=_listen, args=(over,), daemon=True).start()
     pause = EVERY_S
@@ -47,9 +47,12 @@ def _send(folder: Path, uri: str, over: threading.Event) -> None:
     """Open the store and send until the training is over."""
     from forecast.store import Delivery, Store, Unsent
 
-    say("probes")
-    if why := trouble(uri, TIMEOUT_S / 2):
-        raise Unsent(why)
+    def ask() -> None:
+        say("probes")
+        if why := trouble(uri, TIMEOUT_S / 2):
+            raise Unsent(why)
+
+    ask()
     with sending(folder) as mine:
         if not mine:
             raise Unsent("another process is sending this run")
@@ -68,6 +71,7 @@ def _send(folder: Path, uri: str, over: threading.Event) -> None:
                 return
             say("rests")
             over.wait(EVERY_S)
+            ask()
 
 
 def say(*words: str) -> None:
