@@ -11,6 +11,7 @@ milliseconds since 1970, so that a line sent twice says the same thing twice.
 import errno
 import json
 import os
+import re
 import sqlite3
 import ssl
 import time
@@ -140,6 +141,11 @@ def absolute(uri: str) -> str:
     return uri
 
 
+def shown(uri: str) -> str:
+    """The address of a store without the password that may stand in it."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
 def trouble(uri: str, timeout_s: float) -> str:
     """Why a store cannot be used just now, found without MLflow in about `timeout_s`; empty when nothing speaks
     against it."""
@@ -177,4 +183,4 @@ def _locked_by_another(path: Path, timeout_s: float) -> str:
     return ""
 
 
-__all__ = ["Journal", "Line", "Sent", "absolute", "lines", "sending", "tracked", "trouble", "writing"]
+__all__ = ["Journal", "Line", "Sent", "absolute", "lines", "sending", "shown", "tracked", "trouble", "writing"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from forecast.artifacts import Run
 from forecast.errors import UsageError
-from forecast.spool import SQLITE, Journal, absolute, lines, trouble
+from forecast.spool import SQLITE, Journal, absolute, lines, shown, trouble
 from forecast.where import PACKAGE, RUNS
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,12 @@ class MLflowTracker(Tracker):
                 began = first["at"] / 1000
                 self.uri = first["uri"] if first["asked"] == self.asked else self.uri
                 self.journal.append("resume", uri=self.uri)
-            self.sender = Sender(run.path, self.uri, self._failed)
             if self.system:
                 self.sampler = Sampler(self._rows, began)
+        try:
+            self.sender = Sender(run.path, self.uri, self._failed)
+        except OSError as error:
+            self._failed(f"no process can be started to send to it ({error})")
 
     def _create(self, run: Run, config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
         task, model = config["task"]["name"], config["model"]["_target_"].rpartition(".")[2].lower()
@@ -149,7 +152,8 @@ class MLflowTracker(Tracker):
             self._say(f"MLflow: the journal cannot be written ({error}); this run is tracked no further")
 
     def _failed(self, why: str) -> None:
-        self._say(f"MLflow at {self.uri}: {why}; what it should hear is kept with the run; send it later: {self.again}")
+        kept = f"what it should hear is kept with the run; send it later: {self.again}"
+        self._say(f"MLflow at {shown(self.uri)}: {why}; {kept}")
 
     def _say(self, line: str) -> None:
         if not self.said:

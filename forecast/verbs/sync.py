@@ -6,7 +6,7 @@ from typing import Final
 
 from forecast.artifacts import Run, find
 from forecast.errors import ArtifactError, ForecastError, RunError
-from forecast.spool import Sent, absolute, lines, sending, tracked, trouble, writing
+from forecast.spool import Sent, absolute, lines, sending, shown, tracked, trouble, writing
 from forecast.verbs import words
 from forecast.where import RUNS
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
                 faults[uri] = str(error) or type(error).__name__
         missed += 1
     if missed:
-        said = "; ".join(f"{uri}: {why}" for uri, why in faults.items())
+        said = "; ".join(f"{shown(uri)}: {why}" for uri, why in faults.items())
         raise RunError(f"{missed} of {len(folders)} runs not sent: {said}", do="it is all kept; try again later")
     return 0
 
@@ -88,7 +88,7 @@ def _send(folder: Path, uri: str) -> str:
     sent = Sent(folder, uri)
     ended = sent.status not in ("", "RUNNING")
     if ended and next(lines(folder, sent.offset), None) is None:
-        return f"nothing to send; {uri} has it all"
+        return f"nothing to send; {shown(uri)} has it all"
     from forecast.store import Delivery, Store, Unsent
 
     if why := trouble(uri, TIMEOUT_S / 6):
@@ -101,5 +101,5 @@ def _send(folder: Path, uri: str) -> str:
             pass
         delivery.killed()
     counts, refused = delivery.counts, delivery.refused
-    what = f"{counts['metrics']:,} metrics and {counts['files']} files sent to {uri}; {delivery.sent.status}"
+    what = f"{counts['metrics']:,} metrics and {counts['files']} files sent to {shown(uri)}; {delivery.sent.status}"
     return f"{what}; refused: {'; '.join(refused)}" if refused else what
