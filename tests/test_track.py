@@ -48,7 +48,7 @@ class Server:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**ENV, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )  # fmt: skip
-        wait(lambda: not spool.trouble(self.uri, 1), 120)
+        wait(lambda: not spool.trouble(self.uri, 5), 300)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -326,21 +326,21 @@ def test_a_killed_server_and_a_killed_training_lose_no_metric(run: Run, server: 
                     for each in json.loads(path.read_bytes()).values()), default=0)  # fmt: skip
 
     try:
-        wait(lambda: acknowledged() > 4000, 120)
+        wait(lambda: acknowledged() > 4000, 300)
         server.kill()
-        wait(lambda: b"forecast sync" in log.read_bytes(), 60)
+        wait(lambda: b"forecast sync" in log.read_bytes(), 300)
     finally:
         training.kill()
         training.wait()
     folder = only(tmp_path)
     assert (folder / "mlflow.jsonl").stat().st_size > acknowledged() > 4000  # some was sent, and not all
     server.start()
-    wait(lambda: not run("sync")[0], 30)  # the sender of the killed training may still be at it
+    wait(lambda: not run("sync")[0], 300)  # the sender of the killed training may still be at it
     found, metrics = in_mlflow(server.uri, folder)
     assert found.info.status == "KILLED"
     assert metrics == history(folder)
     epochs = len([name for name, _, _ in metrics if name == "val/mse"])
-    code, _, err = run("train", "resume=latest", f"trainer.max_epochs={epochs + 2}", "track.wait=100",
+    code, _, err = run("train", "resume=latest", f"trainer.max_epochs={epochs + 2}", "track.wait=300",
                        "track.system=true")  # fmt: skip
     assert code == 0, err
     again, metrics = in_mlflow(server.uri, folder)
@@ -352,7 +352,7 @@ def test_a_killed_server_and_a_killed_training_lose_no_metric(run: Run, server: 
 
 def test_a_run_that_began_offline_becomes_one_run(run: Run, server: Server, tmp_path: Path) -> None:
     assert run("train", *SMALL, "track=mlflow", f"track.uri=http://127.0.0.1:{free_port()}")[0] == 0
-    words = ["resume=latest", "trainer.max_epochs=2", f"track.uri={server.uri}", "track.wait=100"]
+    words = ["resume=latest", "trainer.max_epochs=2", f"track.uri={server.uri}", "track.wait=300"]
     code, _, err = run("train", *words)
     assert code == 0, err
     assert "MLflow" not in err
@@ -409,7 +409,7 @@ def test_reproduce_gives_the_same_bits_and_sees_others(run: Run, tmp_path: Path)
 
 
 def test_reproduce_from_mlflow_alone(run: Run, server: Server, tmp_path: Path) -> None:
-    words = ["track=mlflow", f"track.uri={server.uri}", "track.wait=100", "runs=first"]
+    words = ["track=mlflow", f"track.uri={server.uri}", "track.wait=300", "runs=first"]
     code, _, err = run("train", *SMALL, *words)
     assert code == 0 and "MLflow" not in err
     (folder,) = (tmp_path / "first" / "train").iterdir()
