@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from forecast import __version__, cli
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 DEFECT = 5
+# Verbs of plain words, which Hydra has no part in, and their modules in forecast/verbs.
+PLAIN = {"data": "data", "ui": "ui", "sync": "sync", "reproduce": "reproduce", "completion": "complete"}
 
 
 def main() -> int:
@@ -53,18 +56,8 @@ def dispatch(words: Sequence[str]) -> int:
         return 0
     if verb == "help":
         return dispatch([*rest[:1], "--help"])
-    if verb == "data":
-        from forecast.verbs import data
-
-        return data.main(rest)
-    if verb == "ui":
-        from forecast.verbs import ui
-
-        return ui.main(rest)
-    if verb == "completion":
-        from forecast.verbs import complete
-
-        return complete.main(rest)
+    if verb in PLAIN:
+        return int(import_module(f"forecast.verbs.{PLAIN[verb]}").main(rest))
     if verb not in pages.CONFIGURED:
         raise cli.no_verb(verb)
     if {"--help", "-h"} & set(rest):

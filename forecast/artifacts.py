@@ -11,18 +11,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from forecast.errors import ArtifactError
 from forecast.where import new_run_name
+
+if TYPE_CHECKING:  # folders are looked up without torch
+    from torch import Tensor, nn
 
 MANIFEST = "MANIFEST.json"
 WEIGHTS = "model.safetensors"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
-UNSEALED = {MANIFEST, "log.txt"}  # they may still change; checkpoints are for resuming only
+JOURNAL = "mlflow.jsonl"  # what the tracking server is to be told, see forecast.spool
+SENT = "mlflow.json"  # what it has acknowledged
+UNSEALED = {MANIFEST, "log.txt", JOURNAL, SENT}  # they may still change; checkpoints are for resuming only
 JSON_LIMIT = 256 << 20  # bytes; no honest run comes near
 
 log = logging.getLogger(__name__)
@@ -117,14 +120,14 @@ class Run:
         self.write(MANIFEST, {**manifest, name: sha256(self.path / name)})
         self._manifest = None
 
-    def save_weights(self, module: nn.Module) -> None:
+    def save_weights(self, module: "nn.Module") -> None:
         from safetensors.torch import save
 
         tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
         with atomic(self.path / WEIGHTS) as temporary:
             temporary.write_bytes(save(tensors))  # not save_file: it makes a file that only its owner may read
 
-    def load_weights(self, module: nn.Module) -> None:
+    def load_weights(self, module: "nn.Module") -> None:
         """Put the saved weights into a module of the same shape; names and shapes must all agree."""
         from safetensors import SafetensorError, safe_open
 
@@ -145,8 +148,8 @@ class Run:
 
     def seal(self) -> None:
         """Write the manifest: from now on the run is finished and every file in it is vouched for."""
-        files = [p for p in sorted(self.path.rglob("*")) if p.is_file() and "checkpoints" not in p.parts]
-        names = {p.relative_to(self.path).as_posix(): p for p in files}
+        found = [p for p in sorted(self.path.rglob("*")) if "checkpoints" not in p.parts and p.suffix != ".tmp"]
+        names = {p.relative_to(self.path).as_posix(): p for p in found if p.is_file()}
         self.write(MANIFEST, {name: sha256(p) for name, p in names.items() if name not in UNSEALED})
         self._manifest = None
 

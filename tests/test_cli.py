@@ -175,7 +175,7 @@ def test_config_is_shown_not_run(run: Run, verbs: dict[str, Any], tmp_path: Path
 FAULTS = [
     (
         "trian",
-        "trian is not a verb; expected a verb: train, evaluate, predict, data, ui; did you mean train?",
+        "expected a verb: train, evaluate, predict, reproduce, data, ui, sync; did you mean train?",
     ),
     ("model=linear", "e.g. forecast train model=linear"),
     ("--epochs 3", "--epochs is not a flag of forecast"),

@@ -18,8 +18,10 @@ VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again",
     "predict": "forecast the steps after the end of a file",
+    "reproduce": "train a run again from what it recorded, and compare the scores",
     "data": "list, show, check and fetch data sets",
     "ui": "open MLflow's pages of all runs on this machine",
+    "sync": "send MLflow what it has not heard yet",
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
 CONFIGURED = ("train", "evaluate", "predict")  # the verbs that Hydra composes a config for

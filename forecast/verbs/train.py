@@ -130,8 +130,7 @@ def _fit_and_score(
         fitted = {"best": {MONITOR: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
                   "seconds": {"fit": round(seconds_of(trainer), 1)}}  # fmt: skip
         metrics = _finish(config, run, data, fitted, began)
-        figures = _figures(run) if tracker.run_id else {}
-        tracker.finish(run, metrics, figures)
+        tracker.finish(run, metrics)
     log.info("%s", tables.closing(metrics, run, config))
     return best
 
@@ -163,13 +162,6 @@ def _finish(
     write_report(run.path)
     run.seal()
     return metrics
-
-
-def _figures(run: Run) -> dict[str, Any]:
-    from forecast.dashboards.figures import figures
-
-    made: dict[str, Any] = figures(run.path)
-    return made
 
 
 def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str, Any]]:

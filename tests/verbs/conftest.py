@@ -34,6 +34,7 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained(home) -> Path:
     """The run folder of a tiny Informer on electricity, tracked in MLflow and registered there."""
-    command("train", "experiment=smoke", "track=mlflow", "track.register=load", "track.alias=champion", cwd=home)
+    words = ["track=mlflow", "track.register=load", "track.alias=champion", "track.wait=200"]
+    command("train", "experiment=smoke", *words, cwd=home)
     (run,) = (home / "runs" / "train").iterdir()
     return run

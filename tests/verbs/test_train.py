@@ -16,7 +16,7 @@ from tests.verbs.conftest import REPO, command
 
 FILES = {
     "MANIFEST.json", "checkpoints", "config.json", "data.json", "env.json", "gaps.json", "history.csv", "log.txt",
-    "metrics.json", "mlflow.json",
+    "metrics.json", "mlflow.json", "mlflow.jsonl",
     "model.safetensors", "overrides.json", "predictions.parquet", "report.html",
 }  # fmt: skip
 
@@ -30,7 +30,7 @@ def test_a_run_leaves_its_folder_and_the_mlflow_store_and_nothing_else(trained, 
 
 def test_the_manifest_vouches_for_every_file(trained):
     manifest = json.loads((trained / MANIFEST).read_text())
-    assert set(manifest) == FILES - {"MANIFEST.json", "checkpoints", "log.txt"}
+    assert set(manifest) == FILES - {"MANIFEST.json", "checkpoints", "log.txt", "mlflow.json", "mlflow.jsonl"}
     assert all(sha256(trained / name) == value for name, value in manifest.items())
 
 

@@ -1,0 +1,261 @@
+"""MLflow itself: sends a run's journal to a store. The only file that imports mlflow, beside the served model.
+
+Every line may be sent again after a kill and changes nothing then: the MLflow run is looked up by the tag
+`forecast.run`, metrics have the time of their line, files replace themselves.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from forecast.spool import SQLITE, Line, Sent, lines
+from forecast.where import PACKAGE
+
+AT_ONCE = 1000  # metrics in a request; MLflow takes no more
+FINAL = ("FINISHED", "FAILED", "KILLED")
+FOR_GOOD = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # another try would end the same
+
+
+class Unsent(Exception):
+    """The store does not take it now; it may later."""
+
+
+class Store:
+    """A connection to the tracking server or database at `uri`; a request gets `timeout_s` and no second try."""
+
+    def __init__(self, uri: str, timeout_s: int) -> None:
+        for key, value in {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            "GIT_PYTHON_REFRESH": "quiet",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s),
+        }.items():
+            os.environ.setdefault(key, value)
+        import mlflow
+
+        for name in ("mlflow", "alembic", "git", "urllib3"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self.mlflow, self.uri = mlflow, uri
+        mlflow.set_tracking_uri(uri)  # for log_model, which takes no client
+
+    def open(self) -> "Store":
+        """Make the database if there is none, ask the server something; Unsent when that fails."""
+        try:
+            self.client = self.mlflow.MlflowClient(self.uri)
+            self.client.search_experiments(max_results=1)
+        except Exception as error:
+            raise Unsent(_short(error)) from error
+        return self
+
+    def download(self, run_id: str, folder: str, names: Sequence[str], limit: int, place: Path) -> list[Path]:
+        """Files `names` of a run's artefact folder, each at most `limit` bytes, in the folder `place`; Unsent when
+        one is not there, is larger, or cannot be had."""
+        try:
+            there = {item.path: item.file_size or 0 for item in self.client.list_artifacts(run_id, folder)}
+            for name in names:
+                if f"{folder}/{name}" not in there:
+                    raise Unsent(f"it has no {folder}/{name}")
+                if there[f"{folder}/{name}"] > limit:
+                    raise Unsent(f"{folder}/{name} is larger than {limit >> 20} MiB")
+            paths = [Path(self.client.download_artifacts(run_id, f"{folder}/{name}", str(place))) for name in names]
+        except Exception as error:
+            raise error if isinstance(error, Unsent) else Unsent(_short(error)) from error
+        if any(path.is_symlink() or not path.is_file() or path.stat().st_size > limit for path in paths):
+            raise Unsent("what came is not what was listed")
+        return paths
+
+
+class Delivery:
+    """The journal of one run on its way to one store."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store, self.client, self.folder = store, store.client, folder
+        self.sent = Sent(folder, store.uri)
+        self.refused: list[str] = []
+        self.counts = {"metrics": 0, "files": 0}
+        self.seen: set[tuple[Any, ...]] = set()  # metrics that were sent; a resumed run makes some of them again
+        for end, line in lines(folder):
+            if end > self.sent.offset:
+                break
+            self.seen.update(_names(line))
+        if self.sent.run_id:
+            try:
+                stage = self.client.get_run(self.sent.run_id).info.lifecycle_stage
+            except Exception as error:
+                raise Unsent(_short(error)) from error
+            if stage != "active":
+                raise Unsent(f"run {self.sent.run_id} was deleted there; restore it, or delete mlflow.json")
+
+    def advance(self) -> Iterator[None]:
+        """Send what the journal has by now; yields after each acknowledgement. Unsent when the store fails."""
+        for group in _grouped(lines(self.folder, self.sent.offset)):
+            end, line = group[-1]
+            try:
+                if line["do"] in ("log", "scores"):
+                    self._metrics([each for _, each in group])
+                else:
+                    getattr(self, f"_{line['do']}", self._unknown)(line)
+            except Exception as error:
+                if not self._for_good(line, error):
+                    raise Unsent(_short(error)) from error
+                self.refused.append(f"{line['do']}: {_short(error)}")
+            self.sent.offset = end
+            self.sent.save()
+            yield
+
+    def killed(self) -> None:
+        """The training ended without a word."""
+        if self.sent.run_id and self.sent.status not in FINAL:
+            self._end({"status": "KILLED", "at": None})
+            self.sent.save()
+
+    def _for_good(self, line: Line, error: Exception) -> bool:
+        """Whether to go on without this line."""
+        if line["do"] == "create":
+            return False
+        return isinstance(error, _Unsendable) or getattr(error, "error_code", "") in FOR_GOOD
+
+    def _unknown(self, line: Line) -> None:
+        raise _Unsendable(f"this version does not know {line['do']!r}")
+
+    def _create(self, line: Line) -> None:
+        experiment = self._experiment(line)
+        own = str(line["tags"]["forecast.run"]).replace("'", "")
+        found = self.client.search_runs([experiment], f"tags.`forecast.run` = '{own}'", max_results=1)
+        if found:
+            self.sent.run_id = found[0].info.run_id
+        else:
+            made = self.client.create_run(experiment, start_time=line["at"], run_name=line["name"], tags=line["tags"])
+            self.sent.run_id = made.info.run_id
+        self.sent.status = "RUNNING"
+        params = [self.store.mlflow.entities.Param(key, value) for key, value in line["params"].items()]
+        for first in range(0, len(params), 100):
+            self.client.log_batch(self.sent.run_id, params=params[first : first + 100])
+
+    def _experiment(self, line: Line) -> str:
+        name = line["experiment"]
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            place = None
+            if self.store.uri == line["uri"]:
+                place = line["place"]
+            elif self.store.uri.startswith(SQLITE):
+                place = (Path(self.store.uri.removeprefix(SQLITE)).parent / "mlartifacts").as_uri()
+            try:
+                return str(self.client.create_experiment(name, artifact_location=place))
+            except Exception:  # another run was quicker
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+    def _resume(self, line: Line) -> None:
+        self.client.update_run(self.sent.run_id, "RUNNING")
+        self.sent.status = "RUNNING"
+
+    def _data(self, line: Line) -> None:
+        """One input per part of the data."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps(line["source"])
+        inputs = []
+        for part, facts in line["parts"].items():
+            profile = json.dumps({"num_rows": facts["rows"], "channels": line["channels"]})
+            data = Dataset(f"{line['name']}/{part}", facts["digest"], "local", source, profile=profile)
+            inputs.append(DatasetInput(dataset=data, tags=[InputTag("mlflow.data.context", part)]))
+        self.client.log_inputs(self.sent.run_id, inputs)
+
+    def _metrics(self, group: list[Line]) -> None:
+        """All new ones in as few requests as there can be."""
+        kind, fresh = self.store.mlflow.entities.Metric, []
+        for line in group:
+            for (name, value, step), key in zip(line["rows"], _names(line), strict=True):
+                if key not in self.seen:
+                    self.seen.add(key)
+                    fresh.append(kind(name, value, line["at"], step))
+        for first in range(0, len(fresh), AT_ONCE):
+            self.client.log_batch(self.sent.run_id, metrics=fresh[first : first + AT_ONCE])
+        self.counts["metrics"] += len(fresh)
+
+    def _file(self, line: Line) -> None:
+        path = self.folder / line["name"]
+        if not path.is_file():
+            raise _Unsendable(f"{path} is missing")
+        self.client.log_artifact(self.sent.run_id, str(path), "run")
+        self.counts["files"] += 1
+
+    def _figures(self, line: Line) -> None:
+        """Drawn from the run folder, here and not in the training."""
+        from forecast.dashboards.figures import figures
+        from forecast.dashboards.style import png
+
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                for name, figure in figures(self.folder).items():
+                    (Path(place) / f"{name}.png").write_bytes(png(figure))
+            except Exception as error:
+                raise _Unsendable(f"{type(error).__name__}: {error}") from error
+            for path in sorted(Path(place).iterdir()):
+                self.client.log_artifact(self.sent.run_id, str(path), "figures")
+                self.counts["files"] += 1
+
+    def _register(self, line: Line) -> None:
+        """A pyfunc model from code plus this run's safetensors and JSON; no pickle in it. Once for each training."""
+        name, mark = line["name"], str(line["at"])
+        known = self.client.search_model_versions(f"run_id = '{self.sent.run_id}'")
+        done = [each.version for each in known if each.name == name and each.tags.get("forecast.at") == mark]
+        if not done:
+            with self.store.mlflow.start_run(run_id=self.sent.run_id):
+                info = self.store.mlflow.pyfunc.log_model(
+                    name="model", python_model=str(PACKAGE / "interop" / "pyfunc.py"),
+                    artifacts={"run": str(self.folder)},
+                    registered_model_name=name, pip_requirements=["longcast"],
+                )  # fmt: skip
+            done = [info.registered_model_version]
+            self.client.set_model_version_tag(name, str(done[0]), "forecast.at", mark)
+        if line["alias"] is not None:
+            self.client.set_registered_model_alias(name, line["alias"], str(done[0]))
+
+    def _end(self, line: Line) -> None:
+        self.client.set_terminated(self.sent.run_id, line["status"], end_time=line["at"])
+        self.sent.status = line["status"]
+
+
+class _Unsendable(Exception):
+    """A line that cannot be sent by this program, whatever the store says."""
+
+
+def _names(line: Line) -> list[tuple[Any, ...]]:
+    """What a metric is known by: name and step; of scores the value too, for a resumed run has other ones."""
+    if line["do"] == "log":
+        return [(name, step) for name, _, step in line["rows"]]
+    return [(name, step, value) for name, value, step in line["rows"]] if line["do"] == "scores" else []
+
+
+def _grouped(found: Iterator[tuple[int, Line]]) -> Iterator[list[tuple[int, Line]]]:
+    """Neighbouring lines of metrics together, up to a request full; every other line alone."""
+    group: list[tuple[int, Line]] = []
+    size = 0
+    for end, line in found:
+        rows = len(line["rows"]) if line["do"] in ("log", "scores") else 0
+        if group and (not rows or size + rows > AT_ONCE):
+            yield group
+            group, size = [], 0
+        group, size = [*group, (end, line)], size + rows
+        if not rows:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _short(error: BaseException) -> str:
+    """What a store says when it fails, in a line that can be read."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]} …"
