@@ -5,7 +5,7 @@ starts a window (they overlap; nothing is copied) lets `index_select` copy whole
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecast.data.scale import Scaler
-from forecast.data.table import Floats, Series
+from forecast.data.table import Floats, Series, stamp
 from forecast.data.window import Windows
+from forecast.errors import DataError
 from forecast.types import SeriesBatch
+
+LARGEST: Final = 1e15  # scaled: a squared error of such a value is still far from the end of float32
 
 
 class Gather:
@@ -53,6 +56,7 @@ class Gather:
     ) -> "Gather":
         """From a table and its scaler; `observed` (N, C) as `apply_gaps` gives it."""
         scaled = scaler.apply(series.values, series.number)
+        _bounded(series, scaled)
         truth = None
         if observed is not None:
             unseen = ~observed[:, : series.targets]
@@ -82,6 +86,20 @@ class Gather:
         values = values.contiguous()
         mask = values == values  # False for NaN, in one pass
         return values.nan_to_num_(0.0), mask
+
+
+def _bounded(series: Series, scaled: Floats) -> None:
+    """Refuse what float32 cannot train on; a finite value far from those that the scaler was fitted on."""
+    wild = np.abs(scaled) > LARGEST
+    if not wild.any():
+        return
+    row, channel = (int(i) for i in np.argwhere(wild)[0])
+    raise DataError(
+        f"channel '{series.channels[channel]}' of series '{series.ids[int(series.number[row])]}' has "
+        f"{series.values[row, channel]:g} at {stamp(series.time[row])}, {scaled[row, channel]:.1e} when scaled",
+        f"expected at most {LARGEST:.0e}",
+        "correct the value, or set data.missing to it if it means that nothing was measured",
+    )
 
 
 def batches(gather: Gather, windows: Windows, batch_size: int) -> Iterator[SeriesBatch]:
