@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 SETTINGS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check suite format wheel constraints clean
+.PHONY: help demo test check suite soak format wheel constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ check: $(VENV)/.test  ## lint, format, types, floors
 
 suite: $(VENV)/.test  ## the tests alone
 	$(PY) -m pytest -n 2 --dist loadfile
+
+soak: $(VENV)/.test  ## kills, full disks and corrupted artefacts, thousands of them (minutes)
+	$(PY) -m pytest tests/soak -n 0
 
 wheel: $(VENV)/.test  ## build the wheel into dist/
 	$(PY) -m build --wheel

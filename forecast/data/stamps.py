@@ -59,9 +59,9 @@ def _in_range(stamps: pl.Series, where: str) -> None:
     first, after = (int(np.datetime64(f"{year}-01-01", "D").astype(np.int64)) for year in (_YEARS[0], _YEARS[1] + 1))
     if (odd := (day < first) | (day >= after)).any():
         row = int(odd.argmax())
-        year = 1970 + int(day[row] / 365.2425)
+        year = 1970 + int(np.datetime64(int(day[row]), "D").astype("datetime64[Y]").astype(np.int64))
         raise DataError(
-            f"{where}: row {row + 1}, column '{stamps.name}': the stamp is of about the year {year}",
+            f"{where}: row {row + 1}, column '{stamps.name}': the stamp is of the year {year}",
             f"expected {_YEARS[0]} to {_YEARS[1]}",
             "correct the stamp or drop the row",
         )
