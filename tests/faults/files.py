@@ -72,7 +72,7 @@ CASES = [
     Case("the file of a card is not there", "data/read.py locate", put("name: mine\nkind: series\nfiles: [{path: g.csv}]\n"
          "time: {column: ds, freq: h}\nchannels: [{name: y}]\n", "c.yaml"), "the file g.csv of the data set 'mine' is not in {here}/g.csv; expected it from its source → put it there, or set FORECAST_DATA to the folder that holds it, or set data.path=FILE", "train data=series data.card=c.yaml"),
     Case("another file than the card describes", "data/read.py read_frame: has the sha256",
-         card("path: f.csv", f"path: f.csv, sha256: {'a' * 64}"), "{here}/f.csv has the sha256 1026aecfe42e…; the card expects aaaaaaaaaaaa…; get the file again, or give it as your own: data=series data.path={here}/f.csv", "train data=series data.card=c.yaml"),
+         card("path: f.csv", f"path: f.csv, sha256: {'a' * 64}"), "{here}/f.csv has the sha256 1026aecfe42e…; the card expects aaaaaaaaaaaa… → get the file again, or give it as your own: data=series data.path={here}/f.csv", "train data=series data.card=c.yaml"),
     Case("a card that names no file", "data/read.py read_frame: names no file", card("files: [{path: f.csv}]\n", ""),
          "the card 'mine' names no file; expected one under files → set data.path=FILE", SHOW),
     Case("a file without a column of its card", "data/read.py from_frame: has no column",

@@ -35,7 +35,7 @@ CASES = [
     Case("a name that two runs begin with", "artifacts.py _named: names … runs", two_runs, "run '2025' names 2 runs in runs/train → give more of the name", "evaluate run=2025", 4),
     Case("a folder that is no run", "artifacts.py _named: is no run folder", in_run(lambda run: None), "run/checkpoints is no run folder; it has no config.json → name another run, or train one",
          "evaluate run=run/checkpoints", 4, run=True),
-    Case("a run that was interrupted", "artifacts.py find", interrupted(), "{here}/run is not finished; expected a run with a MANIFEST.json; go on with: forecast train resume={here}/run", PREDICT, 4, run=True),
+    Case("a run that was interrupted", "artifacts.py find", interrupted(), "{here}/run is not finished; expected a run with a MANIFEST.json → go on with: forecast train resume={here}/run", PREDICT, 4, run=True),
     Case("a run without its config", "artifacts.py _named: is no run folder", without("config.json"), "run is no run folder; it has no config.json → name another run, or train one",
          PREDICT, 4, run=True),
     Case("a run without its weights", "artifacts.py _checked: is missing", without("model.safetensors"), "{here}/run/model.safetensors is missing; expected a finished run → name another run, or train one",

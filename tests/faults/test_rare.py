@@ -101,9 +101,9 @@ def test_a_rank_without_its_first(
 
 
 def test_a_disk_that_fills_up_while_training(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="^training failed: .* No space left on device; see .*log.txt$"):
-        with _told(Tracker(), Run(tmp_path)):
-            raise OSError(28, "No space\nleft on device")
+    said = "^training failed: .* No space left on device; see .*log.txt$"
+    with pytest.raises(RunError, match=said), _told(Tracker(), Run(tmp_path)):
+        raise OSError(28, "No space\nleft on device")
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_offsets_that_differ_are_instants(tmp_path: Path) -> None:
 
 
 def test_a_damaged_parquet_never_ends_the_process(tmp_path: Path) -> None:
-    """1 or more bytes changed, 300 times: a table or one line, no panic, nothing on stderr but ours."""
+    """1 or more bytes changed, 150 times: a table or one line, no panic, nothing on stderr but ours."""
     raw = bytes_of(pl.DataFrame({"unique_id": ["a"] * 500 + ["b"] * 500, "y": [i / 8 for i in range(1000)]}))
     draw, path, refused = random.Random(1), tmp_path / "f.parquet", 0
-    for _ in range(300):
+    for _ in range(150):
         harmed = bytearray(raw)
         for _ in range(draw.choice((1, 3, 20))):
             harmed[draw.randrange(4, len(raw) - 4)] = draw.randrange(256)
@@ -189,4 +189,4 @@ def test_a_damaged_parquet_never_ends_the_process(tmp_path: Path) -> None:
         except DataError as fault:
             assert "\n" not in str(fault)
             refused += 1
-    assert refused > 150
+    assert refused > 75
