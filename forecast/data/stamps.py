@@ -108,7 +108,7 @@ def is_stamps(column: pl.Series) -> bool:
     try:
         parse_stamps(head, "")
     except DataError as fault:
-        return "day or month" in fault.found
+        return any(words in fault.found for words in ("day or month", "has an offset", "of the year"))
     return True
 
 

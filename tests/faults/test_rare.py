@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from forecast import __main__ as program
 from forecast import cli
 from forecast.artifacts import Run
 from forecast.dashboards import load, summary
@@ -131,6 +132,14 @@ def test_a_report_of_damaged_predictions(tmp_path: Path) -> None:
     frame().write_parquet(path)
     with pytest.raises(ArtifactError, match=r"^predictions\.parquet has no column "):
         summary._scan(path)
+
+
+def test_a_panic_of_polars_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def panics() -> int:
+        raise pl.exceptions.PanicException("index out of\nbounds")
+
+    assert program.guarded(panics) == 5
+    assert capsys.readouterr().err.startswith("forecast: PanicException: index out of bounds; this is a defect of")
 
 
 # What is no error, and is said

@@ -8,7 +8,7 @@ from tests.faults import conftest, corrupt
 from tests.faults.make import csv
 
 COUNT = 1000
-BY_THE_PROGRAM = 5  # every n-th also through the verbs that read the file
+BY_THE_PROGRAM = 20  # every n-th also through the verbs that read the file
 run_program, finished, copied = conftest.run_program, conftest.finished, conftest.copied
 
 
