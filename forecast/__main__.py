@@ -150,7 +150,10 @@ def guarded(run: Callable[[], int]) -> int:
         return say(str(fault), fault.code, fault)
     except BrokenPipeError:
         raise
-    except Exception as fault:
+    except BaseException as fault:
+        # What polars raises where its Rust code panics is no Exception.
+        if not isinstance(fault, Exception) and type(fault).__module__ != "pyo3_runtime":
+            raise
         line = f"{type(fault).__name__}: {fault}; this is a defect of forecast"
         return say(f"{line}; set FORECAST_TRACEBACK=1 for the traceback", DEFECT, fault)
 

@@ -1,14 +1,14 @@
 """The run folder: everything a run leaves behind, and all that is needed to forecast again.
 
 Files are written beside their target and renamed, so that a name never points at half a file. MANIFEST.json, written
-last, holds a sha256 per file; what is read back is checked against it. Nothing here is a pickle.
+last, holds a sha256 per file and one of itself; what is read back is checked against it. Nothing here is a pickle.
 """
 
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,12 +66,18 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
 
 
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def vouched(files: Mapping[str, str]) -> dict[str, Any]:
+    """What a manifest holds: the digest of each file, and the digest of those lines, so that no byte can change."""
+    own = hashlib.sha256(json.dumps(dict(files), indent=1).encode()).hexdigest()
+    return {"files": dict(files), "sha256": own}
 
 
 class Run:
@@ -105,19 +111,27 @@ class Run:
 
     def read(self, name: str) -> Any:
         """A JSON file of the run, checked against the manifest; ArtifactError when missing, foreign or damaged."""
-        path = self._checked(name)
-        if path.stat().st_size > JSON_LIMIT:
-            raise ArtifactError(f"{path} is larger than {JSON_LIMIT >> 20} MiB", do="train again")
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ArtifactError(f"{path} is not JSON: {error}", do="train again, or restore the file") from error
+        return self._json(self._checked(name))[0]
+
+    def manifest(self) -> dict[str, str]:
+        """The digest of each file; ArtifactError unless MANIFEST.json is, byte for byte, what a finished run wrote."""
+        if self._manifest is None:
+            path = self.path / MANIFEST
+            held, raw = self._json(path)
+            files = held.get("files") if isinstance(held, dict) else None
+            good = isinstance(files, dict) and (json.dumps(vouched(files), indent=1) + "\n").encode() == raw
+            if not isinstance(files, dict) or not good:
+                raise ArtifactError(
+                    f"{path} is not what the run wrote", "its own sha256 does not fit", "restore it, or train again"
+                )
+            self._manifest = files
+        return self._manifest
 
     def add(self, name: str, data: Any) -> None:
         """A JSON file more in a finished run; the manifest vouches for it too, and for nothing else anew."""
-        manifest = self.read(MANIFEST)
+        manifest = self.manifest()
         self.write(name, data)
-        self.write(MANIFEST, {**manifest, name: sha256(self.path / name)})
+        self.write(MANIFEST, vouched({**manifest, name: sha256(self.path / name)}))
         self._manifest = None
 
     def save_weights(self, module: "nn.Module") -> None:
@@ -150,21 +164,34 @@ class Run:
         """Write the manifest: from now on the run is finished and every file in it is vouched for."""
         found = [p for p in sorted(self.path.rglob("*")) if "checkpoints" not in p.parts and p.suffix != ".tmp"]
         names = {p.relative_to(self.path).as_posix(): p for p in found if p.is_file()}
-        self.write(MANIFEST, {name: sha256(p) for name, p in names.items() if name not in UNSEALED})
+        self.write(MANIFEST, vouched({name: sha256(p) for name, p in names.items() if name not in UNSEALED}))
         self._manifest = None
 
     def _checked(self, name: str) -> Path:
         path = self.path / name
         if not path.is_file():
             raise ArtifactError(f"{path} is missing", "expected a finished run", "name another run, or train one")
-        if self.sealed and name != MANIFEST:
-            if self._manifest is None:
-                self._manifest = self.read(MANIFEST)
-            if self._manifest.get(name) != sha256(path):
-                raise ArtifactError(
-                    f"{path} is not what the run wrote", "its sha256 is not the manifest's", "restore the run folder"
-                )
+        try:
+            changed = self.sealed and self.manifest().get(name) != sha256(path)
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}", do="restore the run folder") from error
+        if changed:
+            raise ArtifactError(
+                f"{path} is not what the run wrote", "its sha256 is not the manifest's", "restore the run folder"
+            )
         return path
+
+    def _json(self, path: Path) -> tuple[Any, bytes]:
+        """What a JSON file holds, and its bytes."""
+        try:
+            if path.stat().st_size > JSON_LIMIT:
+                raise ArtifactError(f"{path} is larger than {JSON_LIMIT >> 20} MiB", do="train again")
+            raw = path.read_bytes()
+            return json.loads(raw.decode("utf-8")), raw
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}", do="restore the run folder") from error
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"{path} is not JSON: {error}", do="train again, or restore the file") from error
 
 
 def resumable(run: Run) -> bool:
@@ -173,11 +200,21 @@ def resumable(run: Run) -> bool:
 
 
 def find(wanted: str, runs: str | Path, *, to_resume: bool = False) -> Run:
-    """The training run named by a path, an id (or the start of one) or `latest`: the newest finished one, or, to
-    resume, the newest with a checkpoint."""
-    folder = Path(runs).expanduser() / "train"
-    if wanted != "latest" and (Path(wanted).expanduser() / "config.json").is_file():
-        return Run(Path(wanted).expanduser().resolve())
+    """The training run named by a path, an id (or the start of one) or `latest`.
+
+    It must be finished, or, to resume, may have been interrupted: `latest` is then the newest with a checkpoint.
+    """
+    run = _named(wanted, runs, to_resume)
+    if not to_resume and not run.sealed:
+        go_on = f"go on with: forecast train resume={run.path}" if resumable(run) else "train again"
+        raise ArtifactError(f"{run.path} is not finished", f"expected a run with a {MANIFEST}", go_on)
+    return run
+
+
+def _named(wanted: str, runs: str | Path, to_resume: bool) -> Run:
+    folder, given = Path(runs).expanduser() / "train", Path(wanted).expanduser()
+    if wanted != "latest" and (given / "config.json").is_file():
+        return Run(given.resolve())
     known = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if wanted == "latest":
         for path in reversed(known):
@@ -190,5 +227,7 @@ def find(wanted: str, runs: str | Path, *, to_resume: bool = False) -> Run:
         return Run(matches[0].resolve())
     if matches:
         raise ArtifactError(f"run {wanted!r} names {len(matches)} runs in {folder}", do="give more of the name")
+    if given.is_dir():
+        raise ArtifactError(f"{given} is no run folder", "it has no config.json", "name another run, or train one")
     newest = f"the newest is {known[-1].name}" if known else "there are none; train one: forecast train"
     raise ArtifactError(f"no run {wanted!r} in {folder}", "expected an id, a path or latest", newest)

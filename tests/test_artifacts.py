@@ -80,7 +80,9 @@ def test_a_run_is_found_by_path_id_part_and_latest(run, tmp_path):
     (older / "config.json").write_text("{}")
     for name in (str(run.path), run.id, run.id.rpartition("-")[2], "latest"):
         assert find(name, tmp_path).path == run.path
-    assert find("20200101", tmp_path).path == older
+    assert find("20200101", tmp_path, to_resume=True).path == older
+    with pytest.raises(ArtifactError, match="is not finished; expected a run with a MANIFEST.json; train again"):
+        find("20200101", tmp_path)
     with pytest.raises(ArtifactError, match="names 2 runs"):
         find("20", tmp_path)
     with pytest.raises(ArtifactError, match=f"the newest is {run.id}"):

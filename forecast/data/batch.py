@@ -6,6 +6,7 @@ at once and then cut costs a batch little more than its bytes; how many is bound
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecast.data.scale import Scaler
-from forecast.data.table import Floats, Series
+from forecast.data.table import Floats, Series, stamp
 from forecast.data.window import Windows
+from forecast.errors import DataError
 from forecast.types import SeriesBatch
 
-CHUNK = 2 << 20  # bytes gathered in one go: they stay in a core's cache
+CHUNK: Final = 2 << 20  # bytes gathered in one go: they stay in a core's cache
+LARGEST: Final = 1e15  # scaled: a squared error of such a value is still far from the end of float32
 
 
 class Gather:
@@ -55,6 +58,7 @@ class Gather:
     ) -> "Gather":
         """From a table and its scaler; `observed` (N, C) as `apply_gaps` gives it."""
         scaled = scaler.apply(series.values, series.number)
+        _bounded(series, scaled)
         truth = None
         if observed is not None:
             unseen = ~observed[:, : series.targets]
@@ -112,6 +116,20 @@ class _All(_Parts):
 
     def __call__(self, first: Tensor) -> Tensor:
         return self.one.expand(len(first), -1, -1)
+
+
+def _bounded(series: Series, scaled: Floats) -> None:
+    """Refuse what float32 cannot train on; a finite value far from those that the scaler was fitted on."""
+    wild = np.abs(scaled) > LARGEST
+    if not wild.any():
+        return
+    row, channel = (int(i) for i in np.argwhere(wild)[0])
+    raise DataError(
+        f"channel '{series.channels[channel]}' of series '{series.ids[int(series.number[row])]}' has "
+        f"{series.values[row, channel]:g} at {stamp(series.time[row])}, {scaled[row, channel]:.1e} when scaled",
+        f"expected at most {LARGEST:.0e}",
+        "correct the value, or set data.missing to it if it means that nothing was measured",
+    )
 
 
 def batches(gather: Gather, windows: Windows, batch_size: int) -> Iterator[SeriesBatch]:

@@ -107,6 +107,14 @@ def to_utc(wall: Stamps, zone: str | None, series: Ints | None = None, *, shift:
     return frame.select(local.dt.convert_time_zone("UTC").dt.replace_time_zone(None)).to_series().to_numpy()
 
 
+def night_of_change(time: np.datetime64) -> bool:
+    """Whether clocks may have been changed then: the first hours of a Sunday in spring or autumn."""
+    day = time.astype("datetime64[D]")
+    month = int(time.astype("datetime64[M]").astype(np.int64)) % 12 + 1
+    sunday = (int(day.astype(np.int64)) + 3) % 7 == 6
+    return sunday and month in (3, 4, 9, 10, 11) and time - day < np.timedelta64(4, "h")
+
+
 def known_zone(zone: str) -> str:
     """The zone itself; DataError with the nearest name when there is no such zone."""
     try:

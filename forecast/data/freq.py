@@ -195,6 +195,14 @@ def infer_freq(wall: Stamps, start: Ints) -> Freq:
             f"expected one step such as {EXAMPLES}",
             "set data.zone to the place of these days" if local else "set data.freq to the step, or resample the file",
         )
+    if counts.max() * 3 < len(gaps) * 2:
+        first, second = np.argsort(-counts, kind="stable")[:2].tolist()
+        raise DataError(
+            f"the step is ambiguous: of {len(gaps):,} steps {counts[first]:,} are {_span(int(steps[first]))}, "
+            f"{counts[second]:,} are {_span(int(steps[second]))}",
+            "expected one step between two thirds of the rows",
+            f"set data.freq, for example data.freq={_coarsest(usual, 'us').alias}",
+        )
     if usual % (7 * DAY) == 0:
         weekday = (int(wall[0].astype("datetime64[D]").astype(np.int64)) + 3) % 7
         found = Freq(usual // (7 * DAY), "W", WEEKDAYS[weekday])

@@ -15,7 +15,7 @@ from forecast.data.card import SPLITS, Card, CardFile, Channel, TimeColumn, plai
 from forecast.data.clock import to_utc, to_wall
 from forecast.data.freq import Freq, infer_freq, parse_freq
 from forecast.data.read import read_file
-from forecast.data.stamps import NOTHING, is_stamps, parse_stamps
+from forecast.data.stamps import NOTHING, epoch, is_stamps, looks_like_number, parse_names, parse_stamps
 from forecast.errors import DataError, UsageError, nearest
 
 REST: Final = "rest"  # data.past=rest: every channel that is not forecast
@@ -121,9 +121,18 @@ def _holds_numbers(column: pl.Series) -> bool:
 def _time_column(frame: pl.DataFrame, where: str) -> str:
     """The only column of stamps, or the only one with a usual name among several."""
     found = [c for c in frame.columns if is_stamps(frame[c])]
+    if named := next((c for c in found if is_stamps(pl.Series([c]))), None):
+        raise DataError(
+            f"the first line of {where} holds values ('{named}')",
+            "expected the names of the columns",
+            "add a line of names, such as ds,y",
+        )
     usual = [c for c in found if c.lower() in _TIMES]
     if len(found) == 1 or len(usual) == 1:
         return (found if len(found) == 1 else usual)[0]
+    for column in frame.columns if not found else ():
+        if column.lower() in _TIMES or epoch(frame[column]):
+            parse_stamps(frame[column], where)  # says what is wrong with it
     what = f"the columns {', '.join(found)} all hold stamps" if found else f"no column of {where} holds stamps"
     raise DataError(what, f"found columns {', '.join(frame.columns[:12])}", "set data.time=COLUMN")
 
@@ -157,7 +166,8 @@ def _is_text(column: pl.Series) -> bool:
         return False
     head = column.drop_nulls().str.strip_chars()
     head = head.filter(~head.str.to_lowercase().is_in(NOTHING)).head(100)
-    return bool(len(head)) and head.cast(pl.Float64, strict=False).null_count() * 2 > len(head)
+    text = bool(len(head)) and head.cast(pl.Float64, strict=False).null_count() * 2 > len(head)
+    return text and not looks_like_number(head)
 
 
 def _numbers(frame: pl.DataFrame, taken: set[str | None], where: str) -> list[str]:
@@ -166,7 +176,7 @@ def _numbers(frame: pl.DataFrame, taken: set[str | None], where: str) -> list[st
     text = [c for c in rest if _is_text(frame[c]) or is_stamps(frame[c])]
     if text:
         raise DataError(
-            f"{where}: column '{text[0]}' is neither numbers nor the time",
+            f"{where}: column '{text[0]}' is neither numbers nor the time: '{frame[text[0]].drop_nulls()[0]}'",
             "expected numeric columns",
             f"set data.target=COLUMN to leave it out, or data.id={text[0]} if it names the series",
         )
@@ -193,7 +203,7 @@ def real_step(frame: pl.DataFrame, time: str, id: str | None, zone: str | None, 
     number = (
         np.zeros(frame.height, np.int64)
         if id is None
-        else (frame[id].cast(pl.String).rank("dense").fill_null(0).to_numpy().astype(np.int64))
+        else (parse_names(frame[id], where).rank("dense").fill_null(0).to_numpy().astype(np.int64))
     )
     utc = stamps if aware else to_utc(stamps, zone, number, shift=True)
     order = np.lexsort((utc, number))

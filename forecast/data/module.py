@@ -23,7 +23,7 @@ from forecast.data.infer import REST, infer_frame_card, is_rest
 from forecast.data.loader import BatchDataset, Loader, loader
 from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
 from forecast.data.recipe import Recipe
-from forecast.data.scale import Scaler, fit
+from forecast.data.scale import Scaler, constant, fit
 from forecast.data.settings import asked, numbers, shares, whole
 from forecast.data.split import PARTS, Split, split
 from forecast.data.table import Runs, Series, apply_gaps, gap_list, holidays_of, runs, select, stamp, summary
@@ -123,6 +123,7 @@ class SeriesModule(lightning.LightningDataModule):
         with asked(self.facts["splits"] is not None):
             self.split = split(measured, card.splits)
         self.scaler = fit(self.scale, measured, self.split.train)
+        notes += constant(measured, self.split.train)
         s = self.series
         self.spec = Spec(s.channels, s.targets, s.units, s.fields, self.context, self.horizon, s.freq, s.season)
         self.gather = Gather.of(s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed)

@@ -1,21 +1,19 @@
-"""Files → regular series: a reader per format, the same checks for all. For single columns see stamps.py."""
+"""Files → regular series: the same checks for all formats (formats.py). For single columns see stamps.py."""
 
-import codecs
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import polars as pl
 
 from forecast.data.card import Card, CardFile
-from forecast.data.clock import to_utc
+from forecast.data.clock import night_of_change, to_utc
+from forecast.data.formats import DAMAGE, READERS, refuse
 from forecast.data.freq import Ints, Stamps, parse_freq
 from forecast.data.holidays import Holidays, suits
-from forecast.data.stamps import NOTHING, parse_numbers, parse_stamps
+from forecast.data.stamps import NOTHING, parse_names, parse_numbers, parse_stamps, sentinel
 from forecast.data.table import Series, grid, regular, stamp
 from forecast.errors import DataError, nearest
 from forecast.where import DATASETS, data_root
@@ -102,8 +100,12 @@ def read_frame(
 
 def read_file(path: Path, notes: list[str] | None = None) -> pl.DataFrame:
     """A table as it is in the file; csv columns stay text, so that a fault can quote what was written."""
-    if not path.is_file():
+    try:
+        there = path.is_file()
         what = "is a folder" if path.is_dir() else "does not exist"
+    except OSError as fault:
+        there, what = False, f"cannot be reached: {fault.strerror}"
+    if not there:
         raise DataError(f"{path} {what}", f"expected a file ({', '.join(sorted(READERS))})", "correct the path")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -115,51 +117,18 @@ def read_file(path: Path, notes: list[str] | None = None) -> pl.DataFrame:
     if not path.stat().st_size:
         raise DataError(f"{path} is empty", "expected a table", "write the file again")
     try:
+        refuse(path)
         frame = reader(path, [] if notes is None else notes)
-    except (pl.exceptions.PolarsError, UnicodeError, OSError) as fault:
-        text = str(fault).strip().splitlines()
+    except DAMAGE as fault:
+        text = (getattr(fault, "strerror", None) or str(fault)).strip().splitlines()
         raise DataError(
-            f"{path} cannot be read: {text[0] if text else type(fault).__name__}",
+            f"{path} cannot be read: {text[0].rstrip('.') if text else type(fault).__name__}",
             f"expected a {path.suffix[1:]} table",
             "check the file",
         ) from fault
     if not frame.height:
         raise DataError(f"{path} has no rows", "expected a table with data", "write the file again")
     return frame
-
-
-def _csv(path: Path, notes: list[str]) -> pl.DataFrame:
-    """Any of `,;\\t|` between columns, UTF-8, UTF-16 or else Latin-1."""
-    data = path.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        data = data.decode("utf-16").encode()
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        notes.append(f"{path.name} is not UTF-8; read as Latin-1")
-        data = data.decode("latin-1").encode()
-    head = data.partition(b"\n")[0].decode()
-    separator = max(",;\t|", key=head.count)
-    frame = pl.read_csv(data, separator=separator, infer_schema=False)
-    names = [name.strip() for name in frame.columns]
-    for name in names:
-        base, mark, _ = name.rpartition("_duplicated_")
-        if mark and base in names:
-            raise DataError(f"{path.name} has two columns '{base}'", "expected each name once", "rename one of them")
-    return frame.rename(dict(zip(frame.columns, names, strict=True))) if names != frame.columns else frame
-
-
-def _parquet(path: Path, notes: list[str]) -> pl.DataFrame:
-    # The file name is not a pattern, and folder names are not columns.
-    return pl.read_parquet(path, glob=False, hive_partitioning=False)
-
-
-READERS: Final[dict[str, Callable[[Path, list[str]], pl.DataFrame]]] = {
-    ".csv": _csv,
-    ".parquet": _parquet,
-    ".pq": _parquet,
-}
 
 
 def from_frame(
@@ -190,7 +159,10 @@ def from_frame(
     order = np.argsort(number, kind="stable")
     number = number[order]
     time = _times(card, frame[card.time.column], number, order, where)
-    values = np.column_stack([_channel(frame[c.source], card, where) for c in channels])[order]
+    columns = [_channel(frame[c.source], card, where) for c in channels]
+    if notes is not None:
+        notes += [note for c, v in zip(channels, columns, strict=True) if (note := sentinel(v, c.source, where))]
+    values = np.column_stack(columns)[order]
     keep = _ordered(card, ids, number, time, values, order, where)
     if notes is not None and len(keep) < len(order):
         twice = np.setdiff1d(np.arange(len(order)), keep)
@@ -224,12 +196,19 @@ def _times(card: Card, column: pl.Series, number: Ints, order: Ints, where: str)
     stamps, aware = parse_stamps(column, where)
     wall = stamps[order]
     # A day whose midnight a clock leaves out begins an hour later.
-    time = wall if aware else to_utc(wall, card.time.zone, number, shift=parse_freq(card.time.freq).wall)
+    shift = parse_freq(card.time.freq).wall
+    return wall if aware else shown(wall, card.time.zone, number, order, f"{where}: row", column.name, shift=shift)
+
+
+def shown(
+    wall: Stamps, zone: str | None, number: Ints, order: Ints, where: str, column: str, *, shift: bool = False
+) -> Stamps:
+    """(N,) stamps of a clock in `zone`, series after series, as UTC; `order` has their rows in the file."""
+    time = to_utc(wall, zone, number, shift=shift)
     if (never := np.isnat(time)).any():
         row = int(never.argmax())
         raise DataError(
-            f"{where}: row {order[row] + 1}, column '{column.name}': {stamp(wall[row])} was never "
-            f"shown by a clock in {card.time.zone}",
+            f"{where} {order[row] + 1}, column '{column}': {stamp(wall[row])} was never shown by a clock in {zone}",
             "the clock went forward there",
             "correct the stamp, or set data.zone=UTC",
         )
@@ -240,7 +219,7 @@ def _ids(card: Card, frame: pl.DataFrame, where: str) -> tuple[tuple[str, ...], 
     """Names of the series in order of appearance, and the number of each row's series (N,)."""
     if card.id is None:
         return (card.name,), np.zeros(frame.height, dtype=np.int64)
-    column = frame[card.id].cast(pl.String).str.strip_chars()
+    column = parse_names(frame[card.id], where)
     if (empty := column.is_null() | column.str.to_lowercase().is_in(NOTHING)).any():
         raise DataError(
             f"{where}: row {int(empty.arg_max() or 0) + 1}, column '{card.id}': the name of the series is empty",
@@ -276,7 +255,7 @@ def _ordered(
             f"{where}: row {order[row] + 1}, column '{column}': {stamp(time[row])} comes after "
             f"{stamp(time[row - 1])} in series '{ids[number[row]]}'",
             "expected rising stamps",
-            f"sort the file by {f'{card.id}, ' if card.id else ''}{column}{_put_back(card, time[row - 1], time[row])}",
+            f"sort the file by {f'{card.id}, ' if card.id else ''}{column}{_summer(card, time[row])}",
         )
     again = np.concatenate([[False], same & (ahead == 0)])
     if not again.any():
@@ -290,16 +269,16 @@ def _ordered(
             f"{stamp(time[row])} stands twice in series '{ids[number[row]]}' with different values",
             "expected each stamp once",
             ("drop or average one of them" if card.id else "name the column of series in data.id, or drop one")
-            + _put_back(card, time[row - 1], time[row]),
+            + _summer(card, time[row]),
         )
     return np.flatnonzero(~again)
 
 
-def _put_back(card: Card, before: np.datetime64, after: np.datetime64) -> str:
-    """Advice where a clock that was put back would explain it."""
-    if card.time.zone is not None or parse_freq(card.time.freq).wall or before - after > np.timedelta64(1, "h"):
+def _summer(card: Card, time: np.datetime64) -> str:
+    """A hint where a stamp without zone comes again when clocks go back: early on a Sunday in spring or autumn."""
+    if card.time.zone is not None or not night_of_change(time):
         return ""
-    return ", or set data.zone if the clock was put back there"
+    return "; if clocks went back there, set data.zone, for example data.zone=Europe/Berlin"
 
 
 def _on_grid(card: Card, ids: tuple[str, ...], start: Ints, time: Stamps, order: Ints, where: str) -> None:

@@ -99,6 +99,26 @@ def fit(kind: str, series: Series, ranges: Ints) -> Scaler:
     raise DataError(f"data.scale is '{kind}'", "expected standard or none", "set data.scale=standard")
 
 
+def constant(series: Series, ranges: Ints) -> list[str]:
+    """Lines for people: channels that never change in the observed rows [first, last) of `ranges` (S, 2)."""
+    rows = ranges[:, 1] - ranges[:, 0]
+    some = np.flatnonzero(rows > 0)
+    if not len(some):
+        return []
+    values = series.values[_inside(series, ranges)]
+    first = np.concatenate([[0], np.cumsum(rows[some])])[:-1]
+    low, high = np.fmin.reduceat(values, first, axis=0), np.fmax.reduceat(values, first, axis=0)
+    lines = []
+    for c, name in enumerate(series.channels):
+        flat = np.flatnonzero(low[:, c] == high[:, c])
+        if len(flat):
+            role = "target" if c < series.targets else "channel"
+            where = f" of series '{series.ids[some[flat[0]]]}'" if len(series.ids) > 1 else ""
+            more = f" (and in {len(flat) - 1:,} more series)" if len(flat) > 1 else ""
+            lines.append(f"{role} '{name}'{where} is {low[flat[0], c]:g} in every training row{more}: nothing to learn")
+    return lines
+
+
 def _moments(series: Series, ranges: Ints) -> tuple[Ints, Floats, Floats]:
     """(S, C) each: observed values, their mean and deviation (0 and 1 without any, 1 if constant)."""
     inside = _inside(series, ranges)

@@ -18,6 +18,11 @@ _DATES: Final = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y
 _TWINS: Final = {"%d/%m/%Y": "%m/%d/%Y"}
 _OFFSET: Final = r"(?:Z|UTC|[+-]\d{2}:?\d{2})$"
 _HELP: Final = "expected stamps like 2024-01-31 13:00"
+_YEARS: Final = (1678, 2261)  # what nanoseconds since 1970 can hold, and so pandas
+_EPOCHS: Final = (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds"), ("ns", "nanoseconds"))
+_NINES: Final = [10.0**n - 1 for n in range(2, 10)]
+_SENTINELS: Final = frozenset([*_NINES, 9999.9, 99999.9, 2.0**15, 2.0**15 - 1, 2.0**31 - 1])
+HUGE: Final = 1e100  # its square is still a float64
 
 
 def parse_stamps(column: pl.Series, where: str) -> tuple[Stamps, str | None]:
@@ -31,6 +36,8 @@ def parse_stamps(column: pl.Series, where: str) -> tuple[Stamps, str | None]:
     elif column.dtype == pl.Date:
         stamps, aware = column, False
     else:
+        if count := epoch(column):
+            raise _counted(column, count, where)
         raise DataError(
             f"{where}: column '{name}' holds {str(column.dtype).lower()} values, not stamps",
             _HELP,
@@ -39,7 +46,54 @@ def parse_stamps(column: pl.Series, where: str) -> tuple[Stamps, str | None]:
     if stamps.null_count():
         row = _first(stamps.is_null())
         raise DataError(f"{where}: row {row}, column '{name}': the stamp is empty", _HELP, "fill it or drop the row")
+    _in_range(stamps, where)
     return stamps.cast(pl.Datetime("us")).to_numpy(), "UTC" if aware else None
+
+
+def _in_range(stamps: pl.Series, where: str) -> None:
+    """Refuse years that pandas, plots and calendars cannot show; as counts, for polars cannot either."""
+    a_day = 1 if stamps.dtype == pl.Date else {"ms": 86_400_000, "us": 86_400_000_000}.get(
+        str(getattr(stamps.dtype, "time_unit", "")), 86_400_000_000_000
+    )  # fmt: skip
+    day = stamps.to_physical().to_numpy() // a_day
+    first, after = (int(np.datetime64(f"{year}-01-01", "D").astype(np.int64)) for year in (_YEARS[0], _YEARS[1] + 1))
+    if (odd := (day < first) | (day >= after)).any():
+        row = int(odd.argmax())
+        year = 1970 + int(np.datetime64(int(day[row]), "D").astype("datetime64[Y]").astype(np.int64))
+        raise DataError(
+            f"{where}: row {row + 1}, column '{stamps.name}': the stamp is of the year {year}",
+            f"expected {_YEARS[0]} to {_YEARS[1]}",
+            "correct the stamp or drop the row",
+        )
+
+
+def epoch(column: pl.Series) -> tuple[str, np.datetime64] | None:
+    """What a column of whole numbers counts since 1970, and its first value so read; None where that is unlikely.
+
+    Likely is what lies between 1990 and 2100.
+    """
+    head = column.drop_nulls().head(50)
+    if column.dtype == pl.String:
+        head = head.str.strip_chars()
+        head = head.cast(pl.Int64, strict=False) if len(head) and head.str.contains(r"^\d+$").all() else head.head(0)
+    if not len(head) or not head.dtype.is_numeric():
+        return None
+    low, high = float(head.min()), float(head.max())  # type: ignore[arg-type]
+    for power, (unit, words) in enumerate(_EPOCHS):
+        if 631_152_000 * 1000**power <= low and high < 4_102_444_800 * 1000**power:
+            return words, np.datetime64(int(head[0]), unit)  # type: ignore[call-overload]
+    return None
+
+
+def _counted(column: pl.Series, count: tuple[str, np.datetime64], where: str) -> DataError:
+    words, read = count
+    return DataError(
+        f"{where}: column '{column.name}' holds numbers such as {column.drop_nulls()[0]}",
+        f"{_HELP}; they look like {words} since 1970, and this one is {str(read.astype('datetime64[s]'))} UTC",
+        "convert the column, for example with pandas.to_datetime(column, unit='"
+        + {words: unit for unit, words in _EPOCHS}[words]
+        + "')",
+    )
 
 
 def is_stamps(column: pl.Series) -> bool:
@@ -54,7 +108,7 @@ def is_stamps(column: pl.Series) -> bool:
     try:
         parse_stamps(head, "")
     except DataError as fault:
-        return "day or month" in fault.found
+        return any(words in fault.found for words in ("day or month", "has an offset", "of the year"))
     return True
 
 
@@ -63,12 +117,17 @@ def _from_text(column: pl.Series, where: str) -> tuple[pl.Series, bool]:
     text = column.str.strip_chars()
     text = text.set(text.str.to_lowercase().is_in(NOTHING), None)
     seen = text.drop_nulls().head(1000)
-    aware = bool(len(seen)) and bool(seen.str.contains(_OFFSET).all() and seen.str.contains(r"\d:\d").all())
+    offsets = text.str.contains(_OFFSET) & text.str.contains(r"\d:\d")
+    aware = bool(len(seen)) and bool(offsets.drop_nulls().any())
+    if aware and not offsets.drop_nulls().all():
+        _mixed(text, offsets, where)
     plain = _plain(text)
     fits = [form for form in _formats() if len(seen) and not _read(_plain(seen), form, aware).null_count()]
     if not fits:
         wrong = _worst(_plain(seen), aware)
         bad = seen[wrong] if len(seen) else ""
+        if count := epoch(seen):
+            raise _counted(seen, count, where)
         raise DataError(
             f"{where}: row {_first(text == bad)}, column '{column.name}': '{bad}' is not a stamp",
             _HELP,
@@ -92,6 +151,19 @@ def _from_text(column: pl.Series, where: str) -> tuple[pl.Series, bool]:
             "correct the row",
         )
     return reads[best], aware
+
+
+def _mixed(text: pl.Series, offsets: pl.Series, where: str) -> None:
+    """Refuse a column in which some stamps carry an offset from UTC and some, equally good ones, do not."""
+    rest = text.filter(~offsets.fill_null(True)).head(1000)
+    if any(not _read(_plain(rest), form, False).null_count() for form in _formats()):
+        row, other = _first(offsets), _first(~offsets.fill_null(True))
+        raise DataError(
+            f"{where}: column '{text.name}': row {row} has an offset ('{text[row - 1]}'), "
+            f"row {other} has none ('{text[other - 1]}')",
+            "expected all or none with an offset",
+            "write the offset in every row",
+        )
 
 
 def _formats() -> list[str]:
@@ -145,7 +217,11 @@ def parse_numbers(column: pl.Series, missing: tuple[float, ...], where: str) -> 
         number = text.cast(pl.Float64, strict=False)
         if (bad := number.is_null() & text.is_not_null()).any():
             row = _first(bad)
-            comma = "write a decimal point" if "," in text[row - 1] else "correct it or leave the cell empty"
+            comma = (
+                "write a decimal point and no thousands separators"
+                if looks_like_number(text[row - 1 : row])
+                else "correct it or leave the cell empty"
+            )
             raise DataError(
                 f"{where}: row {row}, column '{name}': '{text[row - 1]}' is not a number",
                 "expected a number",
@@ -160,15 +236,58 @@ def parse_numbers(column: pl.Series, missing: tuple[float, ...], where: str) -> 
             "name other channels in data.target and data.past",
         )
     values = number.fill_null(float("nan")).to_numpy().astype(np.float64)  # a copy: it is written to
-    if (infinite := np.isinf(values)).any():
+    if missing:
+        values[np.isin(values, missing)] = np.nan
+    if (wrong := np.abs(values) > HUGE).any():
+        row = int(wrong.argmax())
         raise DataError(
-            f"{where}: row {int(infinite.argmax()) + 1}, column '{name}': the value is infinite",
+            f"{where}: row {row + 1}, column '{name}': the value is "
+            f"{'infinite' if np.isinf(values[row]) else f'{values[row]:g}, more than {HUGE:g}'}",
             "expected a finite number",
             "correct it or leave the cell empty",
         )
-    if missing:
-        values[np.isin(values, missing)] = np.nan
     return values
+
+
+def looks_like_number(text: pl.Series) -> bool:
+    """Whether cells are mostly numbers with a decimal comma or with thousands separators."""
+    head = text.drop_nulls().str.strip_chars()
+    head = head.filter(~head.str.to_lowercase().is_in(NOTHING)).head(100)
+    grouped = r"^[+-]?(\d+,\d+|\d{1,3}([.,' \u{a0}\u{202f}]\d{3})+([.,]\d+)?)$"
+    numbers = head.str.contains(grouped) | head.str.contains(r"^[+-]?\d+$")
+    return bool(len(head)) and int(numbers.sum()) * 2 > len(head)
+
+
+def sentinel(values: NDArray[np.float64], name: str, where: str) -> str:
+    """A line for people where nines, far from the rest, come again and again: they may mean "not measured".
+
+    Such a number is the least or the greatest of its column, so all other columns cost two passes.
+    """
+    for extreme in (np.nanmin(values), np.nanmax(values)):
+        number = abs(float(extreme))
+        if not (number in _SENTINELS and (count := int((values == extreme).sum())) >= 3):
+            continue
+        rest = values[(values != extreme) & ~np.isnan(values)]
+        if not len(rest):
+            continue
+        low, high = np.quantile(rest, (0.01, 0.99))
+        if max(low - extreme, extreme - high) > 3 * max(high - low, 1e-9 * number):
+            return (
+                f"{where}: column '{name}' holds {extreme:g} in {count:,} rows, far from its other values (mostly "
+                f"{low:.6g} to {high:.6g}); if that means that nothing was measured, set data.missing={extreme:g}"
+            )
+    return ""
+
+
+def parse_names(column: pl.Series, where: str) -> pl.Series:
+    """(N,) names of series as text without blanks around them; DataError for what is no name."""
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        raise DataError(
+            f"{where}: column '{column.name}' holds {str(column.dtype).lower()} values, not names of series",
+            "expected text or numbers",
+            "name another column in data.id",
+        )
+    return column.cast(pl.String).str.strip_chars()
 
 
 def _first(flags: pl.Series) -> int:

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.data.clock import clock, fields_for, to_utc, to_wall
+from forecast.data.clock import clock, fields_for, night_of_change, to_utc, to_wall
 from forecast.data.freq import Ints, Stamps, parse_freq
 from forecast.data.holidays import FIELDS as HOLIDAY_FIELDS
 from forecast.data.holidays import Holidays, describe
@@ -255,11 +255,13 @@ def apply_gaps(series: Series, mode: str) -> tuple[Series, NDArray[np.bool_]]:
         found = runs(series)
         first = gaps(series, Runs(*(part[:1] for part in found)))[0]
         which = f" of '{first.channel}'" if first.channel else ""
+        clocks = series.zone is None and first.channel is None and night_of_change(first.first)
         raise DataError(
-            f"series '{first.id}' has a gap{which} of {first.steps:,} steps from {stamp(first.first)} "
+            f"series '{first.id}' has a gap{which} of {first.steps:,} step{'s' if first.steps > 1 else ''} "
+            f"from {stamp(first.first)} "
             f"({summary(series, found)})",
             "expected a value at every step",
-            "set data.gaps=fill or data.gaps=mask",
+            f"set data.gaps=fill or data.gaps=mask{', or, if clocks went forward there, data.zone' if clocks else ''}",
         )
     if mode != "fill" or observed.all():
         return series, observed

@@ -17,7 +17,7 @@ from forecast import build
 from forecast.artifacts import Run, find
 from forecast.data.batch import batches
 from forecast.data.recipe import Recipe
-from forecast.errors import ArtifactError, DataError
+from forecast.errors import ArtifactError
 from forecast.heads import Chain
 from forecast.types import SeriesBatch
 from forecast.where import RUNS
@@ -62,8 +62,6 @@ class Predictor:
         for note in ready.notes:
             tell(note)
         spec = self.recipe.spec
-        if not len(ready.windows):
-            raise DataError("the table holds no series", "expected at least one", "name another file")
         frames = []
         for batch in batches(ready.gather, ready.windows, batch_size):
             scaled, number = self.forecast(batch).numpy(), batch.series.numpy()

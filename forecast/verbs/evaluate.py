@@ -22,7 +22,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
 
     asked: dict[str, Any] = schema.plain(cfg)
     run = find(asked["run"], asked["runs"])
-    config = run.read("config.json")
+    config, saved = run.read("config.json"), run.read("metrics.json")["rows"]  # before an hour of scoring
     predictor = Predictor.load(run)
     data = build.data(config).remember(predictor.recipe.holidays).prepare()
     _same_data(run, data)
@@ -35,7 +35,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
     sys.stdout.write(tables.scores(rows) + "\n")
     if part == "test":
-        sys.stdout.write(f"\n{_compared(run.read('metrics.json')['rows'], rows)}\n")
+        sys.stdout.write(f"\n{_compared(saved, rows)}\n")
     if asked["save"]:
         run.add(f"metrics_{part}.json", {"part": part, "rows": rows})
 

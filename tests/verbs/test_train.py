@@ -30,8 +30,8 @@ def test_a_run_leaves_its_folder_and_the_mlflow_store_and_nothing_else(trained, 
 
 def test_the_manifest_vouches_for_every_file(trained):
     manifest = json.loads((trained / MANIFEST).read_text())
-    assert set(manifest) == FILES - {"MANIFEST.json", "checkpoints", "log.txt", "mlflow.json", "mlflow.jsonl"}
-    assert all(sha256(trained / name) == value for name, value in manifest.items())
+    assert set(manifest["files"]) == FILES - {"MANIFEST.json", "checkpoints", "log.txt", "mlflow.json", "mlflow.jsonl"}
+    assert all(sha256(trained / name) == value for name, value in manifest["files"].items())
 
 
 def test_scores_stand_beside_the_naive_rows(trained):

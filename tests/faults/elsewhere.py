@@ -1,0 +1,33 @@
+"""Errors that no command line of the table can provoke, and the tests that do."""
+
+# site → test
+ELSEWHERE = {
+    "artifacts.py load_weights: cannot be read": "tests/faults/test_corrupted.py::test_a_lying_header_allocates_nothing",
+    "artifacts.py _checked: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
+    "artifacts.py _json: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
+    "build.py chain: norm is": "tests/test_build.py::test_unknown_norm_and_loss",
+    "build.py output": "tests/test_build.py::test_unknown_norm_and_loss",
+    "cli.py no_value: …; …": "tests/faults/test_rare.py::test_a_value_of_a_key_without_a_kind",
+    "data/loader.py __init__": "tests/data/test_module.py::test_fewer_windows_than_ranks_are_refused",
+    "data/module.py __init__": "tests/data/test_module.py::test_wrong_settings_are_told",
+    "data/module.py windows": "tests/faults/test_rare.py::test_words_that_the_command_line_checks_before",
+    "data/read.py from_frame: has no rows": "tests/faults/test_rare.py::test_a_frame_of_no_rows",
+    "data/scale.py fit: data.scale is": "tests/faults/test_rare.py::test_words_that_the_command_line_checks_before",
+    "data/settings.py whole: expected a whole number": "tests/data/test_module.py::test_wrong_settings_are_told",
+    "data/table.py apply_gaps: data.gaps is": "tests/faults/test_rare.py::test_words_that_the_command_line_checks_before",
+    "data/window.py windows": "tests/data/test_split_window.py::test_settings_below_one_are_refused",
+    "tasks/checkpoint.py load_checkpoint": "tests/tasks/test_training.py::test_a_checkpoint_that_would_run_code_is_refused",
+    "tasks/forecast.py training_step": "tests/tasks/test_training.py::test_a_loss_that_is_not_finite_stops_at_once_and_names_the_batch",
+    "tasks/trainer.py fit: trainer: …": "tests/faults/test_rare.py::test_what_stops_a_fit",
+    "tasks/trainer.py fit: out of memory": "tests/faults/test_rare.py::test_what_stops_a_fit",
+    "verbs/train.py _planned": "tests/faults/test_rare.py::test_a_rank_without_its_first",
+    "verbs/train.py _told": "tests/faults/test_rare.py::test_a_disk_that_fills_up_while_training",
+    "verbs/ui.py free_port: cannot be used": "tests/verbs/test_ui.py::test_ui_refuses_a_taken_port",
+    "verbs/ui.py serve": "tests/verbs/test_ui.py::test_ui_says_why_mlflow_gave_up",
+    "dashboards/load.py read": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",
+    "dashboards/load.py _json: is not JSON": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",
+    "dashboards/load.py _json: holds a": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",
+    "dashboards/load.py _history": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",
+    "dashboards/summary.py _scan: cannot be read": "tests/faults/test_rare.py::test_a_report_of_damaged_predictions",
+    "dashboards/summary.py _scan: has no column": "tests/faults/test_rare.py::test_a_report_of_damaged_predictions",
+}
