@@ -137,7 +137,7 @@ def optimiser(config: Config) -> Callable[[Any], torch.optim.Optimizer]:
     if "betas" in node:
         node["betas"] = tuple(node["betas"])
     trainer = config["trainer"]  # Lightning clips no gradients of a fused optimiser in mixed precision
-    fused = trainer.get("clip") is None or not trainer["precision"].endswith("-mixed")
+    fused = trainer["clip"] is None or not trainer["precision"].endswith("-mixed")
     return lambda params: make(node, "optim", params=params, fused=fused)
 
 

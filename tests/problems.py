@@ -4,7 +4,8 @@ import torch
 
 from forecast.types import CLOCK_SIZES, SeriesBatch, Spec
 
-FIELDS = ("month", "yearday", "day", "weekday", "hour", "holiday", "holiday_in", "holiday_ago")
+PLAIN = ("month", "yearday", "day", "weekday", "hour")
+FIELDS = (*PLAIN, "holiday", "holiday_in", "holiday_ago")
 
 
 def spec(

@@ -24,6 +24,7 @@ import pytest
 
 from forecast import __main__ as program
 from forecast import spool, track
+from forecast.artifacts import Run as RunFolder
 from forecast.errors import ArtifactError, UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -399,7 +400,7 @@ def test_reproduce_gives_the_same_bits_and_sees_others(run: Run, tmp_path: Path)
         else:
             made["commit"], made["threads"] = "0000", 3
         (folder / name).write_text(json.dumps(made))
-    (folder / "MANIFEST.json").unlink()
+    RunFolder(folder).seal()
     code, out, err = run("reproduce", f"run={folder}", "runs=other")
     assert code == 5
     assert "1 of 301 scores are not equal to the last bit" in out
@@ -440,7 +441,6 @@ def test_reproduce_refuses_other_data_and_foreign_configs(run: Run, tmp_path: Pa
     assert code == 3 and "is not the file that" in err
     csv_file.unlink()
     config = json.loads((folder / "config.json").read_text())
-    (folder / "MANIFEST.json").unlink()
     for change, said in (
         ({"name": "${oc.env:HOME}"}, "expected plain values"),
         ({"model": {"_target_": "os.system"}}, "'os.system'"),
@@ -448,6 +448,7 @@ def test_reproduce_refuses_other_data_and_foreign_configs(run: Run, tmp_path: Pa
         ({"data": 3}, "no data record"),
     ):
         (folder / "config.json").write_text(json.dumps({**config, **change}))
+        RunFolder(folder).seal()
         code, _, err = run("reproduce", f"run={folder}", "path=your.csv")
         assert code in (2, 4) and said in err and err.count("\n") == 1, err
     assert {p.name for p in tmp_path.iterdir()} == {"runs", "your.csv"}

@@ -41,10 +41,7 @@ class AtomicCheckpoints(CheckpointIO):
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Tensors and plain data only, whatever the caller or the environment asks for."""
-        if not sealed(Path(path)):
-            raise ArtifactError(
-                f"{path} is no checkpoint, or a damaged one", "its sha256 is not its own", "resume from another run"
-            )
+        check(Path(path))
         try:
             loaded: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except Exception as error:  # torch names a dozen kinds for a damaged file
@@ -64,6 +61,14 @@ def reason(error: Exception, folder: Path) -> str:
     if found is not None and found.f_bavail * found.f_frsize < PIECE:
         return "No space left on device"
     return str(error).splitlines()[0]
+
+
+def check(path: Path) -> None:
+    """Raise ArtifactError unless the file is what was written, to the last bit."""
+    if not sealed(path):
+        raise ArtifactError(
+            f"{path} is no checkpoint, or a damaged one", "its sha256 is not its own", "resume from another run"
+        )
 
 
 def seal(path: Path) -> None:

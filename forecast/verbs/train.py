@@ -1,6 +1,5 @@
 """forecast train: data, model, trainer; the best weights by validation; the test windows once; a run folder."""
 
-import json
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from forecast.track import Tracker
 
 log = logging.getLogger("forecast")
+RESUMES = "resumes.json"  # in the run folder: each command that went on with it
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
 CHANGEABLE = ("trainer", "track", "quiet", "predictions", "resume")  # on resume; the rest is the run's
 
@@ -166,10 +166,15 @@ def _finish(
 
 def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str, Any]]:
     """The run to go on with, and its own config with what the command line changes."""
+    from forecast.tasks.checkpoint import check
+
     run = find(asked["resume"], asked["runs"], to_resume=True)
     if not resumable(run):
         raise UsageError(f"{run.path} has no {LAST_CHECKPOINT}", "expected a run that finished an epoch", "train again")
+    check(run.path / LAST_CHECKPOINT)
     config: dict[str, Any] = run.read("config.json")
+    if (run.path / RESUMES).is_file():
+        run.read(RESUMES)  # what is damaged is said while the manifest still vouches for the rest
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         group, _, rest = key.partition(".")
@@ -207,9 +212,8 @@ def _planned(config: Mapping[str, Any], first: bool) -> Run:
 def _open(run: Run, config: Mapping[str, Any], overrides: list[str], data: "SeriesModule") -> None:
     run.write("config.json", config)
     if config["resume"] is not None:  # where the run comes from stays as it was; the resumes are listed beside it
-        path = run.path / "resumes.json"
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        run.write("resumes.json", [*before, environment(overrides)])
+        before = run.read(RESUMES) if (run.path / RESUMES).is_file() else []
+        run.write(RESUMES, [*before, environment(overrides)])
         return
     run.write("overrides.json", overrides)
     run.write("data.json", {**data.state(), "findings": data.findings, "source": data.source})

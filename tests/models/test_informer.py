@@ -11,7 +11,7 @@ from forecast.models.attention import Attention, set_step
 from forecast.ops.probsparse import sample_keys
 from forecast.types import Spec
 from tests.models import reference
-from tests.problems import FIELDS, batch, rows, spec
+from tests.problems import PLAIN, batch, rows, spec
 
 
 def chain(s: Spec, *, layers: tuple[int, ...] = (2,), attention: str = "prob", factor: int = 1,
@@ -31,13 +31,13 @@ def chain(s: Spec, *, layers: tuple[int, ...] = (2,), attention: str = "prob", f
 @pytest.mark.parametrize("attention", ["prob", "full"])
 @pytest.mark.parametrize(("layers", "stack"), [((2,), False), ((3, 2, 1), True)])
 def test_reference_weights_give_equal_outputs(attention, layers, stack):
-    s = spec()
+    s = spec()._replace(clock=PLAIN)
     state = reference.random_state(c=3, f=4, d=16, ff=32, depths=list(layers), decoder=2, out=3, stack=stack)
     ours = chain(s, layers=layers, attention=attention)
     ours.load_state_dict(convert(state))
     x = batch(s)
     # their calendar: hour, weekday, day of month, day of year, each count / (size - 1) - 0.5
-    columns = [FIELDS.index(f) for f in ("hour", "weekday", "day", "yearday")]
+    columns = [PLAIN.index(f) for f in ("hour", "weekday", "day", "yearday")]
     top = torch.tensor([23.0, 6.0, 30.0, 365.0], dtype=torch.float64)
     past, ahead = (t[..., columns] / top - 0.5 for t in (x.past_clock, x.future_clock))
     start = torch.cat([x.past[:, -12:], torch.zeros(4, 8, 3, dtype=torch.float64)], 1)
@@ -67,7 +67,7 @@ def test_convert_refuses_learned_calendars():
 
 
 def test_the_reference_size_has_the_published_number_of_parameters():
-    s = spec(7, context=96, horizon=24)
+    s = spec(7, context=96, horizon=24)._replace(clock=PLAIN)
     embed = ValueEmbedding(spec=s, d_model=512)
     encoder = Informer(d_model=512, heads=8, d_ff=2048, layers=[2])
     head = Generative(spec=s, d_memory=512, length=encoder.out_len(96), label=48)

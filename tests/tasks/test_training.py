@@ -28,7 +28,7 @@ CONFIG = {
     "model": {"_target_": "forecast.models.Informer", "d_model": 8, "heads": 2, "d_ff": 8, "dropout": 0.1},
     "embed": {"_target_": "forecast.models.ValueEmbedding", "d_model": 8, "dropout": 0.1},
     "head": {"_target_": "forecast.heads.Generative", "d_model": 8, "heads": 2, "d_ff": 8, "label": 12},
-    "optim": {"_target_": "torch.optim.Adam", "lr": 0.01}, "trainer": {"precision": "32-true"},
+    "optim": {"_target_": "torch.optim.Adam", "lr": 0.01}, "trainer": {"precision": "32-true", "clip": 1.0},
 }  # fmt: skip
 PLAIN = {
     "embed": {"_target_": "forecast.models.NoEmbedding"}, "head": {"_target_": "forecast.heads.Timewise"},
@@ -55,11 +55,12 @@ def weights(module):
 
 
 @pytest.mark.parametrize("change", [
-    {}, {"accumulate": 3}, {"precision": "bf16-mixed"}, {"val_every": 0.5}, {"clip": None}, {"max_steps": 3},
+    {}, {"accumulate": 3}, {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "clip": None}, {"val_every": 0.5},
+    {"clip": None}, {"max_steps": 3},
 ], ids=str)  # fmt: skip
 def test_training_improves_the_loss_and_keeps_the_best(data, tmp_path, change):
     trainer = make_trainer({**SETTINGS, **change}, tmp_path, quiet=True)
-    module = task(data, trainer={"precision": change.get("precision", "32-true")})
+    module = task(data, trainer={"precision": change.get("precision", "32-true"), "clip": change.get("clip", 1.0)})
     before = weights(module)
     assert math.isfinite(fit(trainer, module, data))
     assert not weights(module).equal(before)

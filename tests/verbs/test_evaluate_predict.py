@@ -22,12 +22,13 @@ def history(tmp_path_factory):
     return path
 
 
-def test_evaluate_repeats_the_scores_to_the_last_bit(trained, home):
-    done = command("evaluate", "run=latest", "save=true", cwd=home)
+def test_evaluate_repeats_the_scores_to_the_last_bit(trained, home, tmp_path):
+    own = shutil.copytree(trained, tmp_path / "own")  # `save` writes into the run, which other tests look at
+    done = command("evaluate", f"run={own}", "save=true", cwd=home)
     assert "equal to the scores saved with the run, to the last bit" in done.stdout
     assert "seasonal naive" in done.stdout
-    saved = json.loads((trained / "metrics.json").read_text())["rows"]
-    again = json.loads((trained / "metrics_test.json").read_text())["rows"]
+    saved = json.loads((own / "metrics.json").read_text())["rows"]
+    again = json.loads((own / "metrics_test.json").read_text())["rows"]
     assert again == saved
     done = command("evaluate", f"run={trained}", "split=val", cwd=home.parent)
     assert "2,627 val windows" in done.stdout
