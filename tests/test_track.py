@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from forecast import __main__ as program
-from forecast import spool, track
+from forecast import artifacts, spool, track
 from forecast.errors import ArtifactError, UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -397,7 +397,7 @@ def test_reproduce_gives_the_same_bits_and_sees_others(run: Run, tmp_path: Path)
         else:
             made["commit"], made["threads"] = "0000", 3
         (folder / name).write_text(json.dumps(made))
-    (folder / "MANIFEST.json").unlink()
+    artifacts.Run(folder).seal()
     code, out, err = run("reproduce", f"run={folder}", "runs=other")
     assert code == 5
     assert "1 of 301 scores are not equal to the last bit" in out
@@ -409,6 +409,8 @@ def test_reproduce_gives_the_same_bits_and_sees_others(run: Run, tmp_path: Path)
 
 
 def test_reproduce_from_mlflow_alone(run: Run, server: Server, tmp_path: Path) -> None:
+    import mlflow
+
     words = ["track=mlflow", f"track.uri={server.uri}", "track.wait=300", "runs=first"]
     code, _, err = run("train", *SMALL, *words)
     assert code == 0 and "MLflow" not in err
@@ -421,6 +423,13 @@ def test_reproduce_from_mlflow_alone(run: Run, server: Server, tmp_path: Path) -
     assert not (only(tmp_path) / "mlflow.jsonl").exists()  # it tracks nothing
     code, _, err = run("reproduce", "mlflow=0123", f"uri={server.uri}")
     assert code == 5 and "run 0123 cannot be read from" in err and err.count("\n") == 1
+    for content, said in (
+        ("{", f"env.json of MLflow run {found} is not JSON: "),
+        ("[]", f"env.json of {found} is no JSON"),
+    ):
+        mlflow.MlflowClient(server.uri).log_text(found, content, "run/env.json")
+        code, _, err = run("reproduce", f"mlflow={found}", f"uri={server.uri}")
+        assert code == 4 and said in err and err.count("\n") == 1
 
 
 def test_reproduce_refuses_other_data_and_foreign_configs(run: Run, tmp_path: Path) -> None:
@@ -438,7 +447,6 @@ def test_reproduce_refuses_other_data_and_foreign_configs(run: Run, tmp_path: Pa
     assert code == 3 and "is not the file that" in err
     csv_file.unlink()
     config = json.loads((folder / "config.json").read_text())
-    (folder / "MANIFEST.json").unlink()
     for change, said in (
         ({"name": "${oc.env:HOME}"}, "expected plain values"),
         ({"model": {"_target_": "os.system"}}, "'os.system'"),
@@ -446,6 +454,7 @@ def test_reproduce_refuses_other_data_and_foreign_configs(run: Run, tmp_path: Pa
         ({"data": 3}, "no data record"),
     ):
         (folder / "config.json").write_text(json.dumps({**config, **change}))
+        artifacts.Run(folder).seal()
         code, _, err = run("reproduce", f"run={folder}", "path=your.csv")
         assert code in (2, 4) and said in err and err.count("\n") == 1, err
     assert {p.name for p in tmp_path.iterdir()} == {"runs", "your.csv"}

@@ -73,10 +73,10 @@ def test_check_lists_every_gap_when_asked(tmp_path: Path, capsys: pytest.Capture
     file = tmp_path / "g.csv"
     hours = [f"2024-01-{d:02d} {h:02d}:00,{h}\n" for d in (1, 2) for h in range(24) if h % 3]
     file.write_text("ds,y\n" + "".join(hours))
-    assert main(["check", str(file)]) == 0
+    assert main(["check", str(file), "freq=h"]) == 0
     out = capsys.readouterr().out
     assert "the longest 10 of 15 gaps; gaps=all lists every one" in out and out.count("  all  ") == 10
-    assert main(["check", str(file), "gaps=all"]) == 0
+    assert main(["check", str(file), "freq=h", "gaps=all"]) == 0
     assert capsys.readouterr().out.count("  all  ") == 15
 
 
