@@ -173,10 +173,7 @@ def test_config_is_shown_not_run(run: Run, verbs: dict[str, Any], tmp_path: Path
 # Faults of usage: one line, exit code 2, nothing written
 
 FAULTS = [
-    (
-        "trian",
-        "expected a verb: train, evaluate, predict, reproduce, data, ui, sync; did you mean train?",
-    ),
+    ("trian", f"expected a verb: {', '.join(pages.VERBS)}; did you mean train?"),
     ("model=linear", "e.g. forecast train model=linear"),
     ("--epochs 3", "--epochs is not a flag of forecast"),
     ("train modle=informer", "modle is not a key of forecast train; expected one of task, model,"),

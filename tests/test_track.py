@@ -23,8 +23,7 @@ from typing import Any
 import pytest
 
 from forecast import __main__ as program
-from forecast import spool, track
-from forecast.artifacts import Run as RunFolder
+from forecast import artifacts, spool, track
 from forecast.errors import ArtifactError, UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -400,7 +399,7 @@ def test_reproduce_gives_the_same_bits_and_sees_others(run: Run, tmp_path: Path)
         else:
             made["commit"], made["threads"] = "0000", 3
         (folder / name).write_text(json.dumps(made))
-    RunFolder(folder).seal()
+    artifacts.Run(folder).seal()
     code, out, err = run("reproduce", f"run={folder}", "runs=other")
     assert code == 5
     assert "1 of 301 scores are not equal to the last bit" in out
@@ -412,6 +411,8 @@ def test_reproduce_gives_the_same_bits_and_sees_others(run: Run, tmp_path: Path)
 
 
 def test_reproduce_from_mlflow_alone(run: Run, server: Server, tmp_path: Path) -> None:
+    import mlflow
+
     words = ["track=mlflow", f"track.uri={server.uri}", "track.wait=300", "runs=first"]
     code, _, err = run("train", *SMALL, *words)
     assert code == 0 and "MLflow" not in err
@@ -424,6 +425,13 @@ def test_reproduce_from_mlflow_alone(run: Run, server: Server, tmp_path: Path) -
     assert not (only(tmp_path) / "mlflow.jsonl").exists()  # it tracks nothing
     code, _, err = run("reproduce", "mlflow=0123", f"uri={server.uri}")
     assert code == 5 and "run 0123 cannot be read from" in err and err.count("\n") == 1
+    for content, said in (
+        ("{", f"env.json of MLflow run {found} is not JSON: "),
+        ("[]", f"env.json of {found} is no JSON"),
+    ):
+        mlflow.MlflowClient(server.uri).log_text(found, content, "run/env.json")
+        code, _, err = run("reproduce", f"mlflow={found}", f"uri={server.uri}")
+        assert code == 4 and said in err and err.count("\n") == 1
 
 
 def test_reproduce_refuses_other_data_and_foreign_configs(run: Run, tmp_path: Path) -> None:
@@ -448,7 +456,7 @@ def test_reproduce_refuses_other_data_and_foreign_configs(run: Run, tmp_path: Pa
         ({"data": 3}, "no data record"),
     ):
         (folder / "config.json").write_text(json.dumps({**config, **change}))
-        RunFolder(folder).seal()
+        artifacts.Run(folder).seal()
         code, _, err = run("reproduce", f"run={folder}", "path=your.csv")
         assert code in (2, 4) and said in err and err.count("\n") == 1, err
     assert {p.name for p in tmp_path.iterdir()} == {"runs", "your.csv"}

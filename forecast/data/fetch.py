@@ -169,9 +169,11 @@ def _download(job: _Job) -> None:
                 ) from full
             troubles = 1 if job.part.end() - before > MANY else troubles + 1
             if troubles >= job.limits.tries:
-                found = f"{job.url} cannot be fetched after {troubles} tries: {_reason(fault)}"
                 kept = f"{job.part.end():,} bytes are kept: run the same command again to go on"
-                raise DataError(found, do=kept if job.part.end() else "check the connection") from fault
+                raise DataError(
+                    f"{job.url} cannot be fetched after {troubles} tries: {_reason(fault)}",
+                    do=kept if job.part.end() else "check the connection",
+                ) from fault
             time.sleep(job.limits.pause * 2 ** (troubles - 1))
 
 

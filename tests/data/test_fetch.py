@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import random
+import resource
 import shutil
 import signal
 import stat
@@ -206,6 +207,18 @@ def test_a_full_disk_is_seen_before_the_download(serve: Serve, tmp_path: Path, m
     with pytest.raises(DataError, match="has 1 MiB free"):
         get(serve(), tmp_path)
     assert left(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_keeps_what_came(serve: Serve, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"data\.csv\.part cannot be written: File too large; make room, and go on"):
+            get(serve(), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "sub" / "data.csv.part").stat().st_size == 200_000
+    assert get(serve(), tmp_path).sha256 == SHA
 
 
 def test_a_redirect_on_this_machine_is_followed(serve: Serve, tmp_path: Path) -> None:

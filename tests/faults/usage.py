@@ -1,6 +1,10 @@
 """A verb, a key or a choice that is not there; a word that is no word of the command line."""
 
+from dataclasses import fields
 from pathlib import Path
+
+from forecast.config import Trainer
+from forecast.verbs.help import VERBS
 
 from .case import ANY, TRAIN, Case, Maker, nothing
 from .make import both, card, csv, put
@@ -21,9 +25,9 @@ def experiment(text: str) -> Maker:
 # fmt: off
 CASES = [
     # The command line
-    Case("a mistyped verb", "cli.py no_verb: is not a verb", nothing, "trian is not a verb; expected a verb: train, evaluate, predict, data, ui → did you mean train?", "trian", 2),
-    Case("no verb, only a key", "cli.py no_verb: stands before", nothing, "model=linear stands before the verb; expected a verb: train, evaluate, predict, data, ui → e.g. forecast train model=linear", "model=linear", 2),
-    Case("no verb, only a flag", "cli.py no_verb: is not a flag", nothing, "--epochs is not a flag of forecast; expected a verb: train, evaluate, predict, data, ui → flags here are --help, --version", "--epochs 3", 2),
+    Case("a mistyped verb", "cli.py no_verb: is not a verb", nothing, f"trian is not a verb; expected a verb: {', '.join(VERBS)} → did you mean train?", "trian", 2),
+    Case("no verb, only a key", "cli.py no_verb: stands before", nothing, f"model=linear stands before the verb; expected a verb: {', '.join(VERBS)} → e.g. forecast train model=linear", "model=linear", 2),
+    Case("no verb, only a flag", "cli.py no_verb: is not a flag", nothing, f"--epochs is not a flag of forecast; expected a verb: {', '.join(VERBS)} → flags here are --help, --version", "--epochs 3", 2),
     Case("a flag that is not there", "cli.py no_flag", nothing, "--epochs is not a flag of forecast train; options are written key=value, e.g. trainer.max_epochs=3 → flags are --help, --version, --cfg, --resolve, --package, --info, --multirun, --config-dir", "train --epochs 3", 2),
     Case("a flag without its value", "cli.py flag_value: has no value", nothing, "--cfg has no value; expected job or all", "train --cfg", 2),
     Case("a flag with a wrong value", "cli.py flag_value: is not known", nothing, "--cfg jab is not known; expected job, all → did you mean job?", "train --cfg jab", 2),
@@ -41,7 +45,7 @@ CASES = [
     Case("a mistyped choice", "cli.py no_choice", nothing, "model=informr is not there; expected a choice of model → did you mean informer or informer_tiny?", "train model=informr", 2),
     Case("a group of another verb", "cli.py no_group", nothing, "model is not a group of forecast evaluate; expected GROUP=CHOICE → it is one of forecast train; see forecast evaluate --help", "evaluate model=linear", 2),
     Case("a key below a value", "cli.py no_key: takes a value", nothing, "model.heads.x is not a key; model.heads takes a value, not keys", "train model.heads.x=3", 2),
-    Case("a mistyped key", "cli.py no_key: is not a key of", nothing, "trainer.max_epoch is not a key of trainer; expected one of max_epochs, max_steps, max_time, patience, accelerator, devices, strategy, precision, accumulate, clip, compile, deterministic, val_every, limit_train_batches, threads → did you mean trainer.max_epochs or trainer.max_steps?", "train trainer.max_epoch=3", 2),
+    Case("a mistyped key", "cli.py no_key: is not a key of", nothing, f"trainer.max_epoch is not a key of trainer; expected one of {', '.join(field.name for field in fields(Trainer))} → did you mean trainer.max_epochs or trainer.max_steps?", "train trainer.max_epoch=3", 2),
     Case("a word where a whole number is due", "cli.py no_value: …; expected ……; …", nothing, "trainer.max_epochs=three is not valid; expected a whole number → e.g. trainer.max_epochs=4",
          "train trainer.max_epochs=three", 2),
     Case("a word where a list of numbers is due", "cli.py no_value: expected a list", nothing, "optim.betas=[a,b] is not valid; expected a list, each a number",
@@ -76,9 +80,9 @@ CASES = [
     Case("an option without a value", "verbs/data.py _options: has no value", csv(), "freq has no value; expected freq=VALUE → see `forecast data --help`", "data check f.csv freq=", 2),
     Case("an option that is no number", "verbs/data.py _options: expected a number", csv(), "season is 'day'; expected a number → write season=24",
          "data check f.csv season=day", 2),
-    Case("an option for a set that has a card", "verbs/data.py _card: has a card", nothing, "'electricity' has a card, which takes no 'freq' → leave it out, or give the file of the data",
+    Case("an option for a set that has a card", "verbs/data.py described: has a card", nothing, "'electricity' has a card, which takes no 'freq' → leave it out, or give the file of the data",
          "data show electricity freq=h", 2),
-    Case("a name that is neither a set nor a file", "verbs/data.py _card: neither", nothing, "'electricty' is neither a data set nor a file; did you mean electricity? → see `forecast data list`",
+    Case("a name that is neither a set nor a file", "verbs/data.py described: neither", nothing, "'electricty' is neither a data set nor a file; did you mean electricity? → see `forecast data list`",
          "data show electricty", 2),
     Case("a card under a name that is not YAML", "verbs/data.py _save", csv(), "save is 'card.txt'; expected a name ending in .yaml → write save=card.yaml", "data show f.csv save=card.txt", 2),
     Case("a flag that forecast ui has not", "verbs/ui.py error", nothing, "unrecognized arguments: --prot 5000; expected forecast ui [--port N] [--host NAME] [--store FILE]", "ui --prot 5000", 2),
