@@ -31,7 +31,6 @@ ELSEWHERE = {
     "data/window.py windows": "tests/data/test_split_window.py::test_settings_below_one_are_refused",
     "errors.py fits_in_memory": "tests/tasks/test_training.py::test_out_of_memory_names_a_batch_size",
     "tasks/checkpoint.py save_checkpoint": "tests/tasks/test_training.py::test_checkpoints_replace_the_old_one_only_when_whole",
-    "tasks/checkpoint.py load_checkpoint: its sha256": "tests/tasks/test_training.py::test_a_damaged_checkpoint_is_refused",
     "tasks/checkpoint.py load_checkpoint: no readable": "tests/tasks/test_training.py::test_a_checkpoint_that_would_run_code_is_refused",
     "tasks/forecast.py training_step": "tests/tasks/test_training.py::test_a_loss_that_is_not_finite_stops_at_once_and_names_the_batch",
     "tasks/trainer.py fit: trainer: …": "tests/faults/test_rare.py::test_what_lightning_refuses_as_it_starts",

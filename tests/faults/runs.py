@@ -54,6 +54,8 @@ CASES = [
          "train resume=run", 4, run=True),
     Case("a config of a quarter of a gigabyte", "artifacts.py _json: is larger", in_run(oversized), "{here}/run/config.json is larger than 256 MiB → train again",
          "train resume=run", 4, run=True),
+    Case("a changed bit in the checkpoint of a finished run", "tasks/checkpoint.py check: its sha256", flipped("checkpoints/last.ckpt"),
+         "{here}/run/checkpoints/last.ckpt is no checkpoint, or a damaged one; its sha256 is not its own → resume from another run", "train resume=run", 4, run=True),
     Case("a run without a checkpoint", "verbs/train.py _resumed: has no", without("checkpoints"), "{here}/run has no checkpoints/last.ckpt; expected a run that finished an epoch → train again",
          "train resume=run", 2, run=True),
     Case("weights of another shape", "artifacts.py load_weights: does not fit",
