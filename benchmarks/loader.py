@@ -11,8 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.measure import Row, record
 from forecast.data.module import SeriesModule
 
-BATCH, LABEL, ROUNDS = 32, 48, 7
-SETTINGS = (("electricity", 168, 24, "error"), ("household", 168, 24, "mask"), ("electricity", 96, 24, "error"))
+LABEL, ROUNDS = 48, 7
+SETTINGS = (  # card, context, horizon, gaps, windows in a batch
+    ("electricity", 168, 24, "error", 64),
+    ("electricity", 168, 24, "error", 32),
+    ("electricity", 96, 24, "error", 32),
+    ("household", 168, 24, "mask", 64),
+)
 
 
 class Items(Dataset[tuple[np.ndarray, ...]]):
@@ -41,14 +46,14 @@ def rate(batches: Iterable[object], windows: int) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     rows: list[Row] = []
-    for card, context, horizon, gaps in SETTINGS:
-        data = SeriesModule(card=card, context=context, horizon=horizon, batch_size=BATCH, gaps=gaps).prepare()
-        ours, items = data.train_dataloader(), DataLoader(Items(data), BATCH, shuffle=True)
+    for card, context, horizon, gaps, size in SETTINGS:
+        data = SeriesModule(card=card, context=context, horizon=horizon, batch_size=size, gaps=gaps).prepare()
+        ours, items = data.train_dataloader(), DataLoader(Items(data), size, shuffle=True)
         count = len(data.windows("train"))
         rates = [(rate(ours, count), rate(items, count)) for _ in range(ROUNDS)]
         rows.append(
             {
-                "data": f"{card} {context} -> {horizon}", "gaps": gaps, "batch": BATCH,
+                "data": f"{card} {context} -> {horizon}", "gaps": gaps, "batch": size,
                 "loader windows/s": statistics.median(a for a, _ in rates),
                 "per item windows/s": statistics.median(b for _, b in rates),
                 "ratio": statistics.median(a / b for a, b in rates),

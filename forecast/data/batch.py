@@ -5,7 +5,7 @@ window (they overlap; nothing is copied) lets `index_select` copy whole windows.
 at once and then cut costs a batch little more than its bytes; how many is bounded by CHUNK.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -159,7 +159,15 @@ def _cut(gather: Gather, windows: Windows, numbers: list[NDArray[np.int64]], pin
     whole = take(gather, windows, np.concatenate(numbers))
     columns: list[Tensor] = [part.pin_memory() for part in whole] if pinned else list(whole)
     sizes = [len(k) for k in numbers]
-    return map(SeriesBatch._make, zip(*(part.split(sizes) for part in columns), strict=True))
+    return map(SeriesBatch._make, zip(*(_pieces(part, sizes) for part in columns), strict=True))
+
+
+def _pieces(part: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+    """The part of each batch; views. Of a mask that is the same everywhere one piece serves all batches of a size."""
+    if part.stride(0) or len(part) == 1:
+        return part.split(sizes)
+    of = {size: part[:size] for size in set(sizes)}
+    return [of[size] for size in sizes]
 
 
 def take(gather: Gather, windows: Windows, k: NDArray[np.int64]) -> SeriesBatch:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from forecast.data.batch import Gather, chunked, take
@@ -16,6 +16,7 @@ from forecast.data.window import Windows
 from forecast.errors import UsageError
 from forecast.types import SeriesBatch
 
+Numbers = NDArray[np.int64]  # of windows
 Done = Callable[[int], tuple[int, int]]
 
 
@@ -28,11 +29,11 @@ class BatchDataset(Dataset[SeriesBatch]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, k: Tensor) -> SeriesBatch:
-        return take(self.gather, self.windows, k.numpy())
+    def __getitem__(self, k: Numbers) -> SeriesBatch:
+        return take(self.gather, self.windows, k)
 
 
-class BatchOrder(Sampler[Tensor]):
+class BatchOrder(Sampler[Numbers]):
     """Window numbers of each batch of one rank; the order is a function of (seed, epoch) alone.
 
     Shuffled: every rank gets as many batches as the others, the first ones twice where that needs padding.
@@ -74,13 +75,13 @@ class BatchOrder(Sampler[Tensor]):
     def __len__(self) -> int:
         return len(self._mine()) - self.skip
 
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.arange(self.count)
+    def __iter__(self) -> Iterator[Numbers]:
+        order = np.arange(self.count, dtype=np.int64)
         epoch, skip = (self.epoch, self.skip) if self.done is None else self.done(len(self._mine()))
         if self.shuffle:
             mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
-            order = torch.randperm(self.count, generator=generator)
+            order = torch.randperm(self.count, generator=generator).numpy()
         mine, self.skip = self._mine()[skip:], 0
         return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in mine)
 
@@ -95,8 +96,7 @@ class Loader:
         return len(self.order)
 
     def __iter__(self) -> Iterator[SeriesBatch]:
-        numbers = (k.numpy() for k in self.order)
-        return chunked(self.data.gather, self.data.windows, numbers, self.order.batch_size)
+        return chunked(self.data.gather, self.data.windows, self.order, self.order.batch_size)
 
 
 def loader(
