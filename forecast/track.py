@@ -166,7 +166,7 @@ class Sender:
 
     def __init__(self, folder: Path, uri: str, failed: Callable[[str], None]) -> None:
         self.folder, self.uri, self.failed = folder, uri, failed
-        self.state, self.since = "starts", time.monotonic()
+        self.state, self.since, self.asked = "starts", time.monotonic(), 0.0
         path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "forecast.verbs.follow", str(folder), uri], env={**os.environ, "PYTHONPATH": path},
@@ -189,10 +189,13 @@ class Sender:
         """Why there is nothing to wait for: the store has failed, or is silent and does not answer when asked."""
         if self.state == "failed":
             return "it failed"
-        if self.state == "sends" and self.uri.startswith(SQLITE):
+        if self.uri.startswith(SQLITE) and self.state in ("opens", "sends"):
             return ""  # it would be found locked, by our own writing; the sender asked before
-        silent = self.state in ("probes", "sends") and time.monotonic() - self.since > SILENCE_S
-        return trouble(self.uri, SILENCE_S) if silent else ""
+        now = time.monotonic()
+        if now - max(self.since, self.asked) < SILENCE_S:
+            return ""
+        self.asked = now
+        return trouble(self.uri, SILENCE_S)
 
     def drain(self, wait_s: float) -> str:
         """Let it send the rest, and say why it did not; empty when it did. A store that failed is not waited for."""
