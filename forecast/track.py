@@ -172,7 +172,7 @@ class Sender:
             [sys.executable, "-m", "forecast.verbs.follow", str(folder), uri], env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
             stderr=None if os.environ.get("FORECAST_TRACEBACK") == "1" else subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the training, which then tells this one
+            process_group=0,  # Ctrl-C is for the training, which then tells this one; a session would void its niceness
         )  # fmt: skip
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()

@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 60.0
 def main(folder: Path, uri: str) -> int:
     """Follow the journal until its training ends; 0 when all was sent."""
     if hasattr(os, "nice"):
-        os.nice(5)  # the training goes first
+        os.nice(10)  # the training goes first
     over = threading.Event()
     threading.Thread(target=_listen, args=(over,), daemon=True).start()
     pause = EVERY_S
