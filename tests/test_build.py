@@ -17,7 +17,7 @@ def config(**change):
         "embed": {"_target_": "forecast.models.ValueEmbedding", "d_model": 16},
         "head": {"_target_": "forecast.heads.Direct"}, "task": {"loss": "mse"},
         "optim": {"_target_": "torch.optim.Adam", "lr": 0.01, "betas": [0.9, 0.99], "schedule": "cosine", "warmup": 0},
-        "trainer": {"precision": "32-true"},
+        "trainer": {"precision": "32-true", "clip": 1.0},
         **change,
     }  # fmt: skip
 
