@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 PARAM_LENGTH = 500  # MLflow refuses longer values on some stores
 SILENCE_S = 0.4  # of a store that is at work, before it is asked whether it lives, and how long it may take to answer
 WAIT_AFTER_FAILURE_S = 5.0
-SAMPLE_S = 10.0
+SAMPLE_S = 10.0  # between two looks at the machine
 History = list[tuple[int, int, str, float, float]]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from forecast.spool import SQLITE, sending, trouble
 
-EVERY_S = 5.0  # metrics wait so long for others to share a request with
+EVERY_S = 10.0  # metrics wait so long for others to share a request with
 TIMEOUT_S = 10
 LONGEST_PAUSE_S = 60.0
 
@@ -23,7 +23,7 @@ def main(folder: Path, uri: str) -> int:
         os.nice(10)  # the training goes first
     over = threading.Event()
     threading.Thread(target=_listen, args=(over,), daemon=True).start()
-    pause = EVERY_S
+    pause = EVERY_S / 2
     while True:
         try:
             _send(folder, uri, over)
