@@ -45,12 +45,13 @@ def machine() -> Row:
     }  # fmt: skip
 
 
-def record(name: str, rows: list[Row]) -> None:
-    """Print the rows of one benchmark and put them into results.json beside the others."""
+def record(benchmark: str, rows: list[Row], part: str = "") -> None:
+    """Print the rows of one benchmark, or of a part of it, and put them into results.json beside the others."""
+    name = f"{benchmark} {part}".strip()
     header = list(rows[0])
     print(f"\n{name}\n{table(header, [[_cell(row[key]) for key in header] for row in rows])}", flush=True)
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    known[name] = {"command": f"python -m benchmarks {name}", "machine": machine(), "rows": rows}
+    known[name] = {"command": f"python -m benchmarks {benchmark}", "machine": machine(), "rows": rows}
     write_json(RESULTS, dict(sorted(known.items())))
 
 

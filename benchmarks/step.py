@@ -23,8 +23,11 @@ from forecast.models.attention import set_step
 from forecast.types import SeriesBatch, Spec
 from forecast.where import CONF
 
-SETTINGS = {"96/48 -> 24": (96, 48, 24, 12), "720/336 -> 720": (720, 336, 720, 1)}  # context, label, horizon, repeats
-ROUNDS, BATCH, CHANNELS = 3, 32, 7
+SETTINGS = {  # context, label, horizon, rounds, repeats in a round
+    "96/48 -> 24": (96, 48, 24, 3, 12),
+    "720/336 -> 720": (720, 336, 720, 1, 1),
+}
+BATCH, CHANNELS = 32, 7
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
 Made = tuple[Any, tuple[Any, ...]]  # a function and what it was called with, tensors as (shape, stride, dtype)
 
@@ -119,7 +122,7 @@ def problem(context: int, label: int, horizon: int, precision: str) -> tuple[Cal
 
 
 def measure(name: str) -> list[Row]:
-    context, label, horizon, repeats = SETTINGS[name]
+    context, label, horizon, rounds, repeats = SETTINGS[name]
     steps = {}
     for precision in ("32-true", "bf16-mixed"):
         step, _ = problem(context, label, horizon, precision)
@@ -128,13 +131,13 @@ def measure(name: str) -> list[Row]:
             step()
         steps[precision] = (step, recorder.made)
     found: dict[str, list[tuple[float, float]]] = {precision: [] for precision in steps}
-    for _ in range(ROUNDS):  # in turn, so that a machine that slows down slows all of them
+    for _ in range(rounds):  # in turn, so that a machine that slows down slows all of them
         for precision, (step, made) in steps.items():
             found[precision].append((seconds(step, repeats), floor(made, max(1, repeats // 3))))
     plain = [took for took, _ in found["32-true"]]
     return [
         {
-            "setting": name, "precision": precision,
+            "precision": precision,
             "step s": statistics.median(took for took, _ in times),
             "floor s": statistics.median(bound for _, bound in times),
             "step ÷ floor": statistics.median(took / bound for took, bound in times),
@@ -145,7 +148,5 @@ def measure(name: str) -> list[Row]:
 
 
 def main() -> None:
-    rows: list[Row] = []
     for name in SETTINGS:
-        rows += measure(name)
-        record("step", rows)
+        record("step", measure(name), part=name)
