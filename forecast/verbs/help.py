@@ -59,6 +59,7 @@ PAGES = {
             ("optim.lr", "learning rate"),
             ("trainer.max_epochs", "at most so many"),
             ("trainer.patience", "epochs without a better validation before it stops"),
+            ("trainer.save_every", "steps from checkpoint to checkpoint: what a kill can cost"),
             ("seed", "equal seeds give equal numbers"),
             ("resume", "path of a run folder, or latest"),
             ("name", "of the run"),
