@@ -76,6 +76,7 @@ def sparsity(q: Tensor, k: Tensor, sample: Tensor, *, mask: Tensor | None = None
     width = k.shape[2] if dense else sample.shape[1] * k.shape[3]
     held = HELD_AT_ONCE.get(q.device.type, HELD_ELSEWHERE)
     block = max(1, min(q.shape[2], held // max(1, q.shape[0] * q.shape[1] * width)))
+    k = k.contiguous()  # heads come as a view: each block would copy all keys
     picks = sample.to(q.device).split(block)
     parts = zip(q.split(block, 2), picks, strict=True)
     return torch.cat([_max_minus_mean(scores(part, k, p), p, mask, k.shape[2], divisor) for part, p in parts], -1)
