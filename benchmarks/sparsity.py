@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Row, record, seconds
-from forecast.ops import probsparse
+from forecast.ops import selection
 
 SHAPES = ((32, 96), (8, 336), (8, 720), (2, 1440), (1, 4096), (1, 8192))  # batch, steps
 HEADS, WIDTH, FACTOR, ROUNDS, REPEATS = 8, 64, 5, 3, 3
@@ -25,14 +25,14 @@ def main() -> None:
     rows: list[Row] = []
     for batch, length in SHAPES:
         q, k = torch.randn(2, batch, HEADS, length, WIDTH).unbind(0)
-        count = probsparse.budget(length, FACTOR)
-        sample = probsparse.sample_keys(length, length, count, seed=0, layer=0)
-        a = probsparse.top_queries(as_published(q, k, sample), count).sort(-1).values
-        b = probsparse.top_queries(probsparse.sparsity(q, k, sample), count).sort(-1).values
+        count = selection.budget(length, FACTOR)
+        sample = selection.sample_keys(length, length, count, seed=0, layer=0)
+        a = selection.top_queries(as_published(q, k, sample), count).sort(-1).values
+        b = selection.top_queries(selection.sparsity(q, k, sample), count).sort(-1).values
         found = []
         for _ in range(ROUNDS):
             plain = seconds(lambda: as_published(q, k, sample), REPEATS)  # noqa: B023
-            found.append((plain, *(_forced(limit, q, k, sample) for limit in (1 << 30, 0, probsparse.DENSE_UNTIL))))
+            found.append((plain, *(_forced(limit, q, k, sample) for limit in (1 << 30, 0, selection.DENSE_UNTIL))))
         plain, dense, gather, chosen = (statistics.median(times) for times in zip(*found, strict=True))
         rows.append(
             {
@@ -46,8 +46,8 @@ def main() -> None:
 
 
 def _forced(limit: int, q: Tensor, k: Tensor, sample: Tensor) -> float:
-    before, probsparse.DENSE_UNTIL = probsparse.DENSE_UNTIL, limit
+    before, selection.DENSE_UNTIL = selection.DENSE_UNTIL, limit
     try:
-        return seconds(lambda: probsparse.sparsity(q, k, sample), REPEATS)
+        return seconds(lambda: selection.sparsity(q, k, sample), REPEATS)
     finally:
-        probsparse.DENSE_UNTIL = before
+        selection.DENSE_UNTIL = before

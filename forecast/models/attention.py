@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from forecast.models.dropout import Dropout
-from forecast.ops.probsparse import Lazy, attend, budget, probsparse_attention, sample_keys
+from forecast.ops.probsparse import Lazy, attend, probsparse_attention
+from forecast.ops.selection import budget, sample_keys
 
 Kind = Literal["prob", "full"]
 

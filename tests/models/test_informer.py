@@ -8,7 +8,7 @@ from forecast.heads import Chain, Generative
 from forecast.interop.informer2020 import convert
 from forecast.models import Informer, NoNorm, ValueEmbedding
 from forecast.models.attention import Attention, set_step
-from forecast.ops.probsparse import sample_keys
+from forecast.ops.selection import sample_keys
 from forecast.types import Spec
 from tests.models import reference
 from tests.problems import PLAIN, batch, rows, spec

@@ -7,16 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.ops import probsparse
-from forecast.ops.probsparse import (
-    attend,
-    budget,
-    lazy_values,
-    probsparse_attention,
-    sample_keys,
-    sparsity,
-    top_queries,
-)
+from forecast.ops import selection
+from forecast.ops.probsparse import attend, lazy_values, probsparse_attention
+from forecast.ops.selection import budget, sample_keys, sparsity, top_queries
 
 
 def tensors(b: int, h: int, l_q: int, l_k: int, e: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -111,7 +104,7 @@ def test_blocks_bound_the_memory_and_change_nothing(monkeypatch):
     q, k, _ = tensors(2, 2, 50, 50, 4)
     sample = sample_keys(50, 50, 9, seed=0, layer=0)
     whole = sparsity(q, k, sample)
-    monkeypatch.setattr(probsparse, "HELD_AT_ONCE", {"cpu": 2 * 2 * 50 * 7})
+    monkeypatch.setattr(selection, "HELD_AT_ONCE", {"cpu": 2 * 2 * 50 * 7})
     torch.testing.assert_close(sparsity(q, k, sample), whole, rtol=1e-12, atol=1e-12)
 
 
@@ -138,9 +131,9 @@ def test_a_row_without_any_visible_key_is_finite():
 
 def test_the_running_mean_and_sum_of_the_lazy_queries():
     v = torch.arange(1.0, 5.0, dtype=torch.float64)[None, None, :, None]
-    assert lazy_values(v, 4, causal=True, mask=None, lazy="sum").flatten().tolist() == [1, 3, 6, 10]
-    assert lazy_values(v, 4, causal=True, mask=None, lazy="mean").flatten().tolist() == [1, 1.5, 2, 2.5]
-    assert lazy_values(v, 4, causal=False, mask=None, lazy="mean").flatten().tolist() == [2.5] * 4
+    assert lazy_values(v, causal=True, mask=None, lazy="sum").flatten().tolist() == [1, 3, 6, 10]
+    assert lazy_values(v, causal=True, mask=None, lazy="mean").flatten().tolist() == [1, 1.5, 2, 2.5]
+    assert lazy_values(v, causal=False, mask=None, lazy="mean").flatten().tolist() == [2.5]
 
 
 def test_the_sample_is_a_function_of_seed_layer_and_step():
@@ -192,8 +185,8 @@ def test_both_ways_to_measure_select_the_same_queries(l_q, l_k, factor, masked, 
     sample = sample_keys(l_q, l_k, budget(l_k, factor), seed=1, layer=0)
     found = []
     for limit in (0, 1 << 20):  # gather keys always, then never
-        monkeypatch.setattr(probsparse, "DENSE_UNTIL", limit)
-        monkeypatch.setattr(probsparse, "HELD_AT_ONCE", {"cpu": 100_000})
+        monkeypatch.setattr(selection, "DENSE_UNTIL", limit)
+        monkeypatch.setattr(selection, "HELD_AT_ONCE", {"cpu": 100_000})
         found.append(sparsity(q, k, sample, mask=mask))
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
     chosen = [top_queries(measure, budget(l_q, factor)).sort(-1).values for measure in found]
