@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 from torch.nn.grad import conv2d_weight
 
 from forecast.ops.dispatch import pick
@@ -32,11 +32,18 @@ def receptive_field(kernel: int, dilations: Sequence[int]) -> int:
 
 
 def dilated_conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, dilation: int, state: Tensor | None = None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    dilation: int,
+    state: Tensor | None = None,
+    carry: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """y (B, L, C) and the state after it: the last P inputs of [state ‖ x]. Any split of x gives the same two.
 
-    Sums are float32 at least; y and the state have the dtype of x.
+    Sums are float32 at least; y and the state have the dtype of x. Without `carry` the state is (B, 0, C): where
+    nothing follows, copying P steps may cost more than the convolution of L.
     """
     if x.dim() != 3 or weight.dim() != 2 or weight.shape[0] != x.shape[2] or weight.shape[1] < 1:
         raise ValueError(f"x {tuple(x.shape)} and weight {tuple(weight.shape)}; expected (B, L, C) and (C, K)")
@@ -49,7 +56,7 @@ def dilated_conv(
         raise ValueError(
             f"state {tuple(state.shape)} {state.dtype}; expected (B, (K-1)·dilation, C) = {held} {x.dtype}"
         )
-    return _conv(x, weight, bias, state, dilation)
+    return _conv(x, weight, bias, state, dilation, carry)
 
 
 def fft_conv(x: Tensor, kernel: Tensor) -> Tensor:
@@ -71,8 +78,13 @@ def fft_conv(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("forecast::dilated_conv", mutates_args=())
-def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, dilation: int) -> tuple[Tensor, Tensor]:
-    y = pick(conv_forward, x)(x, weight, bias, state, dilation)
+def _conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, dilation: int, carry: bool
+) -> tuple[Tensor, Tensor]:
+    felt = weight if state is not None else weight[:, -_reaching(weight, x.shape[1], dilation) :]
+    y = pick(conv_forward, x)(x, felt, bias, state, dilation)
+    if not carry:
+        return y, x.new_empty(x.shape[0], 0, x.shape[2])
     held = (weight.shape[1] - 1) * dilation
     before = _blank(x, held) if state is None else state
     after = _window([before, x], slice(None), x.shape[1], x.shape[1] + held)
@@ -80,8 +92,15 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, 
 
 
 @_conv.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, dilation: int) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape[0], (weight.shape[1] - 1) * dilation, x.shape[2])
+def _(
+    x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, dilation: int, carry: bool
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape[0], (weight.shape[1] - 1) * dilation if carry else 0, x.shape[2])
+
+
+def _reaching(weight: Tensor, length: int, dilation: int) -> int:
+    """How many of the newest taps reach a step of x at all; the others see the steps before it and nothing else."""
+    return min(weight.shape[1], 1 + max(0, length - 1) // dilation)
 
 
 @torch.library.custom_op("forecast::dilated_conv_backward", mutates_args=())
@@ -96,15 +115,17 @@ def _conv_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients for x, weight and state, the unneeded ones empty; g of y, g_after of the outgoing state."""
     length, held = x.shape[1], (weight.shape[1] - 1) * dilation
-    through = pick(conv_backward_input, x)
+    through, near = pick(conv_backward_input, x), _reaching(weight, x.shape[1], dilation)
     dx, dw, ds = (x.new_empty(0) for _ in range(3))
     if needed[0]:
-        dx = through(g, weight, dilation, held, length)
+        dx = through(g, weight[:, -near:], dilation, (near - 1) * dilation, length)
     if needed[1]:
-        dw = pick(conv_backward_weight, x)(g, x, state, weight.shape[1], dilation).to(weight.dtype)
+        felt = weight.shape[1] if state is not None else near
+        dw = pick(conv_backward_weight, x)(g, x, state, felt, dilation).to(weight.dtype)
+        dw = pad(dw, (weight.shape[1] - felt, 0))
     if needed[2]:
         ds = through(g, weight, dilation, 0, held)
-    if g_after is not None:  # the outgoing state is the last P steps of [state ‖ x]
+    if g_after is not None and g_after.numel():  # the outgoing state is the last P steps of [state ‖ x]
         kept = max(0, held - length)
         if needed[0]:
             dx[:, length - (held - kept) :] += g_after[:, kept:]
@@ -129,7 +150,7 @@ def _(
 
 
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    x, weight, _, state, dilation = inputs
+    x, weight, _, state, dilation, _ = inputs
     ctx.save_for_backward(x, weight, state)
     ctx.dilation = dilation
     ctx.set_materialize_grads(False)
@@ -139,12 +160,12 @@ def _back(ctx, g: Tensor | None, g_after: Tensor | None):  # type: ignore[no-unt
     x, weight, state = ctx.saved_tensors
     if g is None:
         g = torch.zeros_like(x)
-    need_x, need_weight, need_bias, need_state, _ = ctx.needs_input_grad
+    need_x, need_weight, need_bias, need_state, *_ = ctx.needs_input_grad
     needed = [need_x, need_weight, need_state]
     grads = _conv_backward(g, g_after, x, weight, state, ctx.dilation, needed)
     dx, dw, ds = (grad if wanted else None for grad, wanted in zip(grads, needed, strict=True))
     db = g.sum((0, 1), dtype=torch.promote_types(g.dtype, torch.float32)).to(weight.dtype) if need_bias else None
-    return dx, dw, db, ds, None
+    return dx, dw, db, ds, None, None
 
 
 _conv.register_autograd(_back, setup_context=_keep)

@@ -10,7 +10,8 @@ from forecast.kernels import tcn as kernels
 from forecast.ops import tcn as reference
 from tests.kernels.aot import compile_all
 
-WITHIN = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 4e-3}
+# Of the largest number, and one rounding of the output; the interpreter cuts float32 to bfloat16 instead of rounding.
+WITHIN = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 
 
 def made(b: int, length: int, c: int, k: int, d: int, dtype: torch.dtype, device: str) -> list[Tensor]:
@@ -101,7 +102,7 @@ def test_the_operator_with_kernels(dtype, device, monkeypatch):
     y, after = reference.dilated_conv(*parts[:3], dilation=4, state=parts[3])
     want = torch.autograd.grad(y.square().sum() + after.sum(), parts)
     for a, b in zip(grads, want, strict=True):
-        torch.testing.assert_close(a, b, atol=10 * WITHIN[dtype], rtol=WITHIN[dtype])
+        assert (a - b).abs().max() <= 3 * WITHIN[dtype] * b.abs().max()
 
 
 @pytest.mark.gpu

@@ -76,7 +76,7 @@ def test_gradients_through_output_and_state(b, length, c, k, d, dtype, within):
         agree(a, e, within * max(1.0, e.abs().max().item()))
 
 
-@pytest.mark.parametrize("length, k, d", [(5, 3, 2), (3, 3, 4), (1, 2, 1), (4, 1, 3)])
+@pytest.mark.parametrize("length, k, d", [(5, 3, 2), (3, 3, 4), (5, 3, 4), (1, 2, 1), (4, 1, 3)])
 def test_gradcheck(length, k, d):
     x, weight, bias, state = (part.requires_grad_() for part in made(2, length, 2, k, d))
     assert torch.autograd.gradcheck(lambda *a: dilated_conv(*a[:3], dilation=d, state=a[3]), (x, weight, bias, state))
@@ -201,6 +201,15 @@ def test_no_steps():
     assert after.data_ptr() != state.data_ptr()
 
 
+def test_without_carry_the_state_is_empty():
+    x, weight, bias, state = (part.requires_grad_() for part in made(2, 9, 3, 3, 4))
+    want, _ = dilated_conv(x, weight, bias, dilation=4, state=state)
+    y, after = dilated_conv(x, weight, bias, dilation=4, state=state, carry=False)
+    assert torch.equal(y, want) and after.shape == (2, 0, 3)
+    grads = [torch.autograd.grad(out.sum(), (x, weight, bias, state)) for out in (y, want)]
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
 def test_state_outlives_its_input():
     x, weight, _, _ = made(1, 100, 3, 3, 4)
     _, after = dilated_conv(x, weight, dilation=4)
@@ -267,7 +276,9 @@ class Layer(torch.nn.Module):
 def test_opcheck(state, dtype):
     for b, length, d in ((2, 13, 2), (2, 4, 4)):
         x, weight, bias, before = (part.requires_grad_() for part in made(b, length, 3, 3, d, dtype))
-        torch.library.opcheck(torch.ops.forecast.dilated_conv, (x, weight, bias, before if state else None, d))
+        torch.library.opcheck(
+            torch.ops.forecast.dilated_conv, (x, weight, bias, before if state else None, d, not state)
+        )
 
 
 def test_compiles_and_exports():
