@@ -21,9 +21,10 @@ def conv_kernel(  # type: ignore[no-untyped-def]
     X, STATE, W, BIAS, Y,
     length, rows, channels, taps, held, start, step,
     x_b, x_l, x_c, s_b, s_l, s_c, w_c, w_k, y_b, y_l, y_c,
-    HAS_STATE: tl.constexpr, HAS_BIAS: tl.constexpr, ACC: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+    HAS_STATE: tl.constexpr, HAS_BIAS: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """y_t = Σ_j w_j · x_{start+t+j·step} + bias for t < rows; x before 0 is the state, and 0 past either end."""
+    ACC: tl.constexpr = tl.float64 if X.dtype.element_ty == tl.float64 else tl.float32
     program = tl.program_id(0)
     across, along = tl.cdiv(channels, BC), tl.cdiv(rows, BT)
     c = (program % across).to(tl.int64) * BC + tl.arange(0, BC)
@@ -51,9 +52,10 @@ def weight_kernel(  # type: ignore[no-untyped-def]
     G, X, STATE, PARTIAL,
     batch, length, channels, taps, held, dilation, share,
     g_b, g_l, g_c, x_b, x_l, x_c, s_b, s_l, s_c,
-    HAS_STATE: tl.constexpr, ACC: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+    HAS_STATE: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """partial[p, j, c] = Σ g_t · x_{t+j·d-P} over the p-th `share` blocks of steps; p, j and c from the program."""
+    ACC: tl.constexpr = tl.float64 if X.dtype.element_ty == tl.float64 else tl.float32
     program = tl.program_id(0)
     across, along = tl.cdiv(channels, BC), tl.cdiv(length, BT)
     c = (program % across).to(tl.int64) * BC + tl.arange(0, BC)
@@ -100,7 +102,7 @@ def conv_backward_weight(g: Tensor, x: Tensor, state: Tensor | None, kernel: int
             g, x, before, partial,
             batch, length, channels, kernel, (kernel - 1) * dilation, dilation, share,
             *g.stride(), *x.stride(), *before.stride(),
-            HAS_STATE=state is not None, ACC=_accumulator(x), BT=steps, BC=wide,
+            HAS_STATE=state is not None, BT=steps, BC=wide,
         )  # fmt: skip
     return partial.sum(0).t().contiguous()
 
@@ -119,7 +121,7 @@ def _convolve(
         x, before, weight, weight if bias is None else bias, y,
         length, rows, channels, weight.shape[1], before.shape[1], start, step,
         *x.stride(), *before.stride(), *weight.stride(), *y.stride(),
-        HAS_STATE=state is not None, HAS_BIAS=bias is not None, ACC=_accumulator(x), BT=steps, BC=wide,
+        HAS_STATE=state is not None, HAS_BIAS=bias is not None, BT=steps, BC=wide,
     )  # fmt: skip
     return y
 
@@ -132,7 +134,3 @@ def _tile(rows: int, channels: int) -> tuple[int, int]:
 
 def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def _accumulator(x: Tensor) -> tl.dtype:
-    return tl.float64 if x.dtype == torch.float64 else tl.float32

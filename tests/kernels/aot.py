@@ -1,57 +1,58 @@
-"""Kernels compiled for cards that are not here.
-
-`compile_all` starts one process without TRITON_INTERPRET (in this one kernels are the interpreter's functions) and
-compiles every spec for every architecture there.
-"""
+"""Kernels compiled ahead of time for cards that are not here: in a process without Triton's interpreter, which the
+tests of this folder run under. Imports nothing of pytest: it is that process too."""
 
 import importlib
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[2]
-ARCHITECTURES = (80, 90)  # A100, H100
+CARDS = (80, 90)  # compute capabilities: A100, H100
 
 
-def compile_all(specs: list[tuple[str, str, dict[str, object]]]) -> list[str]:
-    """What does not compile, a line each: specs are (module of forecast.kernels, kernel, its arguments).
+class Spec(NamedTuple):
+    """One kernel and the types of its arguments; an argument that is named nowhere is a whole number of 32 bits."""
 
-    An argument's value is its type where that is a string ("*fp32", "i32", …), else a constant; a name of a Triton
-    type as a constant is written "tl.float32".
-    """
-    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), env.get("PYTHONPATH"))))
-    done = subprocess.run(
-        [sys.executable, __file__], input=json.dumps(specs), env=env, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    module: str  # forecast.kernels.scan
+    kernel: str
+    types: dict[str, str]  # "*fp32" a pointer, "i64", "fp32"
+    constexprs: dict[str, Any]
+    warps: int = 4
+
+
+def compile_all(specs: list[Spec], cards: tuple[int, ...] = CARDS) -> list[str]:
+    """One line for each that does not compile to a cubin; everything in one process."""
+    env = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "FORECAST_KERNELS")}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    request = json.dumps({"specs": specs, "cards": cards})
+    done = subprocess.run([sys.executable, __file__], input=request, env=env, capture_output=True, text=True)
+    if done.returncode:
+        return [f"the compiling process ended with {done.returncode}: {done.stderr[-2000:]}"]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _compile(module: str, kernel: str, arguments: dict[str, object], architecture: int) -> str | None:
+def _compile(spec: Spec, card: int) -> str | None:
     import triton
-    import triton.language as tl
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    signature, constants = {}, {}
-    for name, value in arguments.items():
-        if isinstance(value, str) and not value.startswith("tl."):
-            signature[name] = value
-            continue
-        signature[name] = "constexpr"
-        constants[name] = getattr(tl, value[3:]) if isinstance(value, str) else value
-    function = getattr(importlib.import_module(f"forecast.kernels.{module}"), kernel)
+    kernel = getattr(importlib.import_module(spec.module), spec.kernel)
+    signature = {
+        name: "constexpr" if name in spec.constexprs else spec.types.get(name, "i32") for name in kernel.arg_names
+    }
+    unknown = (spec.types.keys() | spec.constexprs.keys()) - set(kernel.arg_names)
+    if unknown:
+        return f"{spec.kernel}: no argument {', '.join(sorted(unknown))}"
+    source = ASTSource(kernel, signature, spec.constexprs)
     try:
-        source = ASTSource(fn=function, signature=signature, constexprs=constants)
-        binary = triton.compile(source, target=GPUTarget("cuda", architecture, 32)).asm["cubin"]
-    except Exception as fault:
-        return f"{module}.{kernel} for sm_{architecture}: {type(fault).__name__}: {fault}"
-    return None if binary else f"{module}.{kernel} for sm_{architecture}: nothing came out"
+        done = triton.compile(source, target=GPUTarget("cuda", card, 32), options={"num_warps": spec.warps})
+    except Exception as fault:  # whatever it is, the test names it
+        return f"{spec.kernel} {spec.constexprs} for sm_{card}: {str(fault)[-1500:]}"
+    return None if done.asm.get("cubin") else f"{spec.kernel} for sm_{card}: no cubin"
 
 
 if __name__ == "__main__":
-    found = [_compile(*spec, architecture) for spec in json.load(sys.stdin) for architecture in ARCHITECTURES]
-    print(json.dumps([line for line in found if line]))
+    asked = json.load(sys.stdin)
+    faults = [_compile(Spec(*spec), card) for spec in asked["specs"] for card in asked["cards"]]
+    print(json.dumps([fault for fault in faults if fault]))
