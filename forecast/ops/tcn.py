@@ -99,8 +99,11 @@ def _(
 
 
 def _reaching(weight: Tensor, length: int, dilation: int) -> int:
-    """How many of the newest taps reach a step of x at all; the others see the steps before it and nothing else."""
-    return min(weight.shape[1], 1 + max(0, length - 1) // dilation)
+    """How many of the newest taps reach a step of x at all; the others see the steps before it and nothing else.
+
+    Two at least: one alone would not take oneDNN's path, which is free to add the bias at another place of the sum.
+    """
+    return min(weight.shape[1], max(2, 1 + max(0, length - 1) // dilation))
 
 
 @torch.library.custom_op("forecast::dilated_conv_backward", mutates_args=())

@@ -96,7 +96,7 @@ def test_only_needed_gradients():
     assert torch.equal(torch.autograd.grad(after.sum(), state)[0][:, 1:], torch.ones(2, 3, 3, dtype=torch.float64))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 90), st.integers(1, 5), st.sampled_from([1, 2, 3, 7, 32]), st.sampled_from([1, 2, 17, 64]), st.data()
 )
@@ -104,6 +104,7 @@ def test_any_split_is_the_whole(length, k, d, c, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, length), max_size=5)))
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
     x, weight, bias, state = made(2, length, c, k, d, dtype)
+    state = state if data.draw(st.booleans()) else None
     whole, last = dilated_conv(x, weight, bias, dilation=d, state=state)
     ys = []
     for lo, hi in itertools.pairwise([0, *cuts, length]):
@@ -208,6 +209,17 @@ def test_without_carry_the_state_is_empty():
     assert torch.equal(y, want) and after.shape == (2, 0, 3)
     grads = [torch.autograd.grad(out.sum(), (x, weight, bias, state)) for out in (y, want)]
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_a_narrow_input_keeps_a_wide_weight():
+    """As under autocast: bfloat16 steps, float32 parameters."""
+    x, weight, bias, _ = made(2, 40, 3, 3, 4, torch.float32)
+    x, weight = x.bfloat16().requires_grad_(), weight.requires_grad_()
+    y, after = dilated_conv(x, weight, bias, dilation=4)
+    y.sum().backward()
+    assert (y.dtype, after.dtype, x.grad.dtype, weight.grad.dtype) == (torch.bfloat16,) * 3 + (torch.float32,)
+    agree(y, by_the_sum(x, weight, bias, 4, None)[0], 3e-2)
+    agree(weight.grad[:, 2], x.double().sum((0, 1)), 1e-4)
 
 
 def test_state_outlives_its_input():
