@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 def check(op: Op, device: str, dtype: torch.dtype) -> None:
-    """Ours against itself and every exact rival in float64 on a CPU; forward and backward. In half precision an operator
+    """Ours against itself and every exact rival in float64 on a CPU; forward and backward. In half precision an op
     that chooses queries may choose a few others: there one row in twenty may be off."""
     for length in (96, 1000):
         inputs = op.inputs(1, length, dtype, device)

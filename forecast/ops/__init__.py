@@ -1,6 +1,19 @@
 """Operators in plain torch: the references every kernel is measured against, and the CPU path."""
 
+from forecast.ops.chunk import chunk_attention
 from forecast.ops.probsparse import attend, probsparse_attention
 from forecast.ops.selection import prefix_queries, sample_keys, sparsity, top_queries
+from forecast.ops.tcn import dilated_conv, fft_conv, receptive_field
 
-__all__ = ["attend", "probsparse_attention", "sample_keys", "sparsity", "top_queries"]
+__all__ = [
+    "attend",
+    "chunk_attention",
+    "dilated_conv",
+    "fft_conv",
+    "prefix_queries",
+    "probsparse_attention",
+    "receptive_field",
+    "sample_keys",
+    "sparsity",
+    "top_queries",
+]
