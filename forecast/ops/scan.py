@@ -9,15 +9,14 @@ m and c stay apart: their sum in one number, log Z, is rounded to 10⁻³ where 
 m is only the point from which exponents are measured. Nothing below asks it to be exact, only that every difference to
 it is; so decay may round m and no weight is lost.
 
-Shapes: B rows, H heads, L steps, D head width; s (B, H, L), v and o (B, H, L, D). r = rows × heads of one block, C steps
-of one chunk, n chunks.
+Shapes: B rows, H heads, L steps, D head width; s (B, H, L), v and o (B, H, L, D). r = rows × heads of one block,
+C steps of one chunk, n chunks.
 """
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from forecast.ops.dispatch import pick
 
@@ -121,6 +120,7 @@ def _forward_rows(
     peaks[..., 1:] = _unchunked(m, b, length)
     x = torch.ones(b, h, 1 + chunk, d + 1, dtype=m0.dtype, device=v.device)  # state and v, the last column counts
     y = torch.empty(b, h, chunk, d + 1, dtype=m0.dtype, device=v.device)
+    tiny = torch.finfo(m0.dtype).tiny
     x[:, :, 0, :d], x[:, :, 0, d] = w0, c0
     for first, last in _chunk_blocks(*scores.shape):
         weights = _weights(scores[first:last], m[first:last], before[first:last], _part(ages, first, last))
@@ -131,9 +131,10 @@ def _forward_rows(
             x[:, :, 1 + n :, :d] = 0
             torch.bmm(weights[j - first], x.flatten(0, 1), out=y.flatten(0, 1))
             x[:, :, 0] = y[:, :, -1]
-            c = y[:, :, :n, d]
-            masses[..., 1 + t : 1 + t + n] = c
-            torch.mul(y[:, :, :n, :d], _inverse(c)[..., None], out=o[:, :, t : t + n])
+            masses[..., 1 + t : 1 + t + n] = y[:, :, :n, d]
+            torch.div(
+                y[:, :, :n, :d], y[:, :, :n, d:].clamp_min(tiny), out=o[:, :, t : t + n]
+            )  # 0 / tiny: nothing seen
     w.copy_(x[:, :, 0, :d])
 
 
@@ -260,7 +261,7 @@ def _peaks(s: Tensor, ages: Tensor | None, m0: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weights(s: Tensor, m: Tensor, before: Tensor, ages: Tensor | None) -> Tensor:
-    """A (n, r, C, 1 + C): row k holds the weights of the state before the chunk and of its steps, all relative to m_k."""
+    """A (n, r, C, 1 + C): row k holds the weights of the state before the chunk and of its steps, relative to m_k."""
     n, r, chunk = s.shape
     point = m.masked_fill(m == -torch.inf, 0)  # nothing seen yet: -inf − 0, never -inf − -inf
     a = torch.empty(n, r, chunk, 1 + chunk, dtype=s.dtype, device=s.device)
