@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from forecast.ops.dispatch import pick
 
 LOG2_E = 1.4426950408889634
-IN_CACHE = 1 << 16  # numbers of v held at once: what is read and what is written fit a core's 1 MiB (measured)
+IN_CACHE = 1 << 17  # numbers of v held at once: what is read and what is written stay in a core's cache (measured)
 WEIGHTS_HELD = 1 << 20  # weights held at once: bounds memory whatever B, H and L are
 
 
@@ -121,6 +122,7 @@ def _forward_rows(
     x = torch.ones(b, h, 1 + chunk, d + 1, dtype=m0.dtype, device=v.device)  # state and v, the last column counts
     y = torch.empty(b, h, chunk, d + 1, dtype=m0.dtype, device=v.device)
     tiny = torch.finfo(m0.dtype).tiny
+    newest = _newest(scores) if (s == -torch.inf).any() else None
     x[:, :, 0, :d], x[:, :, 0, d] = w0, c0
     for first, last in _chunk_blocks(*scores.shape):
         weights = _weights(scores[first:last], m[first:last], before[first:last], _part(ages, first, last))
@@ -130,7 +132,10 @@ def _forward_rows(
             x[:, :, 1 : 1 + n, :d] = v[:, :, t : t + n]
             x[:, :, 1 + n :, :d] = 0
             torch.bmm(weights[j - first], x.flatten(0, 1), out=y.flatten(0, 1))
-            x[:, :, 0] = y[:, :, -1]
+            if newest is not None:  # a product's equal rows need not be equal bit for bit
+                rows = newest[j].view(b, h, chunk, 1).expand(-1, -1, -1, d + 1)
+                y = torch.cat([x[:, :, :1], y], 2).gather(2, rows)
+            x[:, :, 0] = y[:, :, n - 1]
             masses[..., 1 + t : 1 + t + n] = y[:, :, :n, d]
             torch.div(
                 y[:, :, :n, :d], y[:, :, :n, d:].clamp_min(tiny), out=o[:, :, t : t + n]
@@ -199,7 +204,7 @@ def _backward_rows(
 
 def _chunk(rows: int, length: int) -> int:
     """Steps of a chunk: few rows pay for the calls, many for the arithmetic (measured)."""
-    return min(length, 32 if rows <= 16 else 16)
+    return min(length, 64 if rows <= 4 else 32 if rows <= 16 else 16)
 
 
 def _row_blocks(batch: int, size: int) -> list[slice]:
@@ -232,6 +237,11 @@ def _ages(decay: Tensor | None, chunk: int) -> Tensor | None:
     """How far a score older than its chunk has fallen at each step, (n, r, C), in float64: one large step of decay
     must not blur the small ones after it."""
     return None if decay is None else _chunked(decay, chunk, 0.0, torch.float64).cumsum(-1)
+
+
+def _newest(s: Tensor) -> Tensor:
+    """The newest step of its chunk, counted from 1, that each step has seen; 0 is the state before; (n, r, C)."""
+    return ((s > -torch.inf) * torch.arange(1, 1 + s.shape[-1], device=s.device)).cummax(-1)[0]
 
 
 def _part(x: Tensor | None, first: int, last: int) -> Tensor | None:
@@ -356,9 +366,17 @@ def _backward(ctx: Any, g: Any, gm: Any, gc: Any, gw: Any, *_: Any) -> tuple[Ten
         dm0 = dm0 + e * (holder == 0)
     fall = None
     if decay is not None:
-        fall = ds.double().flip(-1).cumsum(-1).flip(-1)
+        fall = _sum_onwards(ds.double())
         fall = (fall if gm is None else fall - gm[..., None]).to(decay.dtype)
     return ds.to(s.dtype), dv, fall, dm0, dc0, dw0
+
+
+def _sum_onwards(x: Tensor) -> Tensor:
+    """Σ_{i≥j} x_i by matrix products: a cumulative sum on a GPU is not the same in every run."""
+    length, block = x.shape[-1], 64
+    parts = pad(x, (0, -length % block)).unflatten(-1, (-1, block))
+    later = parts.sum(-1) @ x.new_ones(parts.shape[-2], parts.shape[-2]).tril(-1)
+    return (parts @ x.new_ones(block, block).tril() + later[..., None]).flatten(-2)[..., :length]
 
 
 _forward_op.register_autograd(_backward, setup_context=_keep)
