@@ -33,9 +33,9 @@ from .scan_segments import (
     scan_summary_kernel,
 )
 
-BT = 32  # steps of a chunk
+BT = 16  # steps of a chunk: with 32 the backward kernel spills registers (ptxas, sm_90)
 PROGRAMS = 264  # below this many rows time is cut: two programs for each of an H100's 132 multiprocessors
-SHORTEST = 8 * BT  # steps of a segment: shorter ones cost more in summing up than they win
+SHORTEST = 16 * BT  # steps of a segment: shorter ones cost more in summing up than they win
 
 
 @triton.jit
@@ -220,7 +220,7 @@ def scan_forward(
     parts, segment = _segments(b * h, length)
     sizes = (h, length, d, segment)
     falls = s if decay is None else decay  # a pointer that is not read
-    shape = {"DECAYS": decay is not None, "BT": BT, "BD": _width(d)}
+    shape = {"DECAYS": decay is not None, "BT": BT, "BD": _width(d), "num_warps": _warps(d)}
     starts = m0.contiguous(), c0.contiguous(), w0.contiguous()
     if parts > 1:
         m, c, total = (m0.new_empty(b, h, parts) for _ in range(3))
@@ -254,7 +254,7 @@ def scan_backward(
     parts, segment = _segments(b * h, length)
     sizes = (h, length, d, segment)
     falls = s if decay is None else decay
-    shape = {"DECAYS": decay is not None, "BT": BT, "BD": _width(d)}
+    shape = {"DECAYS": decay is not None, "BT": BT, "BD": _width(d), "num_warps": _warps(d)}
     gc, gw = gc.contiguous(), gw.contiguous()
     k, rho = gw, -gc
     if parts > 1:
@@ -278,6 +278,10 @@ def _segments(rows: int, length: int) -> tuple[int, int]:
 
 def _width(dim: int) -> int:
     return max(16, triton.next_power_of_2(dim))
+
+
+def _warps(dim: int) -> int:
+    return 4 if _width(dim) <= 64 else 8
 
 
 def _arithmetic(v: Tensor) -> dict[str, object]:

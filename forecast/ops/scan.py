@@ -47,8 +47,9 @@ def prefix_attention(
 ) -> tuple[Tensor, Carry]:
     """Attention of every prefix: o (B, H, L, D) like v, and the state after the last step.
 
-    s = -inf is a masked step: it leaves (c, w) as they are, o repeats the step before it, 0 where nothing was seen.
-    decay (broadcastable to B, H, L, ≥ 0, finite) goes on during masked steps: m falls. v must be finite everywhere.
+    s = -inf is a masked step: it leaves the state as it is and o repeats the step before it, 0 where nothing was seen.
+    decay (broadcastable to B, H, L, ≥ 0, finite) goes on during masked steps: m falls, and what its rounding loses is
+    in (c, w); without decay all is kept bit for bit. v must be finite, at masked steps too.
     The state may be wider than the tokens (float64 for long streams); it is returned in the dtype it came in.
     """
     b, h, length, d = _checked(s, v, state, decay)
@@ -97,12 +98,34 @@ def scan_forward(
     o = torch.empty_like(v)
     peaks, masses = (torch.empty(b, h, 1 + length, dtype=m0.dtype, device=v.device) for _ in range(2))
     w = torch.empty(w0.shape, dtype=m0.dtype, device=v.device)
+    if length == 1:
+        _step(s, v, decay, (m0, c0, w0), (o, peaks, masses, w))
+        return o, peaks[..., -1].clone(), masses[..., -1].clone(), w, peaks, masses
     chunk = _chunk(b * h, length)
     for rows in _row_blocks(b, h * chunk * d):
         falls = None if decay is None else decay[rows]
         outs = (o[rows], peaks[rows], masses[rows], w[rows])
         _forward_rows(s[rows], v[rows], falls, (m0[rows], c0[rows], w0[rows]), outs, chunk)
     return o, peaks[..., -1].clone(), masses[..., -1].clone(), w, peaks, masses
+
+
+def _step(
+    s: Tensor,
+    v: Tensor,
+    decay: Tensor | None,
+    start: tuple[Tensor, Tensor, Tensor],
+    outs: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    """One step of a stream, as the paper's cell has it: a sixth of what a chunk of one step costs in calls."""
+    (m0, c0, w0), (o, peaks, masses, w), now = start, outs, s[..., 0].to(start[0].dtype)
+    fallen = 0 if decay is None else decay[..., 0].to(m0.dtype)
+    m = torch.maximum(m0 - fallen, now)
+    point = m.masked_fill(m == -torch.inf, 0)
+    kept, new = torch.exp(m0 - point - fallen), torch.exp(now - point)
+    c = torch.addcmul(new, kept, c0)
+    torch.addcmul(new[..., None] * v[:, :, 0], kept[..., None], w0, out=w)
+    torch.div(w, c.clamp_min(torch.finfo(c.dtype).tiny)[..., None], out=o[:, :, 0])
+    peaks[..., 0], peaks[..., 1], masses[..., 0], masses[..., 1] = m0, m, c0, c
 
 
 def _forward_rows(
@@ -122,7 +145,7 @@ def _forward_rows(
     x = torch.ones(b, h, 1 + chunk, d + 1, dtype=m0.dtype, device=v.device)  # state and v, the last column counts
     y = torch.empty(b, h, chunk, d + 1, dtype=m0.dtype, device=v.device)
     tiny = torch.finfo(m0.dtype).tiny
-    newest = _newest(scores) if (s == -torch.inf).any() else None
+    newest = _newest(scores) if ages is None and (s == -torch.inf).any() else None
     x[:, :, 0, :d], x[:, :, 0, d] = w0, c0
     for first, last in _chunk_blocks(*scores.shape):
         weights = _weights(scores[first:last], m[first:last], before[first:last], _part(ages, first, last))

@@ -113,6 +113,13 @@ def test_scores_of_any_size(device, offset):
         assert (ours - reference.scan_forward(*wide)[0]).abs().max() < 3e-6
 
 
+@pytest.mark.parametrize("rows, length", [(1, 1), (1, 255), (1, 65536), (8, 4097), (100, 720), (256, 720), (300, 9)])
+def test_segments_are_whole_chunks_and_cover_all_of_time(rows, length):
+    parts, steps = twin._segments(rows, length)
+    assert steps % twin.BT == 0 and (parts - 1) * steps < length <= parts * steps
+    assert parts == 1 or (rows < twin.PROGRAMS and steps >= twin.SHORTEST)
+
+
 def test_masked_steps_leave_the_state_bit_for_bit(device, cut):
     s, v, _, *start = case((1, 1, 70, 5), device)
     s[:] = -torch.inf
@@ -170,7 +177,7 @@ def specs():
             constexprs = {"DECAYS": decays, "WIDE": dtype == "fp64", "PRECISION": precision, "BT": twin.BT, "BD": width}
             types = {x: "*" + (dtype if x in TOKENS else acc) for x in names if x.endswith("_ptr")}
             given = {k: x for k, x in constexprs.items() if k in names}
-            yield aot.Spec(module.__name__, f"scan_{name}_kernel", types, given)
+            yield aot.Spec(module.__name__, f"scan_{name}_kernel", types, given, twin._warps(width))
 
 
 def test_compiles_for_cards_that_are_not_here():

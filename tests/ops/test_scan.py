@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from forecast.kernels.rivals import hillis_steele
 from forecast.ops import Carry, empty_carry, prefix_attention, scan
@@ -153,6 +155,20 @@ def test_float32_is_as_good_as_float64_for_scores_of_any_size(which, decayed):
         assert (a - b).abs().max() < 1e-5 * max(1, b.abs().max())
 
 
+def test_decay_through_masked_steps_at_large_scores():
+    """A maximum of 1e4 in float32 cannot fall by 1e-4; what it should have lost the sums lose."""
+    s, v = (x.float() for x in tokens(1, 1, 2000, 4))
+    s += 1e4
+    s[..., 100:1900] = -torch.inf
+    decay = torch.tensor(1e-4)
+    expected = dense(s.double(), v.double(), decay.double())
+    assert (prefix_attention(s, v, decay=decay)[0] - expected).abs().max() < 1e-5
+    carry = None
+    for t in range(0, 2000, 100):
+        o, carry = prefix_attention(s[..., t : t + 100], v[:, :, t : t + 100], carry, decay=decay)
+        assert (o - expected[:, :, t : t + 100]).abs().max() < 1e-5
+
+
 def test_small_decay_after_a_large_one_and_at_large_scores():
     """float32 cannot hold 1e6 + 0.01, nor fall from 1e4 by 1e-4."""
     s, v = tokens(1, 2, 500, 4)
@@ -224,6 +240,41 @@ def test_the_past_does_not_see_the_future():
         later, values = s.clone(), v.clone()
         later[..., t:], values[:, :, t:] = 1e4, -1e6
         assert torch.equal(prefix_attention(later, values)[0][:, :, :t], before[:, :, :t])
+
+
+@pytest.mark.parametrize("decayed", [False, True])
+def test_a_stream_step_by_step_equals_the_whole(decayed):
+    s, v = tokens(2, 3, 40, 4, spread=5)
+    s[0, 0, :3], s[1, 2, 20] = -torch.inf, -torch.inf
+    decay = torch.rand(3, 1, dtype=torch.float64) if decayed else None
+    whole, end = prefix_attention(s, v, decay=decay)
+    carry = empty_carry(2, 3, 4, dtype=torch.float64)
+    for t in range(40):
+        o, after = prefix_attention(s[..., t : t + 1], v[:, :, t : t + 1], carry, decay=decay)
+        assert (o - whole[:, :, t : t + 1]).abs().max() < 1e-13
+        hidden = s[..., t] == -torch.inf
+        for now, before in zip(after, carry, strict=True):
+            assert decayed or torch.equal(now[hidden], before[hidden])
+        carry = after
+    for a, b in zip(carry, end, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
+
+
+def test_memory_of_a_long_row_is_that_of_its_values():
+    """65,536 steps forward and back: no tensor made on the way is larger than a few of them."""
+    s, v = (x.float().requires_grad_() for x in tokens(1, 1, 65536, 2))
+    made = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            made.append(max((x.untyped_storage().nbytes() for x in tree_leaves(out) if torch.is_tensor(x)), default=0))
+            return out
+
+    with Sizes():
+        o, _ = prefix_attention(s, v)
+        o.sum().backward()
+    assert max(made) <= max(4 * scan.WEIGHTS_HELD, 8 * s.numel() * 4)
 
 
 def test_a_state_in_float64_over_tokens_in_float32():
