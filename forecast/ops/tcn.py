@@ -216,9 +216,14 @@ def _correlate(
     like = parts[-1]
     kernel, wide = weight.shape[1], torch.promote_types(like.dtype, torch.float32)
     weight, bias = weight.to(wide), None if bias is None else bias.to(wide)
-    y = like.new_empty(like.shape[0], length, like.shape[2])
+    shape = (like.shape[0], length, like.shape[2])
+    blocks = list(_blocks(*shape, (kernel - 1) * dilation, dilation))
     block = _rows_conv if _by_onednn(like, kernel) else _taps
-    for batch, at, count in _blocks(like.shape[0], length, like.shape[2], (kernel - 1) * dilation, dilation):
+    if len(blocks) == 1:  # no copy of it, but the strides that new_empty gives
+        y = block(parts, slice(None), start, length, weight, bias, dilation)
+        return y.to(like.dtype).flatten().view(shape)
+    y = like.new_empty(shape)
+    for batch, at, count in blocks:
         y[batch, at : at + count] = block(parts, batch, start + at, count, weight, bias, dilation)
     return y
 

@@ -286,7 +286,7 @@ class Layer(torch.nn.Module):
 @pytest.mark.parametrize("state", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_opcheck(state, dtype):
-    for b, length, d in ((2, 13, 2), (2, 4, 4)):
+    for b, length, d in ((2, 13, 2), (2, 4, 4), (1, 1, 4), (2, 13, 4)):
         x, weight, bias, before = (part.requires_grad_() for part in made(b, length, 3, 3, d, dtype))
         torch.library.opcheck(
             torch.ops.forecast.dilated_conv, (x, weight, bias, before if state else None, d, not state)
