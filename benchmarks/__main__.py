@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import loader, sparsity, start, step
+from benchmarks import loader, start, step
 
-ALL = {"loader": loader.main, "sparsity": sparsity.main, "start": start.main, "step": step.main}
+ALL = {"loader": loader.main, "start": start.main, "step": step.main}
 
 if __name__ == "__main__":
     names = sys.argv[1:] or list(ALL)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler that counts memory would talk between the rows
 import torch
 from torch import Tensor
 
@@ -97,7 +98,7 @@ def _sweep(name: str, dtype: torch.dtype, device: str, asked: argparse.Namespace
             running = {"ours": op.ours} | {
                 rival: call for rival, call in op.rivals.items() if _affordable(rival, way, batch, length, dtype, past)
             }
-            row = {"length": length, "batch": batch, "dtype": str(dtype)[6:], "pass": way}
+            row: Row = {"length": length, "batch": batch, "dtype": str(dtype)[6:], "pass": way}
             row |= _race(running, inputs, way, device, asked.rounds)
             for contender in running:
                 past[contender, way] = (length, row[f"{contender} ms"] / batch)
@@ -180,7 +181,7 @@ def _peak(run: Callable[[], object], device: str) -> float:
     with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         run()
     level = peak = 0
-    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
             level += event.nbytes()
             peak = max(peak, level)

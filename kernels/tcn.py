@@ -17,7 +17,7 @@ PROGRAMS = 1024  # of the weight's gradient, enough to fill a card
 
 
 @triton.jit
-def conv_kernel(  # type: ignore[no-untyped-def]
+def conv_kernel(
     X, STATE, W, BIAS, Y,
     length, rows, channels, taps, held, start, step,
     x_b, x_l, x_c, s_b, s_l, s_c, w_c, w_k, y_b, y_l, y_c,
@@ -48,7 +48,7 @@ def conv_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def weight_kernel(  # type: ignore[no-untyped-def]
+def weight_kernel(
     G, X, STATE, PARTIAL,
     batch, length, channels, taps, held, dilation, share,
     g_b, g_l, g_c, x_b, x_l, x_c, s_b, s_l, s_c,

@@ -172,8 +172,13 @@ def _(measure: Tensor, u: int) -> Tensor:
 def top(measure: Tensor, u: int) -> Tensor:
     """Reference of `top_queries`."""
     ranked = _ordered(measure)
-    least = ranked.topk(u, -1, sorted=False).values.amin(-1, keepdim=True)
-    above, equal = ranked > least, ranked == least
+    best, at = ranked.topk(u, -1, sorted=False)
+    least = best.amin(-1, keepdim=True)
+    reached = ranked >= least
+    if not (reached.sum(-1) > u).any():  # no equals on both sides of the border: topk's choice is the only one
+        return at.sort(-1).values
+    above = ranked > least
+    equal = reached & ~above
     return _positions(above | (equal & (equal.cumsum(-1) <= u - above.sum(-1, keepdim=True))), u)
 
 
