@@ -1,7 +1,8 @@
 """A training step of the reference Informer beside its floor: its own matrix products, each timed alone.
 
 The products are those that the step really makes, recorded with shape, stride and type while it runs: matrix products,
-convolutions, and the two products of an attention forward and four backward. Whatever else a step does (activations,
+convolutions, the two products of an attention forward and four backward, and the scores that ProbSparse attention
+samples from. Whatever else a step does (activations,
 norms, dropout, softmax, the optimiser, Python) is what the ratio is above 1.
 """
 
@@ -45,16 +46,26 @@ class Recorder(TorchDispatchMode):
             self.made[func, tuple(map(_shape, args))] += 1
         elif "dot_product" in name:
             q, k, v = args[1:4] if name.endswith("backward") else args[:3]
-            self._attention(q, k, v, backward=name.endswith("backward"))
+            self._attention(q.shape, k.shape[2], q.dtype, backward=name.endswith("backward"))
+        elif name == "sparsity":
+            (b, h, l_q, e), l_k = args[0].shape, args[1].shape[2]
+            self._product((b * h, l_q, e), (b * h, e, l_k), args[0].dtype)
+        elif name.startswith("chosen_attention"):
+            q, k, _, index = args[1:5] if name.endswith("backward") else args[:4]
+            chosen = (*index.shape, q.shape[3])
+            self._attention(chosen, k.shape[2], torch.float32, backward=name.endswith("backward"))
         return func(*args, **(kwargs or {}))
 
-    def _attention(self, q: Tensor, k: Tensor, v: Tensor, *, backward: bool) -> None:
-        b, (l_q, e), l_k, of = math.prod(q.shape[:2]), q.shape[2:], k.shape[2], q.dtype
+    def _attention(self, q: tuple[int, ...], l_k: int, of: torch.dtype, *, backward: bool) -> None:
+        b, (l_q, e) = math.prod(q[:2]), q[2:]
         forward = [((b, l_q, e), (b, e, l_k)), ((b, l_q, l_k), (b, l_k, e))]
         back = [((b, l_k, l_q), (b, l_q, e)), ((b, l_q, e), (b, e, l_k)), ((b, l_q, l_k), (b, l_k, e))]
         for left, right in [*back, back[0]] if backward else forward:
-            made = tuple(("tensor", shape, torch.empty(shape).stride(), of) for shape in (left, right))
-            self.made[torch.ops.aten.bmm.default, made] += 1
+            self._product(left, right, of)
+
+    def _product(self, left: tuple[int, ...], right: tuple[int, ...], of: torch.dtype) -> None:
+        made = tuple(("tensor", shape, torch.empty(shape, device="meta").stride(), of) for shape in (left, right))
+        self.made[torch.ops.aten.bmm.default, made] += 1
 
 
 def _shape(value: Any) -> Any:
