@@ -212,6 +212,7 @@ def scan_backward_kernel(
 def scan_forward(
     s: Tensor, v: Tensor, decay: Tensor | None, m0: Tensor, c0: Tensor, w0: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """See forecast.ops.scan.scan_forward."""
     b, h, length, d = v.shape
     o = torch.empty_like(v)
     w = torch.empty(w0.shape, dtype=m0.dtype, device=v.device)
@@ -223,12 +224,14 @@ def scan_forward(
     shape = {"DECAYS": decay is not None, "BT": BT, "BD": _width(d), "num_warps": _warps(d)}
     starts = m0.contiguous(), c0.contiguous(), w0.contiguous()
     if parts > 1:
-        m, c, total = (m0.new_empty(b, h, parts) for _ in range(3))
-        sums = w0.new_empty(b, h, parts, d)
+        alone, before = (
+            (m0.new_empty(b, h, parts), c0.new_empty(b, h, parts), w0.new_empty(b, h, parts, d)) for _ in range(2)
+        )
+        total = m0.new_empty(b, h, parts)
         strides = (*s.stride(), *v.stride(), *falls.stride())
-        scan_summary_kernel[(b * h, parts)](s, v, falls, m, c, sums, total, *sizes, *strides, **shape)
-        scan_starts_kernel[(b * h,)](*starts, m, c, sums, total, parts, d, BD=shape["BD"])
-        starts = m, c, sums
+        scan_summary_kernel[(b * h, parts)](s, v, falls, *alone, total, *sizes, *strides, **shape)
+        scan_starts_kernel[(b * h,)](*starts, *alone, total, *before, parts, d, BD=shape["BD"])
+        starts = before
     strides = (*s.stride(), *v.stride(), *falls.stride(), *o.stride())
     scan_forward_kernel[(b * h, parts)](
         s, v, falls, *starts, o, peaks, masses, w, *sizes, *strides, **shape, **_arithmetic(v)
@@ -247,6 +250,7 @@ def scan_backward(
     peaks: Tensor,
     masses: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See forecast.ops.scan.scan_backward."""
     b, h, length, d = v.shape
     dv = torch.empty_like(v)
     ds = torch.empty(b, h, length, dtype=peaks.dtype, device=v.device)
@@ -258,10 +262,11 @@ def scan_backward(
     gc, gw = gc.contiguous(), gw.contiguous()
     k, rho = gw, -gc
     if parts > 1:
-        k, rho, kept = gw.new_empty(b, h, parts, d), gc.new_empty(b, h, parts), gc.new_empty(b, h, parts)
+        sent, k = (gw.new_empty(b, h, parts, d) for _ in range(2))
+        sent_rho, rho, kept = (gc.new_empty(b, h, parts) for _ in range(3))
         strides = (*g.stride(), *o.stride(), *falls.stride())
-        scan_echo_kernel[(b * h, parts)](g, o, falls, peaks, masses, k, rho, kept, *sizes, *strides, **shape)
-        scan_futures_kernel[(b * h,)](gc, gw, k, rho, kept, parts, d, BD=shape["BD"])
+        scan_echo_kernel[(b * h, parts)](g, o, falls, peaks, masses, sent, sent_rho, kept, *sizes, *strides, **shape)
+        scan_futures_kernel[(b * h,)](gc, gw, sent, sent_rho, kept, k, rho, parts, d, BD=shape["BD"])
     strides = (*g.stride(), *s.stride(), *v.stride(), *o.stride(), *falls.stride(), *dv.stride())
     scan_backward_kernel[(b * h, parts)](
         g, s, v, o, falls, peaks, masses, k, rho, ds, dv, dc0, dw0, *sizes, *strides, **shape, **_arithmetic(v)

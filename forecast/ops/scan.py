@@ -383,7 +383,7 @@ def _backward(ctx: Any, g: Any, gm: Any, gc: Any, gw: Any, *_: Any) -> tuple[Ten
         gm = blank(gc) if gm is None else gm
         e = gm - masses[..., -1] * gc - (w * gw).sum(-1)
         steps = torch.arange(1, 1 + s.shape[-1], device=s.device)
-        newest = ((s == peaks[..., 1:]) & (s > -torch.inf)) * steps
+        newest = ((s.to(peaks.dtype) == peaks[..., 1:]) & (s > -torch.inf)) * steps
         holder = newest.amax(-1)  # (B, H) the step that is the maximum, 0 if the state held it
         ds = ds + e[..., None] * (steps == holder[..., None])
         dm0 = dm0 + e * (holder == 0)
