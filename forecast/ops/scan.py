@@ -84,7 +84,7 @@ def _checked(s: Tensor, v: Tensor, state: Carry | None, decay: Tensor | None) ->
 #     [w_k c_k] = A [state; v 1],   A_k0 = e^{m_before − m_k},  A_ki = e^{s_i − m_k} for i ≤ k, else 0
 #
 # The gradient is the transpose, from the last chunk to the first: [dstate; dv ·] = Aᵀ [g/c  (g·o)/c], where the row of
-# the last step has what arrives from the future added to it. All numbers of A lie in [0, 1].
+# the last step has what arrives from the future added to it. All numbers of A lie in [0, 1], but for what decay makes m round.
 
 
 def scan_forward(
@@ -232,7 +232,7 @@ def _chunk(rows: int, length: int) -> int:
 
 def _row_blocks(batch: int, size: int) -> list[slice]:
     """Rows whose `size` numbers each stay in the cache together."""
-    step = max(1, IN_CACHE // size)
+    step = max(1, IN_CACHE // max(1, size))
     return [slice(i, i + step) for i in range(0, batch, step)]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from forecast.kernels import scan as twin
 from forecast.kernels import scan_segments as segments
-from forecast.ops import Carry, empty_carry, prefix_attention
+from forecast.ops import Carry, dispatch, empty_carry, prefix_attention
 from forecast.ops import scan as reference
 
 _aot = importlib.util.spec_from_file_location("aot", Path(__file__).with_name("aot.py"))
@@ -150,6 +150,8 @@ def test_the_past_does_not_see_the_future(device, cut):
 def test_the_public_function_and_all_its_gradients(device):
     """Through the dispatch: the kernels under autograd, beside the references."""
     s, v, decay, *start = case((1, 2, 35, 3), device, decayed=True)
+    assert dispatch.pick(reference.scan_forward, v) is twin.scan_forward
+    assert dispatch.pick(reference.scan_backward, v) is twin.scan_backward
     got = []
     for wide in (False, True):
         ins = [(x.cpu().double() if wide else x).detach().requires_grad_() for x in (s, v, decay, *start)]
