@@ -4,8 +4,8 @@ One program has a row (b, h) and a segment of time, and goes through it in chunk
 
     P_ki = e^{s_i − D_ki − m_k} for i ≤ k, else 0;   e_k = e^{m_before − D_k − m_k};   [w_k c_k] = P [v 1] + e_k [w c]
 
-and the gradient the other way round, with Pᵀ. Every exponent is ≤ 0, but for what decay makes m round. A chunk's decays are summed afresh for each pair
-(k, i), so that one large decay does not blur the small ones beside it.
+and the gradient the other way round, with Pᵀ. Every exponent is ≤ 0, but for what decay makes m round. A chunk's
+decays are summed afresh for each pair (k, i), so that one large decay does not blur the small ones beside it.
 
 Few rows do not fill a GPU: then time is cut into segments. Each is summed up to its own (m, c, w), one program a row
 joins these to the state every segment starts from, and the segments run side by side. For the gradient likewise.

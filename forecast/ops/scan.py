@@ -84,7 +84,8 @@ def _checked(s: Tensor, v: Tensor, state: Carry | None, decay: Tensor | None) ->
 #     [w_k c_k] = A [state; v 1],   A_k0 = e^{m_before − m_k},  A_ki = e^{s_i − m_k} for i ≤ k, else 0
 #
 # The gradient is the transpose, from the last chunk to the first: [dstate; dv ·] = Aᵀ [g/c  (g·o)/c], where the row of
-# the last step has what arrives from the future added to it. All numbers of A lie in [0, 1], but for what decay makes m round.
+# the last step has what arrives from the future added to it. All numbers of A lie in [0, 1], but for what decay makes
+# m round.
 
 
 def scan_forward(
