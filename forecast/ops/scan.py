@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from forecast.ops.dispatch import pick
 
 LOG2_E = 1.4426950408889634
-IN_CACHE = 1 << 17  # numbers of v held at once: what is read and what is written stay in a core's cache (measured)
+IN_CACHE = 1 << 18  # numbers of v held at once: large enough to pay for the calls, small enough for a cache (measured)
 WEIGHTS_HELD = 1 << 20  # weights held at once: bounds memory whatever B, H and L are
 
 
