@@ -4,8 +4,8 @@ One program has a row (b, h) and a segment of time, and goes through it in chunk
 
     P_ki = e^{s_i − D_ki − m_k} for i ≤ k, else 0;   e_k = e^{m_before − D_k − m_k};   [w_k c_k] = P [v 1] + e_k [w c]
 
-and the gradient the other way round, with Pᵀ. Every exponent is ≤ 0. A chunk's decays are summed afresh for each pair
-(k, i), so that one large decay does not blur the small ones beside it.
+and the gradient the other way round, with Pᵀ. Every exponent is ≤ 0, but for what decay makes m round. A chunk's
+decays are summed afresh for each pair (k, i), so that one large decay does not blur the small ones beside it.
 
 Few rows do not fill a GPU: then time is cut into segments. Each is summed up to its own (m, c, w), one program a row
 joins these to the state every segment starts from, and the segments run side by side. For the gradient likewise.
@@ -212,6 +212,7 @@ def scan_backward_kernel(
 def scan_forward(
     s: Tensor, v: Tensor, decay: Tensor | None, m0: Tensor, c0: Tensor, w0: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """See forecast.ops.scan.scan_forward."""
     b, h, length, d = v.shape
     o = torch.empty_like(v)
     w = torch.empty(w0.shape, dtype=m0.dtype, device=v.device)
@@ -223,12 +224,14 @@ def scan_forward(
     shape = {"DECAYS": decay is not None, "BT": BT, "BD": _width(d), "num_warps": _warps(d)}
     starts = m0.contiguous(), c0.contiguous(), w0.contiguous()
     if parts > 1:
-        m, c, total = (m0.new_empty(b, h, parts) for _ in range(3))
-        sums = w0.new_empty(b, h, parts, d)
+        alone, before = (
+            (m0.new_empty(b, h, parts), c0.new_empty(b, h, parts), w0.new_empty(b, h, parts, d)) for _ in range(2)
+        )
+        total = m0.new_empty(b, h, parts)
         strides = (*s.stride(), *v.stride(), *falls.stride())
-        scan_summary_kernel[(b * h, parts)](s, v, falls, m, c, sums, total, *sizes, *strides, **shape)
-        scan_starts_kernel[(b * h,)](*starts, m, c, sums, total, parts, d, BD=shape["BD"])
-        starts = m, c, sums
+        scan_summary_kernel[(b * h, parts)](s, v, falls, *alone, total, *sizes, *strides, **shape)
+        scan_starts_kernel[(b * h,)](*starts, *alone, total, *before, parts, d, BD=shape["BD"])
+        starts = before
     strides = (*s.stride(), *v.stride(), *falls.stride(), *o.stride())
     scan_forward_kernel[(b * h, parts)](
         s, v, falls, *starts, o, peaks, masses, w, *sizes, *strides, **shape, **_arithmetic(v)
@@ -247,6 +250,7 @@ def scan_backward(
     peaks: Tensor,
     masses: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See forecast.ops.scan.scan_backward."""
     b, h, length, d = v.shape
     dv = torch.empty_like(v)
     ds = torch.empty(b, h, length, dtype=peaks.dtype, device=v.device)
@@ -258,10 +262,11 @@ def scan_backward(
     gc, gw = gc.contiguous(), gw.contiguous()
     k, rho = gw, -gc
     if parts > 1:
-        k, rho, kept = gw.new_empty(b, h, parts, d), gc.new_empty(b, h, parts), gc.new_empty(b, h, parts)
+        sent, k = (gw.new_empty(b, h, parts, d) for _ in range(2))
+        sent_rho, rho, kept = (gc.new_empty(b, h, parts) for _ in range(3))
         strides = (*g.stride(), *o.stride(), *falls.stride())
-        scan_echo_kernel[(b * h, parts)](g, o, falls, peaks, masses, k, rho, kept, *sizes, *strides, **shape)
-        scan_futures_kernel[(b * h,)](gc, gw, k, rho, kept, parts, d, BD=shape["BD"])
+        scan_echo_kernel[(b * h, parts)](g, o, falls, peaks, masses, sent, sent_rho, kept, *sizes, *strides, **shape)
+        scan_futures_kernel[(b * h,)](gc, gw, sent, sent_rho, kept, k, rho, parts, d, BD=shape["BD"])
     strides = (*g.stride(), *s.stride(), *v.stride(), *o.stride(), *falls.stride(), *dv.stride())
     scan_backward_kernel[(b * h, parts)](
         g, s, v, o, falls, peaks, masses, k, rho, ds, dv, dc0, dw0, *sizes, *strides, **shape, **_arithmetic(v)

@@ -126,10 +126,13 @@ def scan_starts_kernel(
     m0_ptr,  # (rows,), contiguous as all here
     c0_ptr,
     w0_ptr,
-    m_ptr,  # (rows, segments): in, each segment alone; out, the state before it
+    m_ptr,  # (rows, segments): each segment alone
     c_ptr,
     w_ptr,
     total_ptr,
+    m_out_ptr,  # the state before each; not in place: warps do not wait for one another
+    c_out_ptr,
+    w_out_ptr,
     parts,
     dim,
     BD: tl.constexpr,
@@ -143,9 +146,9 @@ def scan_starts_kernel(
         at = row * parts + part
         m_new, c_new, total = tl.load(m_ptr + at), tl.load(c_ptr + at), tl.load(total_ptr + at)
         w_new = tl.load(w_ptr + at * dim + d, mask=within, other=0.0)
-        tl.store(m_ptr + at, m)
-        tl.store(c_ptr + at, c)
-        tl.store(w_ptr + at * dim + d, w, mask=within)
+        tl.store(m_out_ptr + at, m)
+        tl.store(c_out_ptr + at, c)
+        tl.store(w_out_ptr + at * dim + d, w, mask=within)
         peak = tl.maximum(m - total, m_new)
         point = finite(peak)
         kept, come = tl.exp(m - point - total), tl.exp(m_new - point)
@@ -221,9 +224,11 @@ def scan_echo_kernel(
 def scan_futures_kernel(
     gc_ptr,  # (rows,), contiguous as all here
     gw_ptr,
-    k_ptr,  # (rows, segments, D): in, each segment alone; out, what arrives at its end
+    k_ptr,  # (rows, segments, D): what each segment alone sends
     rho_ptr,
     kept_ptr,
+    k_out_ptr,  # what arrives at the end of each; not in place: warps do not wait for one another
+    rho_out_ptr,
     parts,
     dim,
     BD: tl.constexpr,
@@ -236,6 +241,6 @@ def scan_futures_kernel(
         at = row * parts + parts - 1 - i
         sent = tl.load(k_ptr + at * dim + d, mask=within, other=0.0)
         sent_rho, kept = tl.load(rho_ptr + at), tl.load(kept_ptr + at)
-        tl.store(k_ptr + at * dim + d, k, mask=within)
-        tl.store(rho_ptr + at, rho)
+        tl.store(k_out_ptr + at * dim + d, k, mask=within)
+        tl.store(rho_out_ptr + at, rho)
         k, rho = sent + kept * k, sent_rho + kept * rho

@@ -8,7 +8,7 @@ import torch
 
 from forecast.kernels import scan as twin
 from forecast.kernels import scan_segments as segments
-from forecast.ops import Carry, empty_carry, prefix_attention
+from forecast.ops import Carry, dispatch, empty_carry, prefix_attention
 from forecast.ops import scan as reference
 
 _aot = importlib.util.spec_from_file_location("aot", Path(__file__).with_name("aot.py"))
@@ -150,6 +150,8 @@ def test_the_past_does_not_see_the_future(device, cut):
 def test_the_public_function_and_all_its_gradients(device):
     """Through the dispatch: the kernels under autograd, beside the references."""
     s, v, decay, *start = case((1, 2, 35, 3), device, decayed=True)
+    assert dispatch.pick(reference.scan_forward, v) is twin.scan_forward
+    assert dispatch.pick(reference.scan_backward, v) is twin.scan_backward
     got = []
     for wide in (False, True):
         ins = [(x.cpu().double() if wide else x).detach().requires_grad_() for x in (s, v, decay, *start)]
@@ -163,19 +165,24 @@ def test_the_public_function_and_all_its_gradients(device):
 
 
 def specs():
-    """Each kernel, and the two that multiply with every kind of number."""
+    """Each kernel, and the two that multiply with every kind of number. Triton makes a constant of a size or stride
+    that is 1: there as many as can be."""
     products, all_six = ("forward", "backward"), ("forward", "backward", "summary", "starts", "echo", "futures")
     for dtype, acc, precision, width, decays, which in (
         ("fp32", "fp32", "ieee", 64, False, all_six),
         ("bf16", "fp32", "tf32", 128, True, all_six),
         ("fp32", "fp64", "ieee", 16, True, products),
-        ("fp64", "fp64", "ieee", 16, False, products),
+        ("fp64", "fp64", "ieee", 16, True, products),
     ):
         for name in which:
             module = twin if name in products else segments
             names = getattr(module, f"scan_{name}_kernel").arg_names
             constexprs = {"DECAYS": decays, "WIDE": dtype == "fp64", "PRECISION": precision, "BT": twin.BT, "BD": width}
             types = {x: "*" + (dtype if x in TOKENS else acc) for x in names if x.endswith("_ptr")}
+            if dtype == "fp64":
+                constexprs |= dict.fromkeys(
+                    ("heads", "length", "dim", "s_t", "v_d", "o_d", "g_d", "dv_d", "decay_t"), 1
+                )
             given = {k: x for k, x in constexprs.items() if k in names}
             yield aot.Spec(module.__name__, f"scan_{name}_kernel", types, given, twin._warps(width))
 
