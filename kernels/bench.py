@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler that counts memory would talk between the rows
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts memory would talk between the rows
 import torch
 from torch import Tensor
 
@@ -28,7 +28,7 @@ from forecast.ops.selection import budget
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = (96, 336, 720, 1440, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
-RIVAL_SECONDS = 20.0
+RIVAL_SECONDS = 5.0
 RIVAL_BYTES = 6 << 30
 WITHIN = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 

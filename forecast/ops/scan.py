@@ -19,11 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from forecast.ops import scan_chunks as chunks
 from forecast.ops.dispatch import pick
-
-LOG2_E = 1.4426950408889634
-IN_CACHE = 1 << 18  # numbers of v held at once: large enough to pay for the calls, small enough for a cache (measured)
-WEIGHTS_HELD = 1 << 20  # weights held at once: bounds memory whatever B, H and L are
 
 
 class Carry(NamedTuple):
@@ -102,8 +99,8 @@ def scan_forward(
     if length == 1:
         _step(s, v, decay, (m0, c0, w0), (o, peaks, masses, w))
         return o, peaks[..., -1].clone(), masses[..., -1].clone(), w, peaks, masses
-    chunk = _chunk(b * h, length)
-    for rows in _row_blocks(b, h * chunk * d):
+    chunk = chunks.chunk_length(b * h, length)
+    for rows in chunks.row_blocks(b, h * chunk * d):
         falls = None if decay is None else decay[rows]
         outs = (o[rows], peaks[rows], masses[rows], w[rows])
         _forward_rows(s[rows], v[rows], falls, (m0[rows], c0[rows], w0[rows]), outs, chunk)
@@ -140,16 +137,16 @@ def _forward_rows(
     """Some rows, all of time, into `outs`."""
     (b, h, length, d), (m0, c0, w0), (o, peaks, masses, w) = v.shape, start, outs
     peaks[..., 0], masses[..., 0] = m0, c0
-    scores, ages = _chunked(s, chunk, -torch.inf, m0.dtype), _ages(decay, chunk)
-    m, before = _peaks(scores, ages, m0.reshape(-1))
-    peaks[..., 1:] = _unchunked(m, b, length)
+    scores, ages = chunks.chunked(s, chunk, -torch.inf, m0.dtype), chunks.ages(decay, chunk)
+    m, before = chunks.peaks(scores, ages, m0.reshape(-1))
+    peaks[..., 1:] = chunks.unchunked(m, b, length)
     x = torch.ones(b, h, 1 + chunk, d + 1, dtype=m0.dtype, device=v.device)  # state and v, the last column counts
     y = torch.empty(b, h, chunk, d + 1, dtype=m0.dtype, device=v.device)
     tiny = torch.finfo(m0.dtype).tiny
-    newest = _newest(scores) if ages is None and (s == -torch.inf).any() else None
+    newest = chunks.newest(scores) if ages is None and (s == -torch.inf).any() else None
     x[:, :, 0, :d], x[:, :, 0, d] = w0, c0
-    for first, last in _chunk_blocks(*scores.shape):
-        weights = _weights(scores[first:last], m[first:last], before[first:last], _part(ages, first, last))
+    for first, last in chunks.chunk_blocks(*scores.shape):
+        weights = chunks.weights(scores[first:last], m[first:last], before[first:last], chunks.part(ages, first, last))
         for j in range(first, last):
             t = j * chunk
             n = min(chunk, length - t)
@@ -186,8 +183,8 @@ def scan_backward(
     dv = torch.empty_like(v)
     ds = torch.empty(b, h, length, dtype=peaks.dtype, device=v.device)
     dc0, dw0 = torch.empty_like(gc), torch.empty_like(gw)
-    chunk = _chunk(b * h, length)
-    for rows in _row_blocks(b, h * chunk * d):
+    chunk = chunks.chunk_length(b * h, length)
+    for rows in chunks.row_blocks(b, h * chunk * d):
         ins = (g[rows], s[rows], v[rows], o[rows], peaks[rows], masses[rows])
         falls = None if decay is None else decay[rows]
         future = torch.cat([gw[rows], -gc[rows, :, None]], -1)
@@ -202,15 +199,15 @@ def _backward_rows(
     """Some rows, from the last chunk to the first; `future` (b, H, D + 1) is what arrives from later chunks."""
     (g, s, v, o, peaks, masses), (ds, dv) = ins, outs
     b, h, length, d = v.shape
-    scores, ages = _chunked(s, chunk, -torch.inf, peaks.dtype), _ages(decay, chunk)
-    m = _chunked(peaks[..., 1:], chunk, None, peaks.dtype)
+    scores, ages = chunks.chunked(s, chunk, -torch.inf, peaks.dtype), chunks.ages(decay, chunk)
+    m = chunks.chunked(peaks[..., 1:], chunk, None, peaks.dtype)
     before = torch.cat([peaks[None, ..., 0].flatten(1), m[:-1, :, -1]])
-    inverse = _inverse(masses[..., 1:, None])
+    inverse = chunks.inverse(masses[..., 1:, None])
     x = torch.empty(b, h, chunk, d + 1, dtype=peaks.dtype, device=v.device)
     y = torch.empty(b, h, 1 + chunk, d + 1, dtype=peaks.dtype, device=v.device)
     product = torch.empty(b, h, chunk, d, dtype=peaks.dtype, device=v.device)
-    for first, last in reversed(_chunk_blocks(*scores.shape)):
-        weights = _weights(scores[first:last], m[first:last], before[first:last], _part(ages, first, last))
+    for first, last in reversed(chunks.chunk_blocks(*scores.shape)):
+        weights = chunks.weights(scores[first:last], m[first:last], before[first:last], chunks.part(ages, first, last))
         for j in range(last - 1, first - 1, -1):
             t = j * chunk
             n = min(chunk, length - t)
@@ -224,89 +221,6 @@ def _backward_rows(
             dv[:, :, now] = y[:, :, 1 : 1 + n, :d]
             along = torch.mul(y[:, :, 1 : 1 + n, :d], v[:, :, now], out=product[:, :, :n]).sum(-1)
             torch.sub(along, y[:, :, 1 : 1 + n, d], out=ds[:, :, now])
-
-
-def _chunk(rows: int, length: int) -> int:
-    """Steps of a chunk: few rows pay for the calls, many for the arithmetic (measured)."""
-    return min(length, 64 if rows <= 4 else 32 if rows <= 16 else 16)
-
-
-def _row_blocks(batch: int, size: int) -> list[slice]:
-    """Rows whose `size` numbers each stay in the cache together."""
-    step = max(1, IN_CACHE // max(1, size))
-    return [slice(i, i + step) for i in range(0, batch, step)]
-
-
-def _chunk_blocks(n: int, r: int, chunk: int) -> list[tuple[int, int]]:
-    """Chunks (first, after the last) whose weights are made together."""
-    step = max(1, WEIGHTS_HELD // (r * chunk * (1 + chunk)))
-    return [(i, min(n, i + step)) for i in range(0, n, step)]
-
-
-def _chunked(x: Tensor, chunk: int, fill: float | None, dtype: torch.dtype) -> Tensor:
-    """(b, H, L) -> (n, r, C); the steps that fill the last chunk hold `fill`, or repeat the last one."""
-    x = x.flatten(0, 1).to(dtype)
-    missing = -x.shape[-1] % chunk
-    if missing:
-        rest = x[:, -1:].expand(-1, missing) if fill is None else x.new_full((x.shape[0], missing), fill)
-        x = torch.cat([x, rest], -1)
-    return x.unflatten(-1, (-1, chunk)).transpose(0, 1)
-
-
-def _unchunked(x: Tensor, batch: int, length: int) -> Tensor:
-    return x.transpose(0, 1).flatten(1)[:, :length].unflatten(0, (batch, -1))
-
-
-def _ages(decay: Tensor | None, chunk: int) -> Tensor | None:
-    """How far a score older than its chunk has fallen at each step, (n, r, C), in float64: one large step of decay
-    must not blur the small ones after it."""
-    return None if decay is None else _chunked(decay, chunk, 0.0, torch.float64).cumsum(-1)
-
-
-def _newest(s: Tensor) -> Tensor:
-    """The newest step of its chunk, counted from 1, that each step has seen; 0 is the state before; (n, r, C)."""
-    return ((s > -torch.inf) * torch.arange(1, 1 + s.shape[-1], device=s.device)).cummax(-1)[0]
-
-
-def _part(x: Tensor | None, first: int, last: int) -> Tensor | None:
-    return None if x is None else x[first:last]
-
-
-def _inverse(c: Tensor) -> Tensor:
-    """1/c, and 0 where nothing was seen."""
-    return torch.where(c > 0, 1 / c, 0)
-
-
-def _peaks(s: Tensor, ages: Tensor | None, m0: Tensor) -> tuple[Tensor, Tensor]:
-    """m at every step, (n, r, C), and before every chunk, (n, r); s (n, r, C), m0 (r,)."""
-    if ages is None:
-        along = s.transpose(0, 1).flatten(1)  # (r, L)
-        m = torch.maximum(along.cummax(-1)[0], m0[:, None]).unflatten(-1, (-1, s.shape[-1])).transpose(0, 1)
-        return m, torch.cat([m0[None], m[:-1, :, -1]])
-    raised = s + ages  # as seen from the chunk's start, where a score and what it has fallen to are compared
-    top = raised.cummax(-1)[0]
-    before = [m0.to(top.dtype)]
-    for highest, age in zip(top[:, :, -1], ages[:, :, -1], strict=True):
-        before.append((torch.maximum(before[-1], highest) - age).to(s.dtype).to(top.dtype))
-    borders = torch.stack(before[:-1])
-    top = torch.maximum(top, borders[..., None])
-    m = torch.where(raised >= top, s, (top - ages).to(s.dtype))  # a new maximum is that score, bit for bit
-    return m, torch.cat([m0[None], m[:-1, :, -1]])
-
-
-def _weights(s: Tensor, m: Tensor, before: Tensor, ages: Tensor | None) -> Tensor:
-    """A (n, r, C, 1 + C): row k holds the weights of the state before the chunk and of its steps, relative to m_k."""
-    n, r, chunk = s.shape
-    point = m.masked_fill(m == -torch.inf, 0)  # nothing seen yet: -inf − 0, never -inf − -inf
-    a = torch.empty(n, r, chunk, 1 + chunk, dtype=s.dtype, device=s.device)
-    torch.sub(before[..., None], point, out=a[..., 0])
-    torch.sub(s[:, :, None, :], point[..., None], out=a[..., 1:])
-    if ages is not None:
-        a[..., 0] -= ages
-        a[..., 1:] -= ages[..., None] - ages[:, :, None, :]
-    seen = torch.ones(chunk, 1 + chunk, dtype=s.dtype, device=s.device).tril_(1)
-    a.mul_(LOG2_E).clamp_(max=1.0).exp2_()  # base 2 is three times as fast; unseen steps must not be inf times 0
-    return a.mul_(seen)
 
 
 # As operators, so that compile and export take them whole.

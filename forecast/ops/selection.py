@@ -9,6 +9,7 @@ visible, measure (B, H, L_Q).
 """
 
 import math
+import warnings
 from functools import lru_cache
 from typing import Literal
 
@@ -19,11 +20,13 @@ from forecast.ops.dispatch import pick
 
 Divisor = Literal["keys", "sample"]
 
-# Scores, or numbers of gathered keys, held at once: bounds memory whatever B, H and L are. On a CPU a block should
-# stay in its cache (2 MiB in fp32; a row of scores for a head of 720 steps), on a GPU it should fill the device.
-HELD_AT_ONCE = {"cpu": 1 << 19}
+# Scores held at once, or on other devices numbers of gathered keys: bounds memory whatever B, H and L are.
+HELD_ON_CPU = 1 << 18
 HELD_ELSEWHERE = 1 << 26
-DENSE_UNTIL = 64  # keys per sampled key; with more of them gathering keys is cheaper than all products (CPU, measured)
+with warnings.catch_warnings():  # torch says once in a process that these tensors are "in beta"; two lines of use here
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0, 0], [], [], (1, 1))
+
 BLOCK = 64  # steps ranked at once against the best of the prefix
 
 
@@ -93,64 +96,78 @@ def _(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: str, c
 def measure(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: str, causal: bool) -> Tensor:
     """Reference of `sparsity`, and the CPU path.
 
-    Where few keys are left out, one dense product and a gather of *scores*: the paper's code gathers (B, H, L_Q, U, E)
-    keys, which costs E times the memory for the same numbers. Where nearly all are left out (L_K > 64 U, as from some
-    4,000 steps on) the keys are gathered. Either way heads and queries are taken in blocks that bound the memory.
+    The paper's code gathers (B, H, L_Q, U, E) keys, E times the memory of what is asked for. On a CPU torch has a
+    product that forms only the sampled scores, from q and k where they lie, and needs neither the gathered keys nor
+    all L_Q × L_K scores. Queries, and rows of the batch, are taken in blocks that bound the memory.
     """
     (b, h, l_q, e), l_k, count = q.shape, k.shape[2], sample.shape[1]
-    dense = l_k <= DENSE_UNTIL * count
-    held = HELD_AT_ONCE.get(q.device.type, HELD_ELSEWHERE)
-    wide = l_k if dense else count * e
-    queries = max(1, min(l_q, held // wide))
-    heads = max(1, held // (wide * queries))
-    q, k = q.reshape(b * h, l_q, e), k.reshape(b * h, l_k, e)
-    seen = None if mask is None else mask.repeat_interleave(h, 0)  # (B·H, L_K)
-    steps = torch.arange(l_q, device=q.device)[:, None] if causal else None
-    out = q.new_empty(b * h, l_q, dtype=torch.promote_types(q.dtype, torch.float32))
-    buffer = q.new_empty(min(heads, b * h) * queries * l_k if dense else 0)  # one for all blocks: no fresh pages
-    for row in range(0, b * h, heads):
-        rows = slice(row, row + heads)
-        for start in range(0, l_q, queries):
-            at = slice(start, start + queries)
-            scores = _scores(q[rows, at], k[rows], sample[at], buffer)
-            visible, divide_by = _seen(
-                sample[at], None if steps is None else steps[at], None if seen is None else seen[rows], divisor, l_k
-            )
-            out[rows, at] = _max_minus_mean(scores.to(out.dtype), visible, divide_by)
-    return out.view(b, h, l_q)
+    acc = torch.promote_types(q.dtype, torch.float32)
+    on_cpu = q.device.type == "cpu"
+    held = max(1, HELD_ON_CPU // (h * count) if on_cpu else HELD_ELSEWHERE // (h * count * e))
+    queries = min(l_q, held)
+    batch = max(1, held // l_q)
+    out = q.new_empty(b, h, l_q, dtype=acc)
+    for start in range(0, l_q, queries):
+        at = slice(start, start + queries)
+        picked = sample[at]
+        steps = torch.arange(start, start + len(picked), device=q.device)[:, None] if causal else None
+        columns = _columns(picked, l_k, h, min(batch, b)) if on_cpu else picked
+        for row in range(0, b, batch):
+            rows = slice(row, row + batch)
+            scores = (_sampled if on_cpu else _gathered)(q[rows, :, at].to(acc), k[rows].to(acc), columns)
+            seen = None if mask is None else mask[rows]
+            out[rows, :, at] = _max_minus_mean(scores, *_seen(picked, steps, seen, divisor, l_k)).transpose(1, 2)
+    return out
 
 
-def _scores(q: Tensor, k: Tensor, picked: Tensor, buffer: Tensor) -> Tensor:
-    """q (R, n, E), k (R, L_K, E), picked (n, U) -> (R, n, U), by way of all scores or (no buffer) of the keys."""
-    if buffer.numel():
-        all_scores = buffer[: q.shape[0] * q.shape[1] * k.shape[1]].view(*q.shape[:2], k.shape[1])
-        torch.bmm(q, k.transpose(1, 2), out=all_scores)
-        return all_scores.gather(-1, picked.expand(len(q), -1, -1))
-    keys = k.index_select(1, picked.reshape(-1)).unflatten(1, picked.shape)  # (R, n, U, E)
-    return (keys @ q[..., None])[..., 0]
+def _columns(picked: Tensor, l_k: int, heads: int, batch: int) -> Tensor:
+    """Which keys, as rows of (B, L_K, H, E) memory, the queries (B, n, H) are multiplied with: (B, n·H·U)."""
+    of_head = picked[:, None] * heads + torch.arange(heads)[:, None]  # (n, H, U)
+    return of_head.flatten() + torch.arange(batch)[:, None] * (l_k * heads)
+
+
+def _sampled(q: Tensor, k: Tensor, columns: Tensor) -> Tensor:
+    """q (b, H, n, E), k (b, H, L_K, E), columns of at least b rows -> (b, n, H, U)."""
+    (b, h, n, e), columns = q.shape, columns[: len(q)]
+    queries, keys = q.transpose(1, 2).reshape(-1, e), k.transpose(1, 2).reshape(-1, e)
+    count = columns.shape[1] // (n * h)
+    pattern = torch.sparse_csr_tensor(
+        torch.arange(0, columns.numel() + 1, count), columns.flatten(), keys.new_zeros(columns.numel()),
+        (len(queries), len(keys)), check_invariants=False,
+    )  # fmt: skip
+    return torch.sparse.sampled_addmm(pattern, queries, keys.t(), beta=0).values().view(b, n, h, count)
+
+
+def _gathered(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
+    """The same, with picked (n, U), by way of the sampled keys."""
+    keys = k.index_select(2, picked.flatten()).unflatten(2, picked.shape)  # (b, H, n, U, E)
+    return (keys @ q[..., None])[..., 0].transpose(1, 2)
 
 
 def _seen(
     picked: Tensor, steps: Tensor | None, mask: Tensor | None, divisor: str, l_k: int
 ) -> tuple[Tensor | None, Tensor | int]:
-    """Which picks (n, U) count, (R or 1, n, U) or None for all, and what the sum of their scores is divided by."""
+    """Which picks (n, U) count, (b or 1, n, 1, U) or None for all, and what the sum of their scores is divided by."""
     if mask is None and steps is None:
         return None, l_k if divisor == "keys" else picked.shape[1]
     visible = picked[None] >= 0 if mask is None else mask[:, picked]
     if steps is not None:
         visible = visible & (picked <= steps)
+    count: Tensor
     if divisor == "sample":
-        return visible, visible.sum(-1)
-    if mask is None:
-        return visible, steps[:, 0] + 1 if steps is not None else l_k
-    return visible, mask.sum(-1, keepdim=True) if steps is None else mask.cumsum(-1)[:, steps[:, 0]]
+        count = visible.sum(-1)
+    elif mask is None:
+        assert steps is not None  # else all are seen
+        count = steps[None, :, 0] + 1
+    else:
+        count = mask.sum(-1, keepdim=True) if steps is None else mask.cumsum(-1)[:, steps[:, 0]]
+    return visible[:, :, None], count[..., None].clamp(min=1)
 
 
 def _max_minus_mean(scores: Tensor, visible: Tensor | None, count: Tensor | int) -> Tensor:
+    """scores (b, n, H, U) -> (b, n, H)."""
     if visible is None:
         return scores.amax(-1) - scores.sum(-1) / count
-    if isinstance(count, Tensor):
-        count = count.clamp(min=1)
     return scores.masked_fill(~visible, -torch.inf).amax(-1) - scores.masked_fill(~visible, 0).sum(-1) / count
 
 

@@ -104,7 +104,7 @@ def test_blocks_bound_the_memory_and_change_nothing(monkeypatch):
     q, k, _ = tensors(2, 2, 50, 50, 4)
     sample = sample_keys(50, 50, 9, seed=0, layer=0)
     whole = sparsity(q, k, sample)
-    monkeypatch.setattr(selection, "HELD_AT_ONCE", {"cpu": 2 * 2 * 50 * 7})
+    monkeypatch.setattr(selection, "HELD_ON_CPU", 2 * 9 * 7)
     torch.testing.assert_close(sparsity(q, k, sample), whole, rtol=1e-12, atol=1e-12)
 
 
@@ -184,9 +184,8 @@ def test_both_ways_to_measure_select_the_same_queries(l_q, l_k, factor, masked, 
     mask = torch.rand(2, l_k) > 0.3 if masked else None
     sample = sample_keys(l_q, l_k, budget(l_k, factor), seed=1, layer=0)
     found = []
-    for limit in (0, 1 << 20):  # gather keys always, then never
-        monkeypatch.setattr(selection, "DENSE_UNTIL", limit)
-        monkeypatch.setattr(selection, "HELD_AT_ONCE", {"cpu": 100_000})
+    for sampled in (selection._sampled, lambda q, k, _: selection._gathered(q, k, sample)):
+        monkeypatch.setattr(selection, "_sampled", sampled)
         found.append(sparsity(q, k, sample, mask=mask))
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
     chosen = [top_queries(measure, budget(l_q, factor)).sort(-1).values for measure in found]

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from forecast.kernels.rivals import hillis_steele
-from forecast.ops import Carry, empty_carry, prefix_attention, scan
+from forecast.ops import Carry, empty_carry, prefix_attention, scan_chunks
 
 UGLY = [(2, 3, 1, 5), (1, 2, 2, 1), (2, 1, 63, 16), (1, 3, 64, 33), (2, 2, 65, 64), (1, 1, 1000, 7), (64, 8, 19, 5)]
 
@@ -274,7 +274,7 @@ def test_memory_of_a_long_row_is_that_of_its_values():
     with Sizes():
         o, _ = prefix_attention(s, v)
         o.sum().backward()
-    assert max(made) <= max(4 * scan.WEIGHTS_HELD, 8 * s.numel() * 4)
+    assert max(made) <= max(4 * scan_chunks.WEIGHTS_HELD, 8 * s.numel() * 4)
 
 
 def test_a_state_in_float64_over_tokens_in_float32():
@@ -334,8 +334,8 @@ def test_blocks_of_rows_and_of_chunks_change_nothing(monkeypatch):
         return [o, *carry, *torch.autograd.grad(o.square().sum() + carry.w.sum(), (s, v))]
 
     whole = run()
-    monkeypatch.setattr(scan, "IN_CACHE", 300)
-    monkeypatch.setattr(scan, "WEIGHTS_HELD", 3000)
+    monkeypatch.setattr(scan_chunks, "IN_CACHE", 300)
+    monkeypatch.setattr(scan_chunks, "WEIGHTS_HELD", 3000)
     for a, b in zip(run(), whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
