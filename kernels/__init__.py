@@ -1,1 +1,1 @@
-"""Triton kernels, each the twin of a reference in `forecast.ops`. None is here yet: `forecast.ops` does the work."""
+"""Triton kernels, each the twin of a reference in `forecast.ops` of the same name; see README.md."""

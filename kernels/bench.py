@@ -64,12 +64,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("ops", nargs="*", metavar="OP", help=f"any of: {', '.join(OPS)} (default: all)")
     parser.add_argument("--longest", type=int, default=LENGTHS[-1], help="no longer sequences than this")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder of the JSON file and the plot")
     asked = parser.parse_args(argv)
     if odd := [name for name in asked.ops if name not in OPS]:
         parser.error(f"{odd[0]} is none of {', '.join(OPS)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    target = ROOT / "benchmarks" / f"kernels-{_slug(device)}.json"
+    target = asked.out / f"kernels-{_slug(device)}.json"
     known = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
     for name in asked.ops or OPS:
         rows: list[Row] = []
@@ -230,6 +231,8 @@ def _plot(known: dict[str, Any], target: Path) -> None:
         print("no matplotlib here: no plot; run again with no OP where there is one")
         return
     drawn = {name: found for name, found in known.items() if found["rows"][-1]["pass"] == "forward+backward"}
+    if not drawn:
+        return
     figure, axes = pyplot.subplots(2, len(drawn), figsize=(3.4 * len(drawn), 6), sharex=True, squeeze=False)
     for column, (name, found) in zip(axes.T, drawn.items(), strict=True):
         rows = [r for r in found["rows"] if r["pass"] == "forward+backward" and r["dtype"] == "float32"]

@@ -69,6 +69,7 @@ def test_imports_go_down_only():
     ("forecast.models", ("hydra", "omegaconf", "mlflow", "pytorch_lightning", "polars", "pandas")),
     ("forecast.heads", ("hydra", "omegaconf", "mlflow", "pytorch_lightning", "polars", "pandas")),
     ("forecast.metrics", ("hydra", "mlflow", "pytorch_lightning", "polars", "pandas")),
+    ("forecast.kernels.bench", ("hydra", "omegaconf", "mlflow", "pytorch_lightning", "polars", "pandas", "matplotlib")),
     ("forecast.data.read", ("torch", "pandas", "hydra", "mlflow")),
     ("forecast.data.fetch", ("torch", "pandas", "hydra", "mlflow")),
     ("forecast.dashboards.report", ("torch", "mlflow", "pytorch_lightning")),

@@ -107,6 +107,8 @@ def measure(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: 
     queries = min(l_q, held)
     batch = max(1, held // l_q)
     out = q.new_empty(b, h, l_q, dtype=acc)
+    k = k.to(acc).transpose(1, 2)
+    k = k.reshape(b, l_k * h, e) if on_cpu else k  # a view of what projections leave, else one copy for all blocks
     for start in range(0, l_q, queries):
         at = slice(start, start + queries)
         picked = sample[at]
@@ -114,7 +116,7 @@ def measure(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: 
         columns = _columns(picked, l_k, h, min(batch, b)) if on_cpu else picked
         for row in range(0, b, batch):
             rows = slice(row, row + batch)
-            scores = (_sampled if on_cpu else _gathered)(q[rows, :, at].to(acc), k[rows].to(acc), columns)
+            scores = (_sampled if on_cpu else _gathered)(q[rows, :, at].to(acc), k[rows], columns)
             seen = None if mask is None else mask[rows]
             out[rows, :, at] = _max_minus_mean(scores, *_seen(picked, steps, seen, divisor, l_k)).transpose(1, 2)
     return out
@@ -127,9 +129,9 @@ def _columns(picked: Tensor, l_k: int, heads: int, batch: int) -> Tensor:
 
 
 def _sampled(q: Tensor, k: Tensor, columns: Tensor) -> Tensor:
-    """q (b, H, n, E), k (b, H, L_K, E), columns of at least b rows -> (b, n, H, U)."""
+    """q (b, H, n, E), k (b, L_K·H, E), columns of at least b rows -> (b, n, H, U)."""
     (b, h, n, e), columns = q.shape, columns[: len(q)]
-    queries, keys = q.transpose(1, 2).reshape(-1, e), k.transpose(1, 2).reshape(-1, e)
+    queries, keys = q.transpose(1, 2).reshape(-1, e), k.flatten(0, 1)
     count = columns.shape[1] // (n * h)
     pattern = torch.sparse_csr_tensor(
         torch.arange(0, columns.numel() + 1, count), columns.flatten(), keys.new_zeros(columns.numel()),
@@ -139,9 +141,9 @@ def _sampled(q: Tensor, k: Tensor, columns: Tensor) -> Tensor:
 
 
 def _gathered(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
-    """The same, with picked (n, U), by way of the sampled keys."""
-    keys = k.index_select(2, picked.flatten()).unflatten(2, picked.shape)  # (b, H, n, U, E)
-    return (keys @ q[..., None])[..., 0].transpose(1, 2)
+    """The same, with k (b, L_K, H, E) and picked (n, U), by way of the sampled keys."""
+    keys = k.index_select(1, picked.flatten()).unflatten(1, picked.shape)  # (b, n, U, H, E)
+    return torch.einsum("bnuhe,bhne->bnhu", keys, q)
 
 
 def _seen(
