@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from forecast.heads import Chain, Direct, Generative, Timewise
-from forecast.models import Informer, InstanceNorm, Linear, NoEmbedding, NoNorm, ValueEmbedding
+from forecast.models import Identity, Informer, InstanceNorm, Linear, NoEmbedding, NoNorm, ValueEmbedding
 from forecast.ops.naive import seasonal_naive
 from tests.problems import batch, rows, spec
 
@@ -17,6 +17,7 @@ ENCODERS = {
     "informer-full": lambda d: Informer(d_model=d, heads=2, d_ff=16, attention="full", distil=False, dropout=0.1),
     "linear": lambda d: Linear(d_model=d, decompose=5),
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
+    "none": lambda d: Identity(d_model=d),
 }
 HEADS = {
     "generative": lambda d, n, bare: Generative(spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6),

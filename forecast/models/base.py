@@ -1,6 +1,11 @@
 """The one protocol of all encoders. An encoder knows nothing of tasks, data, channels or clocks."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+
+State = Any  # a tree of tuples (NamedTuples) of tensors, each with a leading batch axis
 
 
 class Encoder(nn.Module):
@@ -24,3 +29,46 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None) -> Tensor:
         raise TypeError(f"{type(self).__name__} does not say how it encodes")
+
+
+class StreamingEncoder(Encoder):
+    """A causal encoder with one token out for each token in, and a state of fixed size.
+
+    The streaming law: any split of x gives the same y and the same final state. A masked step leaves the state as it
+    is, and what it puts out is finite and belongs to nobody.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, causal=True)
+
+    def start(self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> State:
+        """The state before the first step, for `batch` series."""
+        raise TypeError(f"{type(self).__name__} does not say how it starts")
+
+    def scan(
+        self, state: State, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None
+    ) -> tuple[State, Tensor]:
+        """x (B, l, D), mask and dt (B, l) -> the state after it, y (B, l, D); any l, 0 too."""
+        raise TypeError(f"{type(self).__name__} does not say how it goes on")
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None) -> Tensor:
+        return self.scan(self.start(len(x), device=x.device, dtype=x.dtype), x, mask, dt)[1]
+
+    def step(
+        self, state: State, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None
+    ) -> tuple[State, Tensor]:
+        """One step of each series: x (B, D), mask and dt (B,) -> the state after it, y (B, D)."""
+        state, y = self.scan(
+            state, x[:, None], None if mask is None else mask[:, None], None if dt is None else dt[:, None]
+        )
+        return state, y[:, 0]
+
+
+def leaves(state: State) -> list[Tensor]:
+    """The tensors of a state, in order."""
+    return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves(part)]
+
+
+def bytes_per_series(state: State) -> int:
+    """What one series costs to keep."""
+    return sum(leaf.nbytes // max(1, len(leaf)) for leaf in leaves(state))
