@@ -24,10 +24,10 @@ TARGETS: dict[str, Callable[..., Any]] = {
     "torch.optim.Adam": torch.optim.Adam,
     "torch.optim.AdamW": torch.optim.AdamW,
 }
-NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm}
+NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": models.RollingNorm}
 
-
-GIVEN = ("spec", "d_memory", "length", "bare", "seed", "params", "fused")  # what build hands over, no key of a config
+# What build hands over, no key of a config.
+GIVEN = ("spec", "d_memory", "length", "bare", "layout", "seed", "params", "fused")
 
 
 def check(node: Config, where: str) -> Callable[..., Any]:
@@ -108,9 +108,25 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
             f"the embedding gives tokens of width {embed.d_model}, the encoder takes {encoder.d_model}",
             do="set embed=value, or embed.d_model to the width of the model",
         )
-    length = encoder.out_len(spec.context)
-    head = make(config["head"], "head", spec=spec, d_memory=encoder.d_model, length=length, bare=embed.bare, seed=seed)
-    return Chain(norm=NORMS[config["norm"]](), embed=embed, encoder=encoder, head=head, masked=masked)
+    length = encoder.out_len(embed.length(spec.context))
+    if embed.layout != "steps" and "layout" not in inspect.signature(check(config["head"], "head")).parameters:
+        name = config["head"]["_target_"].rpartition(".")[2]
+        raise UsageError(f"the embedding gives {embed.layout}, the head {name} reads time steps", do="set head=flat")
+    given = {"d_memory": encoder.d_model, "length": length, "bare": embed.bare, "layout": embed.layout}
+    head = make(config["head"], "head", spec=spec, **given, seed=seed)
+    return Chain(norm=norm(config, spec), embed=embed, encoder=encoder, head=head, masked=masked)
+
+
+def norm(config: Config, spec: Spec) -> models.NoNorm:
+    """The normalisation named in the config; a rolling one forgets half within config.half_life steps, by default a
+    context."""
+    kind = NORMS[config["norm"]]
+    if kind is not models.RollingNorm:
+        return kind()
+    try:
+        return kind(config.get("half_life") or spec.context)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def output(config: Config) -> Point:

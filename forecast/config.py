@@ -22,6 +22,7 @@ from forecast.where import RUNS, new_run_name
 class Norm(StrEnum):
     none = "none"
     instance = "instance"
+    rolling = "rolling"
 
 
 class Loss(StrEnum):
@@ -144,6 +145,7 @@ class Train:
     trainer: Trainer = field(default_factory=Trainer)  # not MISSING: omegaconf cannot expand a union later
     track: dict[str, Any] = MISSING
     norm: Norm = Norm.none
+    half_life: float | None = None
     seed: int = 1
     name: str | None = None
     resume: str | None = None

@@ -4,7 +4,7 @@ Needs torch (and Triton, on a GPU) and nothing else. On a GPU it times the kerne
 Writes benchmarks/kernels-cpu.json or kernels-<card>.json after each op, and beside it, where matplotlib is at hand, a
 plot of cost against length. Times are medians of rounds in which all contenders take turns; a ratio is the median of
 the rounds' ratios. Memory is the peak of what tensors hold beyond the inputs. A rival that would need more than
-RIVAL_BYTES, or longer than RIVAL_SECONDS by its growth so far, is left out and so named.
+RIVAL_BYTES, or longer than SECONDS by its growth so far, is left out and so named; where ours needs longer the op ends.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from forecast.ops.selection import budget
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = (96, 336, 720, 1440, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
-RIVAL_SECONDS = 5.0
+SECONDS = 5.0
 RIVAL_BYTES = 6 << 30
 WITHIN = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
@@ -93,6 +93,8 @@ def _sweep(name: str, dtype: torch.dtype, device: str, asked: argparse.Namespace
     passes = ("forward", "forward+backward") if op.gradient else ("forward",)
     past: dict[tuple[str, str], tuple[int, float]] = {}  # (contender, pass) -> what its last length cost a token
     for length in (n for n in LENGTHS if n <= asked.longest):
+        if rows and rows[-1]["ours ms"] > SECONDS * 1e3:
+            break
         batch = max(1, (1 << 16) // length) if device == "cuda" else op.batch.get(length, 1)
         inputs = op.inputs(batch, length, dtype, device)
         for way in passes:
@@ -120,7 +122,7 @@ def _affordable(
     if (rival, way) not in past:
         return length == LENGTHS[0]  # left out before: left out from then on
     before, cost = past[rival, way]
-    return cost * batch * (length / before) ** 2 < RIVAL_SECONDS * 1e3
+    return cost * batch * (length / before) ** 2 < SECONDS * 1e3
 
 
 def _race(running: dict[str, Call], inputs: list[Tensor], way: str, device: str, rounds: int) -> Row:

@@ -200,7 +200,7 @@ FAULTS = [
     ("train optim.betas=[a]", "expected a list, each a number"),
     (
         "train norm=instant",
-        "norm=instant is not valid; expected one of none, instance; did you mean instance?",
+        "norm=instant is not valid; expected one of none, instance, rolling; did you mean instance?",
     ),
     ("train task.loss=mea", "expected one of mse, mae, huber"),
     ("train trainer.precision=32", "expected one of 32-true,"),

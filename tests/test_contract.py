@@ -5,8 +5,19 @@ import copy
 import pytest
 import torch
 
-from forecast.heads import Chain, Direct, Generative, Timewise
-from forecast.models import Identity, Informer, InstanceNorm, Linear, NoEmbedding, NoNorm, ValueEmbedding
+from forecast.heads import Chain, Direct, Flat, Generative, Timewise
+from forecast.models import (
+    ChannelEmbedding,
+    Identity,
+    Informer,
+    InstanceNorm,
+    Linear,
+    NoEmbedding,
+    NoNorm,
+    PatchEmbedding,
+    RollingNorm,
+    ValueEmbedding,
+)
 from forecast.ops.naive import seasonal_naive
 from tests.problems import batch, rows, spec
 
@@ -30,18 +41,41 @@ HEADS = {
         spec=S, d_memory=d, length=n, bare=bare, individual=True, last=False
     ),
 }
-NORMS = {"none": NoNorm, "instance": InstanceNorm}
+NORMS = {"none": NoNorm, "instance": InstanceNorm, "rolling": lambda: RollingNorm(half_life=8)}
+EMBEDS = {
+    "patch": lambda: PatchEmbedding(spec=S, d_model=8, patch=6, stride=4),
+    "channel": lambda: ChannelEmbedding(spec=S, d_model=8),
+}
 
 
 def build(encoder: str, head: str, norm: str = "none", *, masked: bool = False) -> Chain:
+    """`head` is a name of HEADS, of steps, or flat-EMBED: the flat head on the tokens of one of EMBEDS, or of steps."""
     torch.manual_seed(0)
-    embed = ValueEmbedding(spec=S, d_model=8) if encoder.startswith("informer") else NoEmbedding(spec=S)
+    plain = encoder in ("linear", "nlinear", "none")
+    kind = head.removeprefix("flat-") if head.startswith("flat-") else "steps"
+    embed = EMBEDS[kind]() if kind in EMBEDS else NoEmbedding(spec=S) if plain else ValueEmbedding(spec=S, d_model=8)
     body = ENCODERS[encoder](embed.d_model)
-    made = HEADS[head](embed.d_model, body.out_len(S.context), embed.bare)
+    length = body.out_len(embed.length(S.context))
+    if head.startswith("flat-"):
+        made = Flat(spec=S, d_memory=embed.d_model, length=length, layout=embed.layout)
+    else:
+        made = HEADS[head](embed.d_model, length, embed.bare)
     return Chain(norm=NORMS[norm](), embed=embed, encoder=body, head=made, masked=masked).double().eval()
 
 
-@pytest.fixture(params=[f"{e}/{h}/{n}" for e in ENCODERS for h in HEADS for n in NORMS])
+def shortens(encoder: str) -> bool:
+    return ENCODERS[encoder](8).out_len(11) < 11
+
+
+COMBINATIONS = [
+    *(f"{e}/{h}/{n}" for e in ENCODERS for h in HEADS for n in ("none", "instance")),
+    *(f"{e}/{h}/{n}" for e in ENCODERS for h, n in (("flat-steps", "none"), ("flat-patch", "instance"))),
+    *(f"{e}/flat-channel/instance" for e in ENCODERS if not shortens(e)),  # a target's token must come out again
+    *(f"{e}/direct/rolling" for e in ENCODERS),
+]
+
+
+@pytest.fixture(params=COMBINATIONS)
 def parts(request):
     return request.param.split("/")
 

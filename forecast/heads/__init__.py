@@ -2,8 +2,9 @@
 
 from forecast.heads.chain import Chain
 from forecast.heads.direct import Direct
+from forecast.heads.flat import Flat
 from forecast.heads.generative import Generative
 from forecast.heads.output import Point
 from forecast.heads.timewise import Timewise
 
-__all__ = ["Chain", "Direct", "Generative", "Point", "Timewise"]
+__all__ = ["Chain", "Direct", "Flat", "Generative", "Point", "Timewise"]

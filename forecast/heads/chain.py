@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from forecast.models.base import Encoder
+from forecast.models.embed import Embedding
 from forecast.models.normalise import NoNorm
 from forecast.types import Context, SeriesBatch
 
@@ -14,7 +15,7 @@ class Chain(nn.Module):
     complete data never pays for masks and the graph never depends on values.
     """
 
-    def __init__(self, *, norm: NoNorm, embed: nn.Module, encoder: Encoder, head: nn.Module, masked: bool) -> None:
+    def __init__(self, *, norm: NoNorm, embed: Embedding, encoder: Encoder, head: nn.Module, masked: bool) -> None:
         super().__init__()
         self.norm, self.embed, self.encoder, self.head = norm, embed, encoder, head
         self.masked = masked
@@ -25,7 +26,7 @@ class Chain(nn.Module):
             mask = batch.past_mask
             past = past.masked_fill(~mask, 0.0)  # whatever stands there
         past, statistics = self.norm(past, mask)
-        steps = None if mask is None else mask.any(-1)  # (B, L)
+        steps = None if mask is None else self.embed.token_mask(mask)
         memory = self.encoder(self.embed(past, mask, batch.past_clock), steps)
         memory_mask = None if steps is None else self.encoder.out_mask(steps)
         context = Context(past, mask, batch.past_clock, batch.future_clock, memory_mask)

@@ -5,9 +5,11 @@ from forecast.models.embed import NoEmbedding, ValueEmbedding
 from forecast.models.informer import Informer
 from forecast.models.linear import Linear
 from forecast.models.none import Identity
-from forecast.models.normalise import InstanceNorm, NoNorm
+from forecast.models.normalise import InstanceNorm, NoNorm, RollingNorm
+from forecast.models.patch import ChannelEmbedding, PatchEmbedding
 
 __all__ = [
+    "ChannelEmbedding",
     "Encoder",
     "Identity",
     "Informer",
@@ -15,6 +17,8 @@ __all__ = [
     "Linear",
     "NoEmbedding",
     "NoNorm",
+    "PatchEmbedding",
+    "RollingNorm",
     "StreamingEncoder",
     "ValueEmbedding",
 ]

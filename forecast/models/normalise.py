@@ -1,9 +1,13 @@
-"""Normalisation of a window by its own statistics, undone where the forecast leaves (Kim et al. 2022, RevIN, without
-its affine part). The statistics travel as a value; the module keeps no state."""
+"""Normalisation by the statistics of a window (Kim et al. 2022, RevIN, without its affine part) or of all that came
+before (rolling), undone where the forecast leaves. The statistics travel as a value; the module keeps no state."""
 
+import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from forecast.ops import Carry, prefix_attention
 
 
 class Statistics(NamedTuple):
@@ -19,6 +23,17 @@ class NoNorm(nn.Module):
 
     def undo(self, forecast: Tensor, statistics: Statistics | None) -> Tensor:
         return forecast
+
+    def start(
+        self, batch: int, channels: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, ...]:
+        return ()
+
+    def scan(
+        self, state: tuple[Tensor, ...], past: Tensor, mask: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], Tensor, Statistics | None]:
+        """What forward does, from a state on: the state after, normalised values, the statistics at the last step."""
+        return (), *self(past, mask)
 
 
 class InstanceNorm(NoNorm):
@@ -43,3 +58,63 @@ class InstanceNorm(NoNorm):
             return forecast
         targets = forecast.shape[-1]
         return forecast * statistics.std[..., :targets] + statistics.mean[..., :targets]
+
+
+class Rolling(NamedTuple):
+    """Weight, mean and variance of what was seen, each (B, C)."""
+
+    weight: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+class RollingNorm(InstanceNorm):
+    """Exponentially weighted mean and variance up to each step, in Welford's form; O(1) state, so it streams.
+
+    With a_t = 1 / weight_t:   mean_t = (1 - a_t) mean_{t-1} + a_t x_t,
+                               variance_t = (1 - a_t) variance_{t-1} + a_t (1 - a_t) (x_t - mean_{t-1})²
+    Both are averages of every prefix with decaying weights: prefix attention with equal scores. What was observed
+    `half_life` observed steps ago counts half. It starts as if one step of mean 0 and variance 1 had been seen: values
+    are scaled by training data already. Statistics at the last step undo the forecast.
+    """
+
+    def __init__(self, half_life: float) -> None:
+        super().__init__()
+        if not half_life > 0:
+            raise ValueError(f"half_life is {half_life}; expected steps, more than 0")
+        self.decay = math.log(2) / half_life
+
+    def start(
+        self, batch: int, channels: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Rolling:
+        ones = torch.ones(batch, channels, device=device, dtype=dtype)
+        return Rolling(ones, torch.zeros_like(ones), ones)
+
+    def forward(self, past: Tensor, mask: Tensor | None) -> tuple[Tensor, Statistics]:
+        return self.scan(self.start(len(past), past.shape[2], device=past.device, dtype=past.dtype), past, mask)[1:]
+
+    @torch.no_grad()
+    def scan(self, state: Rolling, past: Tensor, mask: Tensor | None) -> tuple[Rolling, Tensor, Statistics]:  # type: ignore[override]
+        """past (B, l, C), mask (B, l, C); a gap leaves the statistics of its channel as they are."""
+        x = past.transpose(1, 2)  # (B, C, l)
+        seen = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.transpose(1, 2)
+        scores = torch.zeros_like(x).masked_fill(~seen, -torch.inf)
+        fall, count = seen.to(x.dtype) * self.decay, seen.cumsum(-1).to(x.dtype)
+        shrunk = torch.exp(-self.decay * count)
+        weight = state.weight[..., None] * shrunk + (1 - shrunk) / -math.expm1(-self.decay)  # at each step
+
+        def average(values: Tensor, so_far: Tensor) -> Tensor:
+            carry = Carry(torch.zeros_like(so_far), state.weight, (state.weight * so_far)[..., None])
+            return prefix_attention(scores, values[..., None], carry, decay=fall)[0][..., 0]
+
+        mean = average(x, state.mean)
+        earlier = torch.cat([state.mean[..., None], mean], -1)[..., :-1]
+        variance = average((1 - 1 / weight) * (x - earlier).square(), state.variance)
+        along = (weight, mean, variance)
+        changed = seen.any(-1)
+        ends = (torch.cat([old[..., None], new], -1)[..., -1] for old, new in zip(state, along, strict=True))
+        last = Rolling(*(torch.where(changed, new, old) for old, new in zip(state, ends, strict=True)))
+        deviation = variance.sqrt().clamp(min=self.floor)
+        normal = ((x - mean) / deviation).transpose(1, 2)
+        statistics = Statistics(last.mean[:, None], last.variance.sqrt().clamp(min=self.floor)[:, None])
+        return last, normal if mask is None else normal * mask, statistics

@@ -53,7 +53,7 @@ PAGES = {
         (
             ("task.context", "steps that the model sees"),
             ("task.horizon", "steps that it forecasts"),
-            ("norm", "none, or instance: each window by its own mean and deviation"),
+            ("norm", "none, instance (each window by its own mean and deviation), or rolling (by all before)"),
             ("data.holidays", "DE, US-CA or a csv of days: which days off the model knows, ahead too"),
             ("data.batch_size", "windows in a batch"),
             ("optim.lr", "learning rate"),

@@ -3,8 +3,9 @@
 from dataclasses import fields
 from pathlib import Path
 
+from forecast.build import TARGETS
 from forecast.config import Trainer
-from forecast.verbs.help import VERBS
+from forecast.verbs.help import VERBS, choices
 
 from .case import ANY, TRAIN, Case, Maker, nothing
 from .make import both, card, csv, put
@@ -33,7 +34,7 @@ CASES = [
     Case("a flag with a wrong value", "cli.py flag_value: is not known", nothing, "--cfg jab is not known; expected job, all → did you mean job?", "train --cfg jab", 2),
     Case("a folder of configs that is not there", "cli.py flag_value: no directory", nothing, "--config-dir no is no directory; expected a folder of YAML files",
          "train --config-dir no", 2),
-    Case("a group without a choice", "cli.py override: has no value", nothing, "model has no value; expected model=CHOICE → choose one of: informer, informer_tiny, linear", "train model", 2),
+    Case("a group without a choice", "cli.py override: has no value", nothing, f"model has no value; expected model=CHOICE → choose one of: {', '.join(choices('model'))}", "train model", 2),
     Case("a word that is no key=value", "cli.py override: …; …", nothing, "'fast' is not key=value; options are written key=value, e.g. trainer.max_epochs=3", "train fast", 2),
     Case("brackets that do not close", "cli.py translate: cannot be read", nothing, '\'seed=[1\' cannot be read (no viable alternative at input \'[1\'); expected key=value → quote special signs: \'key="a=b"\'', "train seed=[1", 2),
     Case("several values without -m", "cli.py by_message: holds several values", nothing, "seed=1,2 holds several values; expected one → add -m to run each, or write a list as 'seed=[1,2]'",
@@ -60,13 +61,15 @@ CASES = [
     Case("a reference to nothing", "config.py check: cannot be resolved", nothing, "data.seed cannot be resolved; Interpolation key 'no' not found → set it to a value", "train 'seed=${no}'", 2),
     Case("a file that was not named", "config.py check: is not set", nothing, "data.path is not set; it has no default → set data.path=FILE, a csv or parquet file", "train data=series", 2),
     # The model
-    Case("a class that is not one of ours", "build.py check: _target_", csv(), "model._target_ is 'os.system'; expected a name this project exports → choose one of: forecast.heads.Chain, forecast.heads.Direct, forecast.heads.Generative, forecast.heads.Point, forecast.heads.Timewise, forecast.models.Encoder, forecast.models.Informer, forecast.models.InstanceNorm, forecast.models.Linear, forecast.models.NoEmbedding, forecast.models.NoNorm, forecast.models.ValueEmbedding, torch.optim.Adam, torch.optim.AdamW",
+    Case("a class that is not one of ours", "build.py check: _target_", csv(), f"model._target_ is 'os.system'; expected a name this project exports → choose one of: {', '.join(sorted(TARGETS))}",
          f"{TRAIN} model._target_=os.system", 2),
     Case("a key that the model has not", "build.py check: is no key", csv(), "model.depth is no key of Informer → choose one of: activation, aligned, attention, causal, d_ff, d_model, distil, dropout, factor, heads, layers", f"{TRAIN} +model.depth=3", 2),
     Case("a value of the wrong kind", "build.py check: …; expected …", csv(), "model.dropout is 'much'; expected a number", f"{TRAIN} model.dropout=much", 2),
     Case("sizes that do not fit", "build.py make", csv(), "model: d_model 16 is not a multiple of heads 5; change one of the two; expected sizes that fit each other → see model.*", f"{TRAIN} model.heads=5", 2),
-    Case("two widths that do not meet", "build.py chain: the embedding", csv(), "the embedding gives tokens of width 7, the encoder takes 16 → set embed=value, or embed.d_model to the width of the model",
+    Case("two widths that do not meet", "build.py chain: tokens of width", csv(), "the embedding gives tokens of width 7, the encoder takes 16 → set embed=value, or embed.d_model to the width of the model",
          f"{TRAIN} embed.d_model=7", 2),
+    Case("a head that reads steps, over tokens that are none", "build.py chain: reads time steps", csv(), "the embedding gives patches, the head Generative reads time steps → set head=flat", f"{TRAIN} embed=patch", 2),
+    Case("a half-life of nothing", "build.py norm", csv(), "half_life is -1.0; expected steps, more than 0", f"{TRAIN} norm=rolling half_life=-1", 2),
     # forecast data, forecast ui
     Case("a word that forecast data has not", "verbs/data.py main: there is no", nothing, "there is no `forecast data chek`; did you mean check? → see `forecast data --help`", "data chek f.csv", 2),
     Case("forecast data list with a name", "verbs/data.py main: takes no '", nothing, "`forecast data list` takes no 'f.csv' → did you mean `forecast data show f.csv`?", "data list f.csv", 2),

@@ -1,0 +1,35 @@
+"""The flat head: all tokens of a forecast's own, side by side, through one linear map to the whole horizon
+(PatchTST, Nie et al. 2023, arXiv 2211.14730, §3.1)."""
+
+import torch
+from torch import Tensor, nn
+
+from forecast.models.dropout import Dropout
+from forecast.types import Context, Spec
+
+
+class Flat(nn.Module):
+    """memory -> (B, H, T).
+
+    Tokens of time steps (B, L', D): L'·D numbers to H·T. Patches (B·T, L', D): each target's L'·D numbers to its H.
+    Channels (B, C', D): the D numbers of each target's token to its H.
+    """
+
+    def __init__(self, *, spec: Spec, d_memory: int, length: int, layout: str, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layout, self.targets, self.horizon = layout, spec.targets, spec.horizon
+        if layout == "channels" and length < spec.targets:
+            raise ValueError(f"the encoder leaves {length} tokens of {spec.targets} targets; it must not shorten")
+        wide = d_memory if layout == "channels" else length * d_memory
+        self.dropout = Dropout(dropout)
+        self.projection = nn.Linear(wide, spec.horizon * (spec.targets if layout == "steps" else 1))
+
+    def forward(self, memory: Tensor, context: Context) -> Tensor:
+        if context.memory_mask is not None:
+            memory = memory * context.memory_mask[..., None]
+        if self.layout == "channels":
+            return self.projection(self.dropout(memory[:, : self.targets])).transpose(1, 2)
+        out = self.projection(self.dropout(memory.flatten(1)))
+        if self.layout == "steps":
+            return torch.unflatten(out, 1, (self.horizon, self.targets))
+        return torch.unflatten(out, 0, (-1, self.targets)).transpose(1, 2)
