@@ -89,7 +89,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _sweep(name: str, dtype: torch.dtype, device: str, asked: argparse.Namespace) -> list[Row]:
-    op, rows = OPS[name], []
+    op = OPS[name]
+    rows: list[Row] = []
     passes = ("forward", "forward+backward") if op.gradient else ("forward",)
     past: dict[tuple[str, str], tuple[int, float]] = {}  # (contender, pass) -> what its last length cost a token
     for length in (n for n in LENGTHS if n <= asked.longest):

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "data/unpack.py unpack": "tests/data/test_fetch.py::test_an_archive_that_is_not_to_be_trusted",
     "data/window.py windows": "tests/data/test_split_window.py::test_settings_below_one_are_refused",
     "errors.py fits_in_memory": "tests/tasks/test_training.py::test_out_of_memory_names_a_batch_size",
+    "heads/stream.py __init__": "tests/heads/test_stream.py::test_a_chain_that_cannot_stream_says_what_to_set",
     "ops/dispatch.py pick: FORECAST_KERNELS is": "tests/ops/test_dispatch.py::test_an_unknown_mode_is_refused",
     "ops/dispatch.py pick: Triton needs a GPU": "tests/ops/test_dispatch.py::test_triton_without_a_gpu_is_refused",
     "ops/dispatch.py pick: expected a kernel": "tests/ops/test_dispatch.py::test_triton_without_a_kernel_is_refused",

@@ -1,0 +1,94 @@
+"""The whole chain as a fold: norm ∘ embed ∘ encoder ∘ head, one state for all of it, from raw value to forecast.
+
+Any split of the steps gives the same forecasts and the same final state; from the start of a window it gives the
+window's own forecast. A stream is one scan from its origin: a sliding window, as in training, is another model, and the
+difference between the two is a number to measure.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from forecast.errors import UsageError
+from forecast.heads.chain import Chain
+from forecast.heads.direct import Direct
+from forecast.models.base import State, StreamingEncoder
+from forecast.models.normalise import InstanceNorm, RollingNorm, Statistics
+from forecast.types import Context
+
+
+class Streamed(NamedTuple):
+    """What one series leaves to its next step; every tensor has a leading axis of series."""
+
+    norm: State
+    embed: State
+    encoder: State
+    last: Tensor  # (B, n, D) the last tokens of the memory, 0 where there were fewer
+    mean: Tensor  # (B, 1, C) of the statistics that undo a forecast, 0 and 1 where there are none
+    std: Tensor
+
+
+class Stream(nn.Module):
+    """A trained chain, streamed. UsageError says what to set where the chain cannot."""
+
+    def __init__(self, chain: Chain, channels: int) -> None:
+        super().__init__()
+        if wrong := obstacles(chain):
+            raise UsageError(f"this model cannot stream: {wrong[0][0]}", do=f"set {' '.join(do for _, do in wrong)}")
+        self.chain, self.channels = chain, channels
+
+    def start(
+        self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Streamed:
+        """The state of `batch` series before their first step."""
+        chain, kind = self.chain, {"device": device, "dtype": dtype}
+        encoder, head = chain.encoder, chain.head
+        assert isinstance(encoder, StreamingEncoder) and isinstance(head, Direct)
+        blank = torch.zeros(batch, 1, self.channels, **kind)  # type: ignore[arg-type]
+        return Streamed(
+            chain.norm.start(batch, self.channels, device=device, dtype=dtype),
+            chain.embed.start(batch, device=device, dtype=dtype),
+            encoder.start(batch, device=device, dtype=dtype),
+            torch.zeros(batch, head.tokens, encoder.d_model, **kind),  # type: ignore[arg-type]
+            blank, torch.ones_like(blank),
+        )  # fmt: skip
+
+    def scan(self, state: Streamed, past: Tensor, mask: Tensor | None, clock: Tensor) -> Streamed:
+        """past (B, l, C), mask (B, l, C), clock (B, l, F) -> the state after; any l."""
+        chain = self.chain
+        assert isinstance(chain.encoder, StreamingEncoder)
+        if mask is not None:
+            past = past.masked_fill(~mask, 0.0)
+        norm, normal, statistics = chain.norm.scan(state.norm, past, mask)
+        embed, tokens = chain.embed.scan(state.embed, normal, mask, clock)
+        steps = None if mask is None else chain.embed.token_mask(mask)
+        encoder, memory = chain.encoder.scan(state.encoder, tokens, steps)
+        if steps is not None:
+            memory = memory * steps[..., None]
+        last = torch.cat([state.last, memory], 1)[:, -state.last.shape[1] :]
+        mean, std = (state.mean, state.std) if statistics is None else statistics
+        return Streamed(norm, embed, encoder, last, mean, std)
+
+    def forecast(self, state: Streamed, future_clock: Tensor) -> Tensor:
+        """The forecast (B, H, T) after the last step that was seen."""
+        past = state.last.new_zeros(len(state.last), 1, self.channels)
+        context = Context(past, None, future_clock[:, :1], future_clock, None)
+        statistics = Statistics(state.mean, state.std)
+        return self.chain.norm.undo(self.chain.head(state.last, context), statistics)
+
+
+def obstacles(chain: Chain) -> list[tuple[str, str]]:
+    """Why a chain cannot stream, and what to set instead; nothing where it can."""
+    found = []
+    if isinstance(chain.norm, InstanceNorm) and not isinstance(chain.norm, RollingNorm):
+        found.append(("it normalises a whole window", "norm=rolling"))
+    if chain.embed.layout != "steps":
+        found.append((f"its tokens are {chain.embed.layout}", "embed=value embed.causal=true"))
+    elif not chain.embed.causal:
+        found.append(("its embedding looks ahead", "embed.causal=true"))
+    if not isinstance(chain.encoder, StreamingEncoder) or not chain.encoder.causal:
+        found.append((f"{type(chain.encoder).__name__} looks at a whole window", "model=aaren"))
+    if not isinstance(chain.head, Direct):
+        found.append((f"the head {type(chain.head).__name__} looks at a whole window", "head=direct"))
+    return found
