@@ -27,12 +27,15 @@ from forecast.ops import Carry, empty_carry, prefix_attention
 class Decay(nn.Module):
     """By how much scores fall per unit of time, for each head: `rate`, from rate / spread to rate · spread."""
 
+    rates: Tensor  # (H,); where they are learned, what softplus makes them of
+
     def __init__(self, rate: float, heads: int, *, spread: float, learned: bool) -> None:
         super().__init__()
-        if not (0 < rate < math.inf and 1 <= spread < math.inf):
-            raise ValueError(f"decay is {rate} and spread {spread}; expected above 0, and at least 1; decay=null: none")
-        octave = torch.linspace(-1, 1, heads) if heads > 1 else torch.zeros(1)
-        rates = rate * spread**octave
+        if not 0 < rate < math.inf:
+            raise ValueError(f"decay is {rate}; expected a rate above 0; null is no decay")
+        if not 1 <= spread < math.inf:
+            raise ValueError(f"spread is {spread}; expected at least 1, which is one rate for all heads")
+        rates = rate * spread ** (torch.linspace(-1, 1, heads) if heads > 1 else torch.zeros(1))
         self.learned = learned
         if learned:
             self.rates = nn.Parameter(rates + (-torch.expm1(-rates)).log())  # softplus⁻¹
@@ -49,10 +52,10 @@ class PrefixLayer(nn.Module):
     """One layer; its state is a Carry, or a Ring where there is a window."""
 
     def __init__(
-        self, d_model: int, heads: int, d_ff: int, *, dropout: float, norm_first: bool, decay: Decay | None, window: int
+        self, d_model: int, heads: int, d_ff: int, *, dropout: float, norm_first: bool, decay: Decay | None
     ) -> None:
         super().__init__()
-        self.heads, self.width, self.norm_first, self.window = heads, d_model // heads, norm_first, window
+        self.heads, self.width, self.norm_first = heads, d_model // heads, norm_first
         self.query = nn.Parameter(torch.randn(d_model))
         self.query_projection = nn.Linear(d_model, d_model)
         self.key_projection = nn.Linear(d_model, d_model)
@@ -62,11 +65,6 @@ class PrefixLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
         self.dropout = Dropout(dropout)
         self.decay = decay
-
-    def start(self, batch: int, device: torch.device | str | None, dtype: torch.dtype) -> Carry | Ring:
-        if self.window:
-            return empty_ring(batch, self.heads, self.width, self.window, device, dtype)
-        return empty_carry(batch, self.heads, self.width, device, dtype)
 
     def forward(
         self, state: Carry | Ring, x: Tensor, mask: Tensor | None, dt: Tensor | None
@@ -97,8 +95,6 @@ class PrefixLayer(nn.Module):
         s = self.scores(x)
         v = self.value_projection(x).unflatten(-1, (self.heads, self.width)).transpose(1, 2)  # (B, H, l, d_h)
         falls = None if self.decay is None else self.decay(s.new_ones(len(s), s.shape[2]) if dt is None else dt)
-        if mask is not None and falls is not None:
-            falls = falls.masked_fill(~mask[:, None], 0)
         after: Carry | Ring
         if isinstance(state, Ring):
             o, after = window_attention(s, v, state, decay=falls, mask=mask)
@@ -133,6 +129,7 @@ class Aaren(StreamingEncoder):
         window: int | None = None,
     ) -> None:
         super().__init__(d_model)
+        self.heads, self.window = heads, window
         if min(heads, d_model, d_ff, layers) < 1:
             sizes = f"d_model {d_model}, heads {heads}, d_ff {d_ff}, layers {layers}"
             raise ValueError(f"sizes are {sizes}; all must be at least 1")
@@ -145,22 +142,24 @@ class Aaren(StreamingEncoder):
 
         def layer() -> PrefixLayer:
             rates = None if decay is None else Decay(decay, heads, spread=spread, learned=learn_decay)
-            return PrefixLayer(
-                d_model, heads, d_ff, dropout=dropout, norm_first=norm_first, decay=rates, window=window or 0
-            )
+            return PrefixLayer(d_model, heads, d_ff, dropout=dropout, norm_first=norm_first, decay=rates)
 
         self.layers = nn.ModuleList(layer() for _ in range(layers))
-        self.norm = nn.LayerNorm(d_model) if norm_first else nn.Identity()
+        self.norm: nn.Module = nn.LayerNorm(d_model) if norm_first else nn.Identity()
 
     def start(self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> State:
         kept = torch.promote_types(dtype or torch.float32, torch.float32)
-        return tuple(layer.start(batch, device, kept) for layer in self.layers)
+        shape = (batch, self.heads, self.d_model // self.heads)
+        if self.window is None:
+            return tuple(empty_carry(*shape, device, kept) for _ in self.layers)
+        return tuple(empty_ring(*shape, self.window, device, kept) for _ in self.layers)
 
     def scan(
         self, state: State, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None
     ) -> tuple[State, Tensor]:
         if mask is not None:
             x = x.masked_fill(~mask[..., None], 0)  # whatever stands there, NaN too, must not meet a weight of 0
+            dt = (torch.ones_like(x[..., 0]) if dt is None else dt).masked_fill(~mask, 0)
         after = []
         for layer, part in zip(self.layers, state, strict=True):
             part, x = layer(part, x, mask, dt)
