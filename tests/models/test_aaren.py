@@ -199,7 +199,7 @@ def tokens(length, dtype=torch.float64, scale=1.0, d=3):
 
 
 @pytest.mark.parametrize("window", [2, 3, 7, 16, 50])
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 33])
+@pytest.mark.parametrize("length", [1, 2, 16, 17, 33])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 def test_a_window_is_banded_attention(window, length, dtype, tolerance):
     for scale in (1.0, 30.0):
@@ -213,7 +213,7 @@ def test_a_window_is_banded_attention(window, length, dtype, tolerance):
 
 
 def test_a_window_has_the_bands_gradients():
-    s, v, decay = (t.requires_grad_() for t in tokens(17))
+    s, v, decay = (t.requires_grad_() for t in tokens(17))  # by blocks; the short ones below by softmax
     g = torch.randn(2, 3, 17, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     ring = empty_ring(2, 3, 3, 5, dtype=torch.float64)
     ours = torch.autograd.grad((window_attention(s, v, ring, decay=decay)[0] * g).sum(), (s, v, decay))
@@ -232,6 +232,27 @@ def test_gradients_go_through_the_ring():
     want = torch.autograd.grad(banded(s, v, 5, decay).square().sum(), (s, v, decay))
     for one, other in zip(ours, want, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [1, 2, 60])
+def test_a_ring_holds_a_window_and_keeps_nothing_else_alive(length):
+    """H (W − 1) (2 + d_h) numbers: a view of a long scan would hold on to all of it."""
+    model, (x, _, _) = made(layers=1, window=6), inputs(60)
+    state, _ = model.scan(model.start(3, dtype=x.dtype), x[:, :length])
+    assert bytes_per_series(state) == HEADS * 5 * (2 + D // HEADS) * 8
+    held = sum(leaf.untyped_storage().nbytes() for leaf in leaves(state))
+    assert held <= 3 * HEADS * 6 * (2 + D // HEADS) * 8
+
+
+def test_masks_leave_gaps_out_of_the_window():
+    s, v, decay = tokens(40)
+    mask = torch.rand(2, 40, generator=torch.Generator().manual_seed(5)) > 0.5
+    o, ring = window_attention(s, v, empty_ring(2, 3, 3, 4, dtype=s.dtype), decay=decay, mask=mask)
+    for b in range(2):
+        seen = mask[b]
+        want = banded(s[b : b + 1, :, seen], v[b : b + 1, :, seen], 4, decay[b : b + 1, :, seen])
+        torch.testing.assert_close(o[b : b + 1, :, seen], want, rtol=0, atol=1e-12)
+        assert ring.v[b].equal(v[b][:, seen][:, -3:])
 
 
 def test_a_window_forgets_for_good():
