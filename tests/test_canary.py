@@ -23,6 +23,7 @@ START = np.datetime64("2024-01-01T00:00", "us")
 VAL, TEST = "2024-01-26", "2024-02-01"
 CUTOFF = np.datetime64("2024-02-03T07:00", "us")  # within the test part
 SMALL = {
+    "aaren": ["model.d_model=8", "model.heads=2", "model.d_ff=8"],
     "informer": ["model.d_model=8", "model.heads=2", "model.d_ff=8"],
     "informer_tiny": [],
     "linear": [],

@@ -7,6 +7,7 @@ import torch
 
 from forecast.heads import Chain, Direct, Flat, Generative, Timewise
 from forecast.models import (
+    Aaren,
     ChannelEmbedding,
     Identity,
     Informer,
@@ -23,6 +24,10 @@ from tests.problems import batch, rows, spec
 
 S = spec(3, targets=2)
 ENCODERS = {
+    "aaren": lambda d: Aaren(d_model=d, heads=d, d_ff=16),
+    "aaren-window": lambda d: Aaren(
+        d_model=d, heads=1, d_ff=16, decay=0.1, learn_decay=True, window=7, norm_first=True
+    ),
     "informer": lambda d: Informer(d_model=d, heads=2, d_ff=16, dropout=0.1),
     "informer-stack": lambda d: Informer(d_model=d, heads=2, d_ff=16, layers=[2, 1], dropout=0.1),
     "informer-full": lambda d: Informer(d_model=d, heads=2, d_ff=16, attention="full", distil=False, dropout=0.1),

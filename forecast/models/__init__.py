@@ -1,5 +1,6 @@
 """Encoders, embeddings and normalisation: (B, L, C) values -> (B, L', D) memory. torch only."""
 
+from forecast.models.aaren import Aaren
 from forecast.models.base import Encoder, StreamingEncoder
 from forecast.models.embed import NoEmbedding, ValueEmbedding
 from forecast.models.informer import Informer
@@ -9,6 +10,7 @@ from forecast.models.normalise import InstanceNorm, NoNorm, RollingNorm
 from forecast.models.patch import ChannelEmbedding, PatchEmbedding
 
 __all__ = [
+    "Aaren",
     "ChannelEmbedding",
     "Encoder",
     "Identity",

@@ -5,12 +5,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecast.models.aaren import Aaren
 from forecast.models.base import StreamingEncoder, bytes_per_series, leaves
 from forecast.models.none import Identity
 
 D, LENGTH = 8, 23
 STREAMING = {
     "none": lambda: Identity(d_model=D),
+    "aaren": lambda: Aaren(d_model=D, heads=2, d_ff=16),
+    "aaren-plain": lambda: Aaren(d_model=D, heads=4, d_ff=16, decay=None, norm_first=True),
+    "aaren-learned": lambda: Aaren(d_model=D, heads=2, d_ff=16, layers=3, learn_decay=True, spread=2.0),
+    "aaren-window": lambda: Aaren(d_model=D, heads=2, d_ff=16, window=5),
+    "aaren-window-plain": lambda: Aaren(d_model=D, heads=1, d_ff=16, decay=None, window=2, norm_first=True),
+    "aaren-window-long": lambda: Aaren(d_model=D, heads=2, d_ff=16, learn_decay=True, spread=3.0, window=40),
 }
 
 
