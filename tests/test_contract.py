@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from forecast.heads import Chain, Direct, Generative, Timewise
-from forecast.models import Identity, Informer, InstanceNorm, Linear, NoEmbedding, NoNorm, ValueEmbedding
+from forecast.models import TCNCA, Identity, Informer, InstanceNorm, Linear, NoEmbedding, NoNorm, ValueEmbedding
 from forecast.ops.naive import seasonal_naive
 from tests.problems import batch, rows, spec
 
@@ -18,6 +18,8 @@ ENCODERS = {
     "linear": lambda d: Linear(d_model=d, decompose=5),
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
     "none": lambda d: Identity(d_model=d),
+    "tcnca": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, tcn={"kernel": 3, "factor": 2}, dropout=0.1),
+    "tcnca-ema": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, mixer="ema", attention="laplace"),
 }
 HEADS = {
     "generative": lambda d, n, bare: Generative(spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6),

@@ -6,6 +6,7 @@ from forecast.models.informer import Informer
 from forecast.models.linear import Linear
 from forecast.models.none import Identity
 from forecast.models.normalise import InstanceNorm, NoNorm
+from forecast.models.tcnca import TCNCA
 
 __all__ = [
     "Encoder",
@@ -16,5 +17,6 @@ __all__ = [
     "NoEmbedding",
     "NoNorm",
     "StreamingEncoder",
+    "TCNCA",
     "ValueEmbedding",
 ]
