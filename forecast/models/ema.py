@@ -44,19 +44,22 @@ class EMA(nn.Module):
 
         Without a state x is the beginning and nothing follows: no state is made.
         """
-        if state is None and self.training:
-            y, after = fft_conv(x, self.kernel(x.shape[1])), None
-        else:
-            h = self.start(x[:, 0])[0] if state is None else state[0]
-            y, h = self.blockwise(x, h, count)
-            after = None if state is None else (h.to(state[0].dtype),)
-        return F.silu(y + self.omega * x), after
+        with torch.autocast(x.device.type, enabled=False):  # powers of q near 1 need their digits
+            if state is None and self.training:
+                y, after = fft_conv(x, self.kernel(x.shape[1])), None
+            else:
+                wide = torch.promote_types(x.dtype, torch.float32)
+                h = self.start(x[:, 0].to(wide))[0] if state is None else state[0]
+                y, h = self.blockwise(x, h, count)
+                after = None if state is None else (h,)
+            return F.silu(y + self.omega * x).to(x.dtype), after
 
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """log q, p·beta and gamma/√N, each (D, N)."""
-        p = self.delta.sigmoid()
-        log_q = torch.log1p(-p * self.alpha.sigmoid())
-        return log_q, p * self.beta, self.gamma * self.gamma.shape[1] ** -0.5
+        """log q, p·beta and gamma/√N, each (D, N), float32 at least."""
+        wide = torch.promote_types(self.delta.dtype, torch.float32)
+        delta, alpha, beta, gamma = (part.to(wide) for part in (self.delta, self.alpha, self.beta, self.gamma))
+        p = delta.sigmoid()
+        return torch.log1p(-p * alpha.sigmoid()), p * beta, gamma * gamma.shape[1] ** -0.5
 
     def kernel(self, length: int) -> Tensor:
         """k (D, L)."""

@@ -126,7 +126,7 @@ class ChunkAttention(nn.Module):
 
 
 def laplace(scores: Tensor) -> Tensor:
-    """The normal distribution function that meets relu² and its slope at √2: mean √½, variance 1/4π."""
+    """The normal distribution function with mean √½ and variance 1/4π: it meets relu² and its slope at √½."""
     return 0.5 * (1 + torch.erf((scores - LAPLACE_MEAN) / (LAPLACE_SD * math.sqrt(2))))
 
 

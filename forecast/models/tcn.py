@@ -91,8 +91,8 @@ class TCN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         for name, size in (("kernel", kernel), ("factor", factor), ("depth", depth), ("stacks", stacks)):
-            if size < 1:
-                raise ValueError(f"tcn.{name} is {size}; expected at least 1")
+            if not isinstance(size, int) or size < 1:  # they come as a mapping, whose values nobody has checked
+                raise ValueError(f"tcn.{name} is {size!r}; expected a number of at least 1")
         if factor > kernel:
             raise ValueError(f"tcn.factor {factor} is above tcn.kernel {kernel}: steps that no tap reaches; lower it")
         if norm not in ("none", "layer") or activation not in ACTIVATIONS:
