@@ -18,7 +18,7 @@ ENCODERS = {
     "linear": lambda d: Linear(d_model=d, decompose=5),
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
     "none": lambda d: Identity(d_model=d),
-    "tcnca": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, tcn={"kernel": 3, "factor": 2}, dropout=0.1),
+    "tcnca": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, kernel=3, factor=2, dropout=0.1),
     "tcnca-ema": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, mixer="ema", attention="laplace"),
 }
 HEADS = {

@@ -91,12 +91,10 @@ class TCN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         for name, size in (("kernel", kernel), ("factor", factor), ("depth", depth), ("stacks", stacks)):
-            if not isinstance(size, int) or size < 1:  # they come as a mapping, whose values nobody has checked
-                raise ValueError(f"tcn.{name} is {size!r}; expected a number of at least 1")
+            if size < 1:
+                raise ValueError(f"model.{name} is {size}; expected at least 1")
         if factor > kernel:
-            raise ValueError(f"tcn.factor {factor} is above tcn.kernel {kernel}: steps that no tap reaches; lower it")
-        if norm not in ("none", "layer") or activation not in ACTIVATIONS:
-            raise ValueError(f"tcn.norm {norm}, tcn.activation {activation}; expected none|layer and silu|gelu|relu")
+            raise ValueError(f"model.factor {factor} is above model.kernel {kernel}: no tap meets some steps; lower it")
         super().__init__()
         dilations = [factor**i for i in range(depth)] * stacks
         self.receptive_field = receptive_field(kernel, dilations)

@@ -14,8 +14,7 @@ front, and outputs back; rows then have different lengths, and each remembers wh
 mask none of this is paid.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from forecast.models.base import StreamingEncoder
 from forecast.models.ema import EMA
 from forecast.models.mega import BlockState, FeedForward, Gated, Kind, Now, Simple
-from forecast.models.tcn import TCN
+from forecast.models.tcn import TCN, Activation, Norm
 
 
 class TCNCAState(NamedTuple):
@@ -51,8 +50,8 @@ class Layer(nn.Module):
 class TCNCA(StreamingEncoder):
     """(B, L, D) -> (B, L, D), causal.
 
-    d_key: width z of queries and keys; d_ff: width e of values, and of the feed-forward. `tcn` has the settings of
-    `TCN` (kernel, factor, depth, stacks, norm, activation, depthwise); `states` is EMA's components per channel.
+    d_key: width z of queries and keys; d_ff: width e of values, and of the feed-forward. kernel, factor, depth,
+    stacks, norm, activation and depthwise are those of `TCN`; `states` is EMA's components per channel.
     """
 
     def __init__(
@@ -66,7 +65,13 @@ class TCNCA(StreamingEncoder):
         attention: Kind = "softmax",
         simple: bool = False,
         mixer: Literal["tcn", "ema"] = "tcn",
-        tcn: Mapping[str, Any] | None = None,
+        kernel: int = 5,
+        factor: int = 4,
+        depth: int = 3,
+        stacks: int = 1,
+        norm: Norm = "none",
+        activation: Activation = "silu",
+        depthwise: bool = True,
         states: int = 16,
         dropout: float = 0.1,
     ) -> None:
@@ -77,9 +82,16 @@ class TCNCA(StreamingEncoder):
         super().__init__(d_model)
         form = Simple if simple else Gated
 
+        def mixing() -> TCN | EMA:
+            if mixer == "ema":
+                return EMA(d_model, states=states)
+            return TCN(
+                d_model, kernel=kernel, factor=factor, depth=depth, stacks=stacks, norm=norm, activation=activation,
+                depthwise=depthwise, dropout=dropout,
+            )  # fmt: skip
+
         def layer() -> Layer:
-            mixing = TCN(d_model, dropout=dropout, **(tcn or {})) if mixer == "tcn" else EMA(d_model, states=states)
-            block = form(mixing, d_model, d_key=d_key, d_value=d_ff, chunk=chunk, kind=attention, dropout=dropout)
+            block = form(mixing(), d_model, d_key=d_key, d_value=d_ff, chunk=chunk, kind=attention, dropout=dropout)
             return Layer(block, FeedForward(d_model, d_ff, dropout=dropout))
 
         self.layers = nn.ModuleList(layer() for _ in range(layers))

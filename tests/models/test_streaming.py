@@ -13,7 +13,7 @@ D, LENGTH = 8, 23
 
 
 def tcnca(**words) -> TCNCA:
-    sizes = {"d_model": D, "d_key": 4, "d_ff": 8, "chunk": 5, "tcn": {"kernel": 3, "factor": 2, "depth": 2}}
+    sizes = {"d_model": D, "d_key": 4, "d_ff": 8, "chunk": 5, "kernel": 3, "factor": 2, "depth": 2}
     return TCNCA(**{**sizes, "dropout": 0.0, **words})
 
 
@@ -21,8 +21,8 @@ STREAMING = {
     "none": lambda: Identity(d_model=D),
     "tcnca": lambda: tcnca(),
     "tcnca-laplace": lambda: tcnca(attention="laplace", chunk=7),
-    "tcnca-relu2": lambda: tcnca(attention="relu2", chunk=32, tcn={"kernel": 2, "factor": 2, "stacks": 2}),
-    "tcnca-dense": lambda: tcnca(tcn={"kernel": 3, "factor": 2, "depth": 2, "norm": "layer", "depthwise": False}),
+    "tcnca-relu2": lambda: tcnca(attention="relu2", chunk=32, kernel=2, stacks=2),
+    "tcnca-dense": lambda: tcnca(norm="layer", depthwise=False),
     "tcnca-simple": lambda: tcnca(simple=True, chunk=1),
     "tcnca-ema": lambda: tcnca(mixer="ema", states=3, chunk=6),
 }

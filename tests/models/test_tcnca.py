@@ -18,7 +18,7 @@ KINDS = ["softmax", "laplace", "relu2"]
 
 def made(**words) -> TCNCA:
     torch.manual_seed(0)
-    return TCNCA(**{**SMALL, "tcn": {"kernel": 3, "factor": 2, "depth": 2, "stacks": 2}, **words}).double().eval()
+    return TCNCA(**{**SMALL, "kernel": 3, "factor": 2, "depth": 2, "stacks": 2, **words}).double().eval()
 
 
 def some(b: int = 2, length: int = 17, seed: int = 1) -> torch.Tensor:
@@ -156,7 +156,7 @@ def test_laplace_meets_the_squared_relu_and_its_slope_at_its_mean():
 @pytest.mark.parametrize("simple", [False, True])
 def test_attention_does_not_leave_its_chunk(kind, simple, streamed):
     """Without a mixer over time an output depends on the steps of its own chunk up to itself, and on no other."""
-    model, x = made(attention=kind, chunk=5, simple=simple, tcn=STILL), some(1, 13).requires_grad_()
+    model, x = made(attention=kind, chunk=5, simple=simple, **STILL), some(1, 13).requires_grad_()
     with torch.no_grad():
         for layer in model.layers:
             layer.block.attention.bias.fill_(1.0)  # relu² of a negative score would see nothing
@@ -240,7 +240,7 @@ def test_no_steps_are_no_outputs_and_the_same_state():
         ({"chunk": 0}, "model.chunk is 0; expected at least 1"),
         ({"layers": 0}, "model.layers is 0; expected at least 1"),
         ({"mixer": "ema", "states": 0}, "model.states is 0; expected at least 1"),
-        ({"tcn": {"kernel": 2, "factor": 3}}, "tcn.factor 3 is above tcn.kernel 2"),
+        ({"kernel": 2, "factor": 3}, "model.factor 3 is above model.kernel 2"),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused_in_a_line(words, message):
