@@ -28,6 +28,7 @@ SMALL = {
     "informer_tiny": [],
     "linear": [],
     "none": ["embed.d_model=8"],
+    "tcnca": ["model.d_model=8", "model.d_key=4", "model.d_ff=8", "model.chunk=7", "model.depth=2"],
 }
 COMMON = [
     "data=series", "data.time=ds", "data.id=unique_id", "data.target=y", "data.past=[x]", "data.freq=h",

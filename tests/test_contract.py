@@ -7,6 +7,7 @@ import torch
 
 from forecast.heads import Chain, Direct, Flat, Generative, Timewise
 from forecast.models import (
+    TCNCA,
     Aaren,
     ChannelEmbedding,
     Identity,
@@ -34,6 +35,8 @@ ENCODERS = {
     "linear": lambda d: Linear(d_model=d, decompose=5),
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
     "none": lambda d: Identity(d_model=d),
+    "tcnca": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, kernel=3, factor=2, dropout=0.1),
+    "tcnca-ema": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, mixer="ema", attention="laplace"),
 }
 HEADS = {
     "generative": lambda d, n, bare: Generative(spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6),

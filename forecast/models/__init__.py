@@ -8,6 +8,7 @@ from forecast.models.linear import Linear
 from forecast.models.none import Identity
 from forecast.models.normalise import InstanceNorm, NoNorm, RollingNorm
 from forecast.models.patch import ChannelEmbedding, PatchEmbedding
+from forecast.models.tcnca import TCNCA
 
 __all__ = [
     "Aaren",
@@ -22,5 +23,6 @@ __all__ = [
     "PatchEmbedding",
     "RollingNorm",
     "StreamingEncoder",
+    "TCNCA",
     "ValueEmbedding",
 ]

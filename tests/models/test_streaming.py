@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from forecast.models.aaren import Aaren
 from forecast.models.base import StreamingEncoder, bytes_per_series, leaves
 from forecast.models.none import Identity
+from forecast.models.tcnca import TCNCA
 
 D, LENGTH = 8, 23
+
+
+def tcnca(**words) -> TCNCA:
+    sizes = {"d_model": D, "d_key": 4, "d_ff": 8, "chunk": 5, "kernel": 3, "factor": 2, "depth": 2}
+    return TCNCA(**{**sizes, "dropout": 0.0, **words})
+
+
 STREAMING = {
     "none": lambda: Identity(d_model=D),
     "aaren": lambda: Aaren(d_model=D, heads=2, d_ff=16),
@@ -18,6 +26,12 @@ STREAMING = {
     "aaren-window": lambda: Aaren(d_model=D, heads=2, d_ff=16, window=5),
     "aaren-window-plain": lambda: Aaren(d_model=D, heads=1, d_ff=16, decay=None, window=2, norm_first=True),
     "aaren-window-long": lambda: Aaren(d_model=D, heads=2, d_ff=16, learn_decay=True, spread=3.0, window=40),
+    "tcnca": lambda: tcnca(),
+    "tcnca-laplace": lambda: tcnca(attention="laplace", chunk=7),
+    "tcnca-relu2": lambda: tcnca(attention="relu2", chunk=32, kernel=2, stacks=2),
+    "tcnca-dense": lambda: tcnca(norm="layer", depthwise=False),
+    "tcnca-simple": lambda: tcnca(simple=True, chunk=1),
+    "tcnca-ema": lambda: tcnca(mixer="ema", states=3, chunk=6),
 }
 
 
