@@ -19,6 +19,7 @@ from forecast.errors import UsageError
 from forecast.verbs import complete
 from forecast.verbs import help as pages
 from forecast.verbs.complete import FILES, SCRIPTS, answer
+from forecast.verbs.help import choices
 from forecast.where import CONF
 
 ROOT = Path(forecast.__file__).resolve().parents[1]
@@ -49,10 +50,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("completion z", ["zsh"]),
         ("nothing x", []),
         ("train mod", ["model=", "model."]),
-        ("train model=", ["model=informer", "model=informer_tiny", "model=linear"]),
+        ("train model=", [f"model={name}" for name in choices("model")]),
         ("train -m model=informer,l", ["model=informer,linear"]),
-        ("train norm=", ["norm=none", "norm=instance"]),
-        ("train norm=none,", ["norm=none,instance"]),
+        ("train norm=", ["norm=none", "norm=instance", "norm=rolling"]),
+        ("train norm=none,", ["norm=none,instance", "norm=none,rolling"]),
         ("train data.gaps=m", ["data.gaps=mask"]),
         ("train task.loss=", ["task.loss=mse", "task.loss=mae", "task.loss=huber"]),
         ("train trainer.precision=1", ["trainer.precision=16-mixed", "trainer.precision=16-true"]),
@@ -163,7 +164,7 @@ def test_bash_completes_words_that_it_splits_at_equal_signs(place: Path) -> None
     done = subprocess.run(["bash", "--norc", "-c", BASH], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.split("\n") == [
-        "train", "informer|informer_tiny|linear", "informer|informer_tiny", "informer,linear", "trainer.max_epochs=",
+        "train", "|".join(choices("model")), "informer|informer_tiny", "informer,linear", "trainer.max_epochs=",
         "mse|mae", "latest|20260102T120000Z-ffffffff|20260101T120000Z-0a1b2c3d", "my file.csv", "mine", "my file.csv",
         "model=informer|model=informer_tiny", "input=my file.csv", "",
     ]  # fmt: skip
