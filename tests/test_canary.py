@@ -26,7 +26,9 @@ SMALL = {
     "informer": ["model.d_model=8", "model.heads=2", "model.d_ff=8"],
     "informer_tiny": [],
     "linear": [],
+    "lstm": ["model.d_model=8"],
     "none": ["embed.d_model=8"],
+    "transformer": ["model.d_model=8", "model.heads=2", "model.d_ff=8"],
 }
 COMMON = [
     "data=series", "data.time=ds", "data.id=unique_id", "data.target=y", "data.past=[x]", "data.freq=h",

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from forecast.heads import Chain, Direct, Generative, Timewise
-from forecast.models import Identity, Informer, InstanceNorm, Linear, NoEmbedding, NoNorm, ValueEmbedding
+from forecast.models import (
+    LSTM,
+    Identity,
+    Informer,
+    InstanceNorm,
+    Linear,
+    NoEmbedding,
+    NoNorm,
+    Transformer,
+    ValueEmbedding,
+)
 from forecast.ops.naive import seasonal_naive
 from tests.problems import batch, rows, spec
 
@@ -17,7 +27,11 @@ ENCODERS = {
     "informer-full": lambda d: Informer(d_model=d, heads=2, d_ff=16, attention="full", distil=False, dropout=0.1),
     "linear": lambda d: Linear(d_model=d, decompose=5),
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
+    "lstm": lambda d: LSTM(d_model=d, layers=2, dropout=0.1),
+    "lstm-residual": lambda d: LSTM(d_model=d, layers=2, dropout=0.1, residual=True),
     "none": lambda d: Identity(d_model=d),
+    "transformer": lambda d: Transformer(d_model=d, heads=1, d_ff=16, layers=2, dropout=0.1),
+    "transformer-causal": lambda d: Transformer(d_model=d, heads=1, d_ff=16, causal=True, window=7, sinks=2),
 }
 HEADS = {
     "generative": lambda d, n, bare: Generative(spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6),

@@ -4,10 +4,13 @@ from forecast.models.base import Encoder, StreamingEncoder
 from forecast.models.embed import NoEmbedding, ValueEmbedding
 from forecast.models.informer import Informer
 from forecast.models.linear import Linear
+from forecast.models.lstm import LSTM
 from forecast.models.none import Identity
 from forecast.models.normalise import InstanceNorm, NoNorm
+from forecast.models.transformer import Transformer
 
 __all__ = [
+    "LSTM",
     "Encoder",
     "Identity",
     "Informer",
@@ -16,5 +19,6 @@ __all__ = [
     "NoEmbedding",
     "NoNorm",
     "StreamingEncoder",
+    "Transformer",
     "ValueEmbedding",
 ]

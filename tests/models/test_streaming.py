@@ -6,11 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.models.base import StreamingEncoder, bytes_per_series, leaves
+from forecast.models.lstm import LSTM
 from forecast.models.none import Identity
+from forecast.models.transformer import Transformer
 
 D, LENGTH = 8, 23
 STREAMING = {
+    "lstm": lambda: LSTM(d_model=D),
+    "lstm-3": lambda: LSTM(d_model=D, layers=3, dropout=0.1),
+    "lstm-residual": lambda: LSTM(d_model=D, layers=2, dropout=0.1, residual=True),
     "none": lambda: Identity(d_model=D),
+    "transformer": lambda: Transformer(d_model=D, heads=2, d_ff=16, layers=2, dropout=0.1, causal=True, window=40),
+    "transformer-window": lambda: Transformer(d_model=D, heads=2, d_ff=16, layers=2, causal=True, window=5),
+    "transformer-sinks": lambda: Transformer(
+        d_model=D, heads=1, d_ff=16, layers=2, norm_first=True, causal=True, window=4, sinks=2
+    ),
 }
 
 
