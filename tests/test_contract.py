@@ -25,6 +25,9 @@ ENCODERS = {
     "informer": lambda d: Informer(d_model=d, heads=2, d_ff=16, dropout=0.1),
     "informer-stack": lambda d: Informer(d_model=d, heads=2, d_ff=16, layers=[2, 1], dropout=0.1),
     "informer-full": lambda d: Informer(d_model=d, heads=2, d_ff=16, attention="full", distil=False, dropout=0.1),
+    "informer-causal": lambda d: Informer(
+        d_model=d, heads=2, d_ff=16, factor=1, causal=True, aligned=True, dropout=0.1
+    ),
     "linear": lambda d: Linear(d_model=d, decompose=5),
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
     "lstm": lambda d: LSTM(d_model=d, layers=2, dropout=0.1),

@@ -164,12 +164,16 @@ def test_variants_forecast_and_learn(head):
 def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="causal"):
         Informer(causal=True)
-    with pytest.raises(ValueError, match="model.distil=false"):
-        Informer(aligned=True)
+    with pytest.raises(ValueError, match="aligned Informer.*model.distil=false"):
+        Informer(aligned=True, distil=True)
+    with pytest.raises(ValueError, match="causal Informer.*one replica"):
+        Informer(causal=True, aligned=True, layers=[2, 1])
+    with pytest.raises(ValueError, match="rank='prefix'"):
+        Attention(8, 2, kind="prob", causal=True)
     with pytest.raises(ValueError, match="not a multiple of heads"):
         Informer(d_model=10, heads=4)
     with pytest.raises(ValueError, match="one depth"):
         Informer(layers=[])
     with pytest.raises(ValueError, match=r"head.label is 99"):
         Generative(spec=spec(), d_memory=8, length=3, label=99)
-    assert Informer(d_model=8, heads=2, d_ff=8, aligned=True, distil=False).out_len(7) == 7
+    assert Informer(d_model=8, heads=2, d_ff=8, aligned=True).out_len(7) == 7
