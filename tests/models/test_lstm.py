@@ -73,7 +73,8 @@ def test_the_cell_stands_still_after_a_rows_last_step(sizes, dtype, grad):
     """Bit for bit: however many steps that do not count follow, the state is the same."""
     model = encoder(dtype, **sizes)
     x, mask, state = some(dtype=dtype)
-    start, more = state(len(model.layers)), torch.cat([x, 100 * torch.ones(5, 60, D, dtype=dtype)], 1)
+    start = Memory(*(part.to(torch.promote_types(dtype, torch.float32)) + 1e-3 for part in state(len(model.layers))))
+    more = torch.cat([x, 100 * torch.ones(5, 60, D, dtype=dtype)], 1)
     with torch.set_grad_enabled(grad):
         one, _ = model.scan(start, x, mask)
         two, _ = model.scan(start, more, torch.cat([mask, torch.zeros(5, 60, dtype=torch.bool)], 1))
