@@ -224,12 +224,14 @@ def test_the_causal_form_is_its_definition(factor, masked):
             torch.testing.assert_close(y[row], encoder.stacks[0].norm(want), rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("attention", ["prob", "full"])
-@pytest.mark.parametrize("length", [5, 24, 96])
-def test_no_later_step_reaches_an_output_of_the_causal_form(length, attention):
+@pytest.mark.parametrize(("attention", "factor"), [("prob", 1), ("prob", 5), ("full", 5)])
+@pytest.mark.parametrize("length", [5, 12, 24, 96, 171])
+def test_no_later_step_reaches_an_output_of_the_causal_form(length, attention, factor):
     """Bit for bit; in training too, where the sample is another."""
     torch.manual_seed(0)
-    encoder = Informer(d_model=8, heads=2, d_ff=8, causal=True, aligned=True, attention=attention, dropout=0.0)
+    encoder = Informer(
+        d_model=8, heads=2, d_ff=8, causal=True, aligned=True, attention=attention, factor=factor, dropout=0.0
+    )
     assert encoder.out_len(length) == length
     x, mask = torch.randn(3, length, 8), torch.rand(3, length) > 0.3
     for train in (False, True):
