@@ -27,8 +27,10 @@ SMALL = {
     "informer": ["model.d_model=8", "model.heads=2", "model.d_ff=8"],
     "informer_tiny": [],
     "linear": [],
+    "lstm": ["model.d_model=8"],
     "none": ["embed.d_model=8"],
     "tcnca": ["model.d_model=8", "model.d_key=4", "model.d_ff=8", "model.chunk=7", "model.depth=2"],
+    "transformer": ["model.d_model=8", "model.heads=2", "model.d_ff=8"],
 }
 COMMON = [
     "data=series", "data.time=ds", "data.id=unique_id", "data.target=y", "data.past=[x]", "data.freq=h",

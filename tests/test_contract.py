@@ -7,6 +7,7 @@ import torch
 
 from forecast.heads import Chain, Direct, Flat, Generative, Timewise
 from forecast.models import (
+    LSTM,
     TCNCA,
     Aaren,
     ChannelEmbedding,
@@ -32,11 +33,18 @@ ENCODERS = {
     "informer": lambda d: Informer(d_model=d, heads=2, d_ff=16, dropout=0.1),
     "informer-stack": lambda d: Informer(d_model=d, heads=2, d_ff=16, layers=[2, 1], dropout=0.1),
     "informer-full": lambda d: Informer(d_model=d, heads=2, d_ff=16, attention="full", distil=False, dropout=0.1),
+    "informer-causal": lambda d: Informer(
+        d_model=d, heads=2, d_ff=16, factor=1, causal=True, aligned=True, dropout=0.1
+    ),
     "linear": lambda d: Linear(d_model=d, decompose=5),
     "nlinear": lambda d: Linear(d_model=d, decompose=0),
+    "lstm": lambda d: LSTM(d_model=d, layers=2, dropout=0.1),
+    "lstm-residual": lambda d: LSTM(d_model=d, layers=2, dropout=0.1, residual=True),
     "none": lambda d: Identity(d_model=d),
     "tcnca": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, kernel=3, factor=2, dropout=0.1),
     "tcnca-ema": lambda d: TCNCA(d_model=d, d_key=4, d_ff=8, chunk=7, mixer="ema", attention="laplace"),
+    "transformer": lambda d: Transformer(d_model=d, heads=1, d_ff=16, layers=2, dropout=0.1),
+    "transformer-causal": lambda d: Transformer(d_model=d, heads=1, d_ff=16, causal=True, window=7, sinks=2),
 }
 HEADS = {
     "generative": lambda d, n, bare: Generative(spec=S, d_memory=d, length=n, d_model=8, heads=2, d_ff=16, label=6),

@@ -83,7 +83,7 @@ class Generative(nn.Module):
         def layer(number: int) -> DecoderLayer:
             own = Attention(
                 d_model, heads, kind=attention, factor=factor, causal=True, mix=mix, lazy=lazy,
-                dropout=dropout, layer=FIRST_LAYER + number, seed=seed,
+                rank="global", dropout=dropout, layer=FIRST_LAYER + number, seed=seed,
             )  # fmt: skip
             cross = Attention(d_model, heads, kind="full", dropout=dropout)
             feed = FeedForward(d_model, d_ff, dropout=dropout, activation=activation)

@@ -5,10 +5,12 @@ from forecast.models.base import Encoder, StreamingEncoder
 from forecast.models.embed import NoEmbedding, ValueEmbedding
 from forecast.models.informer import Informer
 from forecast.models.linear import Linear
+from forecast.models.lstm import LSTM
 from forecast.models.none import Identity
 from forecast.models.normalise import InstanceNorm, NoNorm, RollingNorm
 from forecast.models.patch import ChannelEmbedding, PatchEmbedding
 from forecast.models.tcnca import TCNCA
+from forecast.models.transformer import Transformer
 
 __all__ = [
     "Aaren",
@@ -17,6 +19,7 @@ __all__ = [
     "Identity",
     "Informer",
     "InstanceNorm",
+    "LSTM",
     "Linear",
     "NoEmbedding",
     "NoNorm",
@@ -24,5 +27,6 @@ __all__ = [
     "RollingNorm",
     "StreamingEncoder",
     "TCNCA",
+    "Transformer",
     "ValueEmbedding",
 ]

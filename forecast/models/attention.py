@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from forecast.models.dropout import Dropout
-from forecast.ops.probsparse import Lazy, attend, probsparse_attention
+from forecast.ops.probsparse import Lazy, Rank, attend, probsparse_attention
 from forecast.ops.selection import budget, sample_keys
 
 Kind = Literal["prob", "full"]
@@ -17,7 +17,9 @@ class Attention(nn.Module):
 
     `layer` and `seed` name this layer's key sample; `step` is set from outside before a training step (see
     `set_step`), so that the sample is a function of the step and not of a hidden generator. `mix` reproduces the
-    paper's code, which views (B, H, L, E) as (B, L, H·E) in its decoder and so mixes heads with time.
+    paper's code, which views (B, H, L, E) as (B, L, H·E) in its decoder and so mixes heads with time. `rank` says
+    among which queries one is chosen: "prefix", those up to it, for a causal encoder; "global", all, which is the
+    paper's, and in causal attention lets later steps decide which earlier ones attend. There it must be asked for.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Attention(nn.Module):
         causal: bool = False,
         mix: bool = False,
         lazy: Lazy = "sum",
+        rank: Rank | None = None,
         dropout: float = 0.0,
         layer: int = 0,
         seed: int = 0,
@@ -39,7 +42,11 @@ class Attention(nn.Module):
             raise ValueError(f"d_model is {d_model} and heads {heads}; both must be at least 1")
         if d_model % heads:
             raise ValueError(f"d_model {d_model} is not a multiple of heads {heads}; change one of the two")
-        self.heads, self.kind, self.factor = heads, kind, factor
+        if causal and kind == "prob" and rank is None:
+            raise ValueError(
+                "causal ProbSparse attention without a rank; set rank='prefix', or 'global' if it may leak"
+            )
+        self.heads, self.kind, self.factor, self.rank = heads, kind, factor, rank or "global"
         self.causal, self.mix, self.lazy = causal, mix, lazy
         self.dropout, self.layer, self.seed = dropout, layer, seed
         self.step: int | None = None
@@ -75,9 +82,10 @@ class Attention(nn.Module):
         l_q, l_k = q.shape[2], k.shape[2]
         step = self.step if self.training else None
         count = budget(l_k, self.factor)
-        sample = sample_keys(l_q, l_k, count, seed=self.seed, layer=self.layer, step=step)
+        prefix = self.rank == "prefix"
+        sample = sample_keys(l_q, l_k, count, seed=self.seed, layer=self.layer, step=step, causal=prefix)
         u = budget(l_q, self.factor)
-        return probsparse_attention(q, k, v, sample, u, causal=self.causal, mask=mask, lazy=self.lazy)
+        return probsparse_attention(q, k, v, sample, u, causal=self.causal, mask=mask, lazy=self.lazy, rank=self.rank)
 
 
 def set_step(module: nn.Module, step: int) -> None:

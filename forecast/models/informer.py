@@ -3,6 +3,9 @@
 Between two attention blocks the sequence is halved: L -> ceil(L/2). With several replicas (`layers=[3, 2, 1]`, the
 paper's stack) replica i sees the last L // 2^i steps and the outputs are joined in time. The generative decoder is
 not here: it is a head (`forecast.heads.Generative`).
+
+The causal form is ours: no distilling, whose convolutions look ahead; a query attends if it is among the u most active
+of the steps up to it, measured on sampled keys up to it; and what does not attend is the mean of the values so far.
 """
 
 from collections.abc import Sequence
@@ -70,11 +73,13 @@ class Stack(nn.Module):
 
 
 class Informer(Encoder):
-    """(B, L, D) -> (B, out_len(L), D); not causal.
+    """(B, L, D) -> (B, out_len(L), D).
 
     layers: depth of each replica, `[2]` for the usual single stack, `[3, 2, 1]` for the paper's. factor: the paper's
-    c. attention "full" gives the paper's Informer†. `aligned` asks for one output per input, which distilling cannot
-    give; `causal` asks for no look ahead, which the ranking of queries cannot give.
+    c. attention "full" gives the paper's Informer†. `aligned` asks for one output per input, which distilling and
+    several replicas cannot give; `causal` for no look ahead, which they cannot give either. distil None is what
+    `aligned` leaves: true without it. How many queries attend, and which keys are sampled, follows from L: the causal
+    form never sees later values, but of a longer sequence it is another function. So it does not stream.
     """
 
     def __init__(
@@ -88,25 +93,26 @@ class Informer(Encoder):
         dropout: float = 0.05,
         activation: Literal["gelu", "relu"] = "gelu",
         attention: Kind = "prob",
-        distil: bool = True,
+        distil: bool | None = None,
         causal: bool = False,
         aligned: bool = False,
         seed: int = 0,
     ) -> None:
-        if causal:
-            raise ValueError("a causal Informer: its ranking and convolutions look ahead; set task.causal=false")
-        if aligned and (distil or len(layers) > 1):
-            raise ValueError("an aligned Informer gives a token per step; set model.distil=false and one replica")
+        distil = not aligned if distil is None else distil
+        if (causal or aligned) and (distil or len(layers) > 1):
+            asked = "a causal Informer must not look ahead" if causal else "an aligned Informer gives a token per step"
+            raise ValueError(f"{asked}; set model.distil=false (task.aligned=true does) and one replica, e.g. [2]")
         if not layers or min(layers) < 1:
             raise ValueError(f"model.layers is {list(layers)}; expected one depth of at least 1 per replica, e.g. [2]")
-        super().__init__(d_model, causal=False)
+        super().__init__(d_model, causal=causal)
         self.depths, self.distilling = tuple(layers), distil
         numbers = iter(range(sum(layers)))
 
         def layer() -> EncoderLayer:
             inner = Attention(
-                d_model, heads, kind=attention, factor=factor, dropout=dropout, layer=next(numbers), seed=seed
-            )
+                d_model, heads, kind=attention, factor=factor, causal=causal, lazy="mean",
+                rank="prefix" if causal else "global", dropout=dropout, layer=next(numbers), seed=seed,
+            )  # fmt: skip
             feed = FeedForward(d_model, d_ff, dropout=dropout, activation=activation)
             return EncoderLayer(inner, feed, d_model, dropout)
 
@@ -138,6 +144,10 @@ class Informer(Encoder):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None) -> Tensor:
         parts = []
+        if self.causal and mask is not None:
+            x = x.masked_fill(
+                ~mask[..., None], 0
+            )  # a masked step is ranked too: let it not depend on what stands there
         for stack, length in zip(self.stacks, self._lengths(x.shape[1]), strict=True):
             parts.append(stack(x[:, -length:], None if mask is None else mask[:, -length:]))
         return torch.cat(parts, 1)

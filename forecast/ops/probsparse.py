@@ -25,6 +25,7 @@ Lazy = Literal["sum", "mean"]
 Rank = Literal["global", "prefix"]
 
 HELD_AT_ONCE = 1 << 22  # attention weights held at once, at most: a block of heads has no more
+FEW = 64  # places for chosen queries that are all worked on, empty ones too
 IN_CACHE = 1 << 18  # numbers of k in a block: with v, their gradients and the weights they fill a cache of 1-2 MiB
 
 
@@ -189,7 +190,10 @@ class _Chosen:
     def __init__(self, q: Tensor, index: Tensor) -> None:
         self.shape, length = q.shape, q.shape[2]
         self.dtype = torch.promote_types(q.dtype, torch.float32)
-        self.count = int((index < length).sum(-1).max())
+        # By eights, and all where there are few: with another number of rows a product may round each of them
+        # otherwise, and how many queries of a prefix are kept must not reach a bit of what the earlier ones give.
+        most, width = int((index < length).sum(-1).max()), index.shape[-1]
+        self.count = width if width <= FEW else min(-(-most // 8) * 8, width)
         self.index = index[..., : self.count]  # (B, H, n)
         self.padding = self.index == length
 

@@ -1,15 +1,18 @@
 """Informer against its published computation, and the defects of its public versions, none of which is ours."""
 
+import hydra
 import pytest
 import torch
 from torch import nn
 
+from forecast import build, config
 from forecast.heads import Chain, Generative
 from forecast.interop.informer2020 import convert
 from forecast.models import Informer, NoNorm, ValueEmbedding
 from forecast.models.attention import Attention, set_step
-from forecast.ops.selection import sample_keys
+from forecast.ops.selection import budget, sample_keys
 from forecast.types import Spec
+from forecast.where import CONF
 from tests.models import reference
 from tests.problems import PLAIN, batch, rows, spec
 
@@ -164,12 +167,91 @@ def test_variants_forecast_and_learn(head):
 def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="causal"):
         Informer(causal=True)
-    with pytest.raises(ValueError, match="model.distil=false"):
-        Informer(aligned=True)
+    with pytest.raises(ValueError, match="aligned Informer.*model.distil=false"):
+        Informer(aligned=True, distil=True)
+    with pytest.raises(ValueError, match="causal Informer.*one replica"):
+        Informer(causal=True, aligned=True, layers=[2, 1])
+    with pytest.raises(ValueError, match="rank='prefix'"):
+        Attention(8, 2, kind="prob", causal=True)
     with pytest.raises(ValueError, match="not a multiple of heads"):
         Informer(d_model=10, heads=4)
     with pytest.raises(ValueError, match="one depth"):
         Informer(layers=[])
     with pytest.raises(ValueError, match=r"head.label is 99"):
         Generative(spec=spec(), d_memory=8, length=3, label=99)
-    assert Informer(d_model=8, heads=2, d_ff=8, aligned=True, distil=False).out_len(7) == 7
+    assert Informer(d_model=8, heads=2, d_ff=8, aligned=True).out_len(7) == 7
+
+
+def causal_layer(layer, x, mask):
+    """One layer of the causal form on one row x (L, D), query after query: what stands up to it is all there is."""
+    inner, length = layer.attention, len(x)
+    heads, e = inner.heads, x.shape[1] // inner.heads
+    q, k, v = inner.query_projection(x), inner.key_projection(x), inner.value_projection(x)
+    u = budget(length, inner.factor)
+    sample = sample_keys(length, length, u, seed=inner.seed, layer=inner.layer, causal=True)
+    mixed = torch.zeros_like(x)
+    for at in (slice(h * e, h * e + e) for h in range(heads)):
+        measures = []
+        for i in range(length):
+            past = [j for j in range(i + 1) if mask[j]]
+            picks = [j for j in sample[i].tolist() if mask[j]]
+            scores = k[picks, at] @ q[i, at]
+            measures.append(scores.max() - scores.sum() / len(past) if picks else torch.tensor(-torch.inf))
+            above = sum(bool(m >= measures[i]) for m in measures[:i])  # equals: the earlier one comes first
+            if past and above < u:
+                mixed[i, at] = (k[past, at] @ q[i, at] / e**0.5).softmax(0) @ v[past, at]
+            elif past:
+                mixed[i, at] = v[past, at].mean(0)
+    x = layer.norm1(x + inner.out_projection(mixed))
+    return layer.norm2(x + layer.feed(x))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("factor", [1, 2, 100])
+def test_the_causal_form_is_its_definition(factor, masked):
+    torch.manual_seed(0)
+    encoder = Informer(d_model=8, heads=2, d_ff=8, factor=factor, causal=True, aligned=True, seed=3).double().eval()
+    assert encoder.causal
+    x = torch.randn(3, 29, 8, dtype=torch.float64)
+    mask = torch.rand(3, 29) > 0.3 if masked else torch.ones(3, 29, dtype=torch.bool)
+    mask[0, : 4 if masked else 0] = False
+    y = encoder(x, mask if masked else None)
+    with torch.no_grad():
+        for row in range(3):
+            want = x[row].masked_fill(~mask[row, :, None], 0)
+            for layer in encoder.stacks[0].layers:
+                want = causal_layer(layer, want, mask[row].tolist())
+            torch.testing.assert_close(y[row], encoder.stacks[0].norm(want), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(("attention", "factor"), [("prob", 1), ("prob", 5), ("full", 5)])
+@pytest.mark.parametrize("length", [5, 12, 24, 96, 171])
+def test_no_later_step_reaches_an_output_of_the_causal_form(length, attention, factor):
+    """Bit for bit; in training too, where the sample is another."""
+    torch.manual_seed(0)
+    encoder = Informer(
+        d_model=8, heads=2, d_ff=8, causal=True, aligned=True, attention=attention, factor=factor, dropout=0.0
+    )
+    assert encoder.out_len(length) == length
+    x, mask = torch.randn(3, length, 8), torch.rand(3, length) > 0.3
+    for train in (False, True):
+        set_step(encoder.train(train), 4)
+        for cut in (1, length // 2, length - 1):
+            edited, gaps = x.clone(), mask.clone()
+            edited[:, cut:] += 100 * torch.randn(3, length - cut, 8)
+            gaps[:, cut:] = ~mask[:, cut:]
+            assert encoder(x)[:, :cut].equal(encoder(edited)[:, :cut])
+            assert encoder(x, mask)[:, :cut].equal(encoder(edited, gaps)[:, :cut])
+
+
+def test_a_task_that_asks_for_it_composes_the_causal_form():
+    config.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for words, causal, length in (
+            (["task.causal=true", "task.aligned=true"], True, 24),
+            (["task.aligned=true"], False, 24),
+            ([], False, 12),
+        ):
+            made = config.plain(hydra.compose("train", ["model=informer", *words]))
+            encoder = build.make(made["model"], "model", seed=1)
+            assert (encoder.causal, encoder.out_len(24)) == (causal, length)

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from forecast.models.aaren import Aaren
 from forecast.models.base import StreamingEncoder, bytes_per_series, leaves
+from forecast.models.lstm import LSTM
 from forecast.models.none import Identity
 from forecast.models.tcnca import TCNCA
+from forecast.models.transformer import Transformer
 
 D, LENGTH = 8, 23
 
@@ -19,6 +21,9 @@ def tcnca(**words) -> TCNCA:
 
 
 STREAMING = {
+    "lstm": lambda: LSTM(d_model=D),
+    "lstm-3": lambda: LSTM(d_model=D, layers=3, dropout=0.1),
+    "lstm-residual": lambda: LSTM(d_model=D, layers=2, dropout=0.1, residual=True),
     "none": lambda: Identity(d_model=D),
     "aaren": lambda: Aaren(d_model=D, heads=2, d_ff=16),
     "aaren-plain": lambda: Aaren(d_model=D, heads=4, d_ff=16, decay=None, norm_first=True),
@@ -32,6 +37,11 @@ STREAMING = {
     "tcnca-dense": lambda: tcnca(norm="layer", depthwise=False),
     "tcnca-simple": lambda: tcnca(simple=True, chunk=1),
     "tcnca-ema": lambda: tcnca(mixer="ema", states=3, chunk=6),
+    "transformer": lambda: Transformer(d_model=D, heads=2, d_ff=16, layers=2, dropout=0.1, causal=True, window=40),
+    "transformer-window": lambda: Transformer(d_model=D, heads=2, d_ff=16, layers=2, causal=True, window=5),
+    "transformer-sinks": lambda: Transformer(
+        d_model=D, heads=1, d_ff=16, layers=2, norm_first=True, causal=True, window=4, sinks=2
+    ),
 }
 
 

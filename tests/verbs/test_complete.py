@@ -69,7 +69,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train nothing.", []),
         ("train model=nothing model.", []),
         ("train predictions=", ["predictions=true", "predictions=false"]),
-        ("train model.distil=", ["model.distil=true", "model.distil=false"]),
+        ("train head.mix=", ["head.mix=true", "head.mix=false"]),
         ("train seed=", []),
         ("train --cfg ", ["job", "all"]),
         ("train --info=defaults-", ["--info=defaults-tree"]),
