@@ -19,6 +19,7 @@ from forecast.models import (
     NoNorm,
     PatchEmbedding,
     RollingNorm,
+    Transformer,
     ValueEmbedding,
 )
 from forecast.ops.naive import seasonal_naive
