@@ -146,6 +146,7 @@ class Train:
     norm: Norm = Norm.none
     seed: int = 1
     name: str | None = None
+    budget: str | None = None
     resume: str | None = None
     runs: str = RUNS
     predictions: bool = True

@@ -49,6 +49,7 @@ PAGES = {
             ("forecast train data=series data.path=my.csv task.horizon=48", "your own file"),
             ("forecast train experiment=informer_etth1_24", "a row of the paper's table"),
             ("forecast train -m model=informer,linear seed=1,2,3", "six runs, one after another"),
+            ("forecast train budget=10m", "ten minutes of training, then the scores"),
         ),
         (
             ("task.context", "steps that the model sees"),
@@ -60,6 +61,7 @@ PAGES = {
             ("trainer.max_epochs", "at most so many"),
             ("trainer.patience", "epochs without a better validation before it stops"),
             ("trainer.save_every", "steps from checkpoint to checkpoint: what a kill can cost"),
+            ("budget", "time to train, e.g. 30s, 10m or 1h30m; resumes included"),
             ("seed", "equal seeds give equal numbers"),
             ("resume", "path of a run folder, or latest"),
             ("name", "of the run"),

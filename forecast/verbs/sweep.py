@@ -26,6 +26,12 @@ def hand_over(value: float) -> list[float]:
     return [float(value)]
 
 
+def job() -> str:
+    """In a job: the name of its sweep and its number, `20260101T120000Z-0a1b2c3d/4`; elsewhere empty."""
+    path = Path(os.environ.get(RESULT) or "")
+    return f"{path.parent.name}/{path.stem}" if path.name else ""
+
+
 class Sweep:
     """The jobs of one sweep, in order."""
 

@@ -135,6 +135,7 @@ CASES = [
          f"{TRAIN} trainer.clip=0", 2),
     Case("validation less often than every epoch", "tasks/trainer.py _check: share of an epoch", csv(), "trainer.val_every is 2.0; expected a share of an epoch, more than 0 and at most 1",
          f"{TRAIN} trainer.val_every=2", 2),
+    Case("a budget that is no time", "tasks/trainer.py seconds", csv(), "budget is '10'; expected hours, minutes or seconds → e.g. 30s, 10m or 1h30m", f"{TRAIN} budget=10", 2),
     Case("a strategy that Lightning has not", "tasks/trainer.py make_trainer", csv(), f"trainer: {ANY}'none_such'{ANY}",
          f"{TRAIN} trainer.strategy=none_such", 2),
     Case("warm-up before a plateau", "verbs/train.py _task", csv(), "optim.warmup with optim.schedule=plateau; a plateau has no warmup → set optim.warmup=0",
@@ -151,6 +152,6 @@ CASES = [
          "predict run=run input=f.csv output=o.csv batch_size=0", 2),
     Case("an evaluation of no windows at a time", "verbs/evaluate.py evaluate: batch_size", csv(), "batch_size is 0; expected at least 1",
          "evaluate run=run batch_size=0", 2, run=True),
-    Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, track, quiet, predictions, resume → leave model.d_model out, or train anew without resume",
+    Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, budget, track, quiet, predictions, resume → leave model.d_model out, or train anew without resume",
          "train resume=run model.d_model=32", 2, run=True),
 ]
