@@ -131,7 +131,11 @@ def call(verb: str, cfg: "DictConfig", overrides: list[str]) -> list[float]:
         from forecast.verbs.train import train
 
         return hand_over(train(cfg, overrides))
-    if verb == "evaluate":
+    if verb == "evaluate" and cfg.compare is not None:
+        from forecast.verbs.compare import compare
+
+        compare(cfg, overrides)
+    elif verb == "evaluate":
         from forecast.verbs.evaluate import evaluate
 
         evaluate(cfg, overrides)

@@ -16,7 +16,7 @@ from forecast.where import CONF
 
 VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
-    "evaluate": "score a finished run again",
+    "evaluate": "score a finished run again, or compare runs in a leaderboard",
     "predict": "forecast the steps after the end of a file",
     "reproduce": "train a run again from what it recorded, and compare the scores",
     "data": "list, show, check and fetch data sets",
@@ -75,9 +75,14 @@ PAGES = {
             ("forecast evaluate run=20260101T120000Z-0a1b2c3d save=true", "and keep the scores with the run"),
             ("forecast evaluate run=latest batch_size=512", "faster where memory allows"),
             ("forecast evaluate run=runs/train/20260101T120000Z-0a1b2c3d", "a run anywhere, by its path"),
+            ("forecast evaluate compare=latest", "a leaderboard of the newest sweep"),
+            ("forecast evaluate compare=forecast/electricity", "of all runs on electricity"),
+            ("forecast evaluate 'compare=[screen-*,final-*]' output=board", "of runs with such names, into board/"),
         ),
         (
             ("run", "id, path or latest"),
+            ("compare", "sweep (or latest), experiment of MLflow, name or id of runs, all; * stands for anything"),
+            ("output", "folder of the leaderboard; null: runs/compare/NAME"),
             ("split", "train, val or test"),
             ("batch_size", "windows in a batch; null: 256"),
             ("save", "write the scores into the run folder"),

@@ -3,7 +3,7 @@
 # site → test
 ELSEWHERE = {
     "artifacts.py load_weights: cannot be read": "tests/faults/test_corrupted.py::test_a_lying_header_allocates_nothing",
-    "artifacts.py _checked: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
+    "artifacts.py checked: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
     "artifacts.py _json: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
     "build.py chain: norm is": "tests/test_build.py::test_unknown_norm_and_loss",
     "build.py output": "tests/test_build.py::test_unknown_norm_and_loss",

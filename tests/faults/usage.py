@@ -7,7 +7,7 @@ from forecast.config import Trainer
 from forecast.verbs.help import VERBS
 
 from .case import ANY, TRAIN, Case, Maker, nothing
-from .make import both, card, csv, put
+from .make import both, card, csv, moved, put
 
 MINE = "train --config-dir my experiment=mine"
 
@@ -152,6 +152,12 @@ CASES = [
          "predict run=run input=f.csv output=o.csv batch_size=0", 2),
     Case("an evaluation of no windows at a time", "verbs/evaluate.py evaluate: batch_size", csv(), "batch_size is 0; expected at least 1",
          "evaluate run=run batch_size=0", 2, run=True),
+    Case("a comparison of one run", "verbs/compare.py compare: with compare=", nothing, "run= with compare=; expected no key but compare, output, runs → leave run out, or compare",
+         "evaluate run=run compare=all", 2, run=True),
+    Case("a comparison of no run", "verbs/compare.py chosen", nothing, "no run in runs/train is named none_such; expected a sweep, an experiment, or the name or id of runs; * stands for anything → there is nothing to choose from",
+         "evaluate compare=none_such", 4),
+    Case("a leaderboard that cannot be written", "verbs/compare.py compare: cannot be written", both(csv(), moved("run", "runs/train/run")), "f.csv cannot be written: Not a directory → name another folder: output=",
+         "evaluate compare=all output=f.csv", 2, run=True),
     Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, budget, track, quiet, predictions, resume → leave model.d_model out, or train anew without resume",
          "train resume=run model.d_model=32", 2, run=True),
 ]
