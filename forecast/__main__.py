@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 DEFECT = 5
 # Verbs of plain words, which Hydra has no part in, and their modules in forecast/verbs.
-PLAIN = {"data": "data", "ui": "ui", "sync": "sync", "reproduce": "reproduce", "completion": "complete"}
+PLAIN = {"data": "data", "ui": "ui", "sync": "sync", "reproduce": "reproduce", "tune": "tune", "completion": "complete"}
 
 
 def main() -> int:

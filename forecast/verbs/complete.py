@@ -132,6 +132,8 @@ def answer(words: Sequence[str]) -> list[str]:
         found = (*pages.VERBS, "help", "--help", "--version")
     elif before[0] in pages.CONFIGURED:
         found = _configured(before[0], before[1:], word)
+    elif before[0] == "tune":
+        found = (*_configured("train", before[1:], word), *(() if "=" in word else ("trials=", "prune=")))
     elif before[0] == "data":
         found = _data(before[1:], word)
     elif before[0] == "ui":

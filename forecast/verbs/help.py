@@ -18,6 +18,7 @@ VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again, or compare runs in a leaderboard",
     "predict": "forecast the steps after the end of a file",
+    "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
     "data": "list, show, check and fetch data sets",
     "ui": "open MLflow's pages of all runs on this machine",

@@ -16,6 +16,7 @@ from forecast.verbs.child import Child
 from forecast.where import new_run_name
 
 RESULT = "FORECAST_RESULT"  # where a job leaves the number it returned
+TRIAL = "FORECAST_TRIAL"  # set: the training is a trial of forecast tune, which scores no test window
 
 
 def hand_over(value: float) -> list[float]:

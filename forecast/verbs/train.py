@@ -14,6 +14,7 @@ from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, 
 from forecast.errors import DataError, ForecastError, RunError, UsageError
 from forecast.verbs import tables
 from forecast.verbs.provenance import environment, peak_memory
+from forecast.verbs.sweep import TRIAL
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -59,7 +60,8 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     task = _task(config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
-    tracker = make_tracker(config["track"]) if first else Tracker()
+    trial = bool(os.environ.get(TRIAL))
+    tracker = make_tracker(config["track"]) if first and not trial else Tracker()
     budget = config.get("budget")  # not in the record of an older run
     trainer = make_trainer(config["trainer"], run.path, sink=tracker.log, quiet=quiet, budget=budget)
     if first:  # from here on nothing is wrong with what was asked
@@ -124,7 +126,7 @@ def _fit_and_score(
         warm_start(chain.head, data.gather, data.windows("train"))
     with _told(tracker, run):
         best = fit(trainer, task, data, resume=last if config["resume"] is not None else None)
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or os.environ.get(TRIAL):
             return best
         chain.load_state_dict(best_weights(run.path))
         run.save_weights(chain)
