@@ -161,7 +161,7 @@ CASES = [
          "evaluate run=run compare=all", 2, run=True),
     Case("a comparison of no run", "verbs/compare.py chosen", nothing, "no run in runs/train is named none_such; expected a sweep, an experiment, or the name or id of runs; * stands for anything → there is nothing to choose from",
          "evaluate compare=none_such", 4),
-    Case("a leaderboard that cannot be written", "verbs/compare.py compare: cannot be written", both(csv(), moved("run", "runs/train/run")), "f.csv cannot be written: Not a directory → name another folder: output=",
+    Case("a leaderboard that cannot be written", "verbs/compare.py compare: cannot be written", both(csv(), moved("run", "runs/train/run")), "f.csv cannot be written: File exists → name another folder: output=",
          "evaluate compare=all output=f.csv", 2, run=True),
     Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, budget, track, quiet, predictions, resume → leave model.d_model out, or train anew without resume",
          "train resume=run model.d_model=32", 2, run=True),

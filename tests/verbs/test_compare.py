@@ -13,6 +13,7 @@ from forecast import __main__ as program
 from forecast.artifacts import Run
 from forecast.dashboards import report
 from tests.faults.make import rows, text
+from tests.verbs.conftest import command
 
 SMALL = "train experiment=smoke data=series data.path=f.csv task.context=12 task.horizon=3 quiet=true"
 PLAIN = "head=direct embed=value embed.d_model=8"
@@ -156,3 +157,20 @@ def test_a_job_knows_its_sweep(home: Path, tmp_path: Path, monkeypatch, capsys) 
     for word in ("latest", "20260101T000000Z-0a1b2c3d", "runs/sweep/20260101T000000Z-0a1b2c3d"):
         assert main(tmp_path, f"evaluate compare={word} output=o") == 0
     assert len(read(tmp_path / "o")) == 4
+
+
+def test_jobs_of_a_sweep_are_children_of_one_run_in_mlflow(home: Path, tmp_path: Path) -> None:
+    import mlflow
+
+    (tmp_path / "f.csv").write_bytes((home / "f.csv").read_bytes())
+    words = [*shlex.split(SMALL), *shlex.split(RUNS[0]), "predictions=false", "track=mlflow", "track.wait=200"]
+    command(*(word for word in words if not word.startswith("seed=")), "-m", "seed=1,2", cwd=tmp_path)
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "forecast/f"]
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    (sweep,) = (tmp_path / "runs" / "sweep").iterdir()
+    assert parent.info.run_name == f"sweep {sweep.name}"
+    children = [run.data.tags for run in runs if run is not parent]
+    assert [tags["mlflow.parentRunId"] for tags in children] == [parent.info.run_id] * 2
+    assert {tags["seed"] for tags in children} == {"1", "2"}
