@@ -19,6 +19,7 @@ CONTROL = "none"
 PARTS = ("model", "embed", "norm", "head")
 # What may differ between runs of one line: which run it is, where it ran, what was written.
 NOT_OF_THE_LINE = ("seed", "data.seed", "name", "resume", "runs", "quiet", "predictions", "data.path", "data.card")
+BUDGET = ("budget", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_train_batches")
 NOT_OF_THE_LINE_GROUPS = ("track.", "trainer.threads", "trainer.devices", "trainer.save_every", "data.workers")
 
 
@@ -148,7 +149,16 @@ def _group(runs: Sequence[Run]) -> Group:
     windows = int(first.part("windows").get("test") or 0)
     block = paired.block_length(windows, int(first.metrics.get("horizon") or 1), first.season, stride)
     lines, more = _compared(lines, block)
+    notes += _budgets(lines)
     return Group(_setting(first), lines, sorted(naive, key=lambda row: row[1]), windows, block, [*notes, *more])
+
+
+def _budgets(lines: Sequence[Line]) -> list[str]:
+    """What the lines were not given alike: time, epochs, batches."""
+    flat = [_rest(line.runs[0]) for line in lines]
+    values = {key: sorted({_shown(each.get(key)) for each in flat}) for key in BUDGET}
+    unequal = [f"{key} ({', '.join(found)})" for key, found in values.items() if len(found) > 1]
+    return [f"Unequal budgets: {'; '.join(unequal)}."] if unequal else []
 
 
 def _compared(lines: list[Line], block: int) -> tuple[list[Line], list[str]]:
@@ -174,7 +184,7 @@ def _compared(lines: list[Line], block: int) -> tuple[list[Line], list[str]]:
             found = paired.interval(usable[:split], usable[split:], error, block) if whole else None
             delta[error] = Interval(value, *(found or (None, None)))
         lacking += delta["mse"].low is None
-        several = len(line.runs) > 1 and len(control.runs) > 1
+        several = len(line.runs) > 1 or len(control.runs) > 1
         basis = "" if delta["mse"].low is None else "windows and seeds" if several else "windows"
         made.append(line._replace(delta=delta, against=" · ".join(control.parts[1:]), basis=basis))
     note = f"{lacking} without an interval: it needs predictions=true and test windows over {paired.FEWEST} horizons."

@@ -15,7 +15,7 @@ HOW = (
     "Scaled scores, mean ± standard deviation over seeds; lines in the order of the validation score, by which one "
     "chooses; ✓ is the best validation of its model. MSE − none: the difference to the model without mixing, all else "
     "equal where such a run is there, with its 95 % interval: a bootstrap over blocks of neighbouring test windows, "
-    "and over seeds where both have several. ▼ and ▲: the interval excludes 0."
+    "and over the seeds where there are several. ▼ and ▲: the interval excludes 0."
 )
 COLUMNS = (
     "dataset", "context", "horizon", "setting", "kind", "model", "embed", "norm", "head", "variant", "chosen", "seeds",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("forecast")
 OF_COMPARE = ("compare", "output", "runs")  # the keys of forecast evaluate that mean something with compare=
+SHOWN = 6  # columns on a terminal; the files have all
 CHECKED = ("config.json", "data.json", "env.json", "metrics.json")
 
 
@@ -47,8 +48,8 @@ def compare(cfg: "DictConfig", overrides: list[str]) -> None:
     except OSError as error:
         raise UsageError(f"{place} cannot be written: {error.strerror}", do="name another folder: output=") from error
     for group in groups:
-        rows = [[first, *rest] for first, rest in board_page.rows(group)]
-        shown = table(("", *board_page.TITLES), rows)
+        rows = [[first, *rest[:SHOWN]] for first, rest in board_page.rows(group)]
+        shown = table(("", *board_page.TITLES[:SHOWN]), rows)
         sys.stdout.write(f"{group.setting.title}: {board_page.facts(group)}\n\n{shown}\n\n")
         sys.stdout.write("".join(f"{each}\n" for each in group.notes) + ("\n" if group.notes else ""))
     sys.stdout.write(f"{board_page.HOW}\n\nleaderboard  {place}/leaderboard.md, .csv, .html\n")

@@ -234,4 +234,7 @@ def _give_up(study: "Study", least: int) -> None:
     states: list[Any] = [trial.state for trial in study.trials]
     failed = states.count(TrialState.FAIL)
     if failed >= least and TrialState.COMPLETE not in states:
-        raise RunError(f"{failed} trials failed and none was done", do="see the lines above, and mend the words")
+        raise RunError(
+            f"{failed} trial{'s' * (failed != 1)} failed and none was done",
+            do="see the lines above, and mend the words",
+        )

@@ -1,7 +1,6 @@
 """forecast tune: what a space is, that a study goes on, that bad trials end early, that no test window is scored."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -135,9 +134,8 @@ def test_nothing_but_failures_end_it(fake):
 
 def test_a_trial_scores_no_test_window(tmp_path):
     pytest.importorskip("optuna")
-    path = {"PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}"} if "opt" in os.environ.get("PYTHONPATH", "") else {}
     words = ["experiment=smoke", "model=linear", "optim.lr=log(1e-4,1e-2)", "trials=1"]
-    done = command("tune", *words, cwd=tmp_path, **path)
+    done = command("tune", *words, cwd=tmp_path)
     (study,) = (tmp_path / "runs" / "tune").iterdir()
     (run,) = (study / "0" / "train").iterdir()
     assert not {"metrics.json", "predictions.parquet", "MANIFEST.json"} & {file.name for file in run.iterdir()}
