@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 DEFECT = 5
 # Verbs of plain words, which Hydra has no part in, and their modules in forecast/verbs.
-PLAIN = {"data": "data", "ui": "ui", "sync": "sync", "reproduce": "reproduce", "completion": "complete"}
+PLAIN = {"data": "data", "ui": "ui", "sync": "sync", "reproduce": "reproduce", "tune": "tune", "completion": "complete"}
 
 
 def main() -> int:
@@ -131,7 +131,11 @@ def call(verb: str, cfg: "DictConfig", overrides: list[str]) -> list[float]:
         from forecast.verbs.train import train
 
         return hand_over(train(cfg, overrides))
-    if verb == "evaluate":
+    if verb == "evaluate" and cfg.compare is not None:
+        from forecast.verbs.compare import compare
+
+        compare(cfg, overrides)
+    elif verb == "evaluate":
         from forecast.verbs.evaluate import evaluate
 
         evaluate(cfg, overrides)

@@ -111,7 +111,7 @@ class Run:
 
     def read(self, name: str) -> Any:
         """A JSON file of the run, checked against the manifest; ArtifactError when missing, foreign or damaged."""
-        return self._json(self._checked(name))[0]
+        return self._json(self.checked(name))[0]
 
     def manifest(self) -> dict[str, str]:
         """The digest of each file; ArtifactError unless MANIFEST.json is, byte for byte, what a finished run wrote."""
@@ -145,7 +145,7 @@ class Run:
         """Put the saved weights into a module of the same shape; names and shapes must all agree."""
         from safetensors import SafetensorError, safe_open
 
-        path, wanted = self._checked(WEIGHTS), module.state_dict()
+        path, wanted = self.checked(WEIGHTS), module.state_dict()
         try:
             with safe_open(path, framework="pt") as file:
                 found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
@@ -167,7 +167,8 @@ class Run:
         self.write(MANIFEST, vouched({name: sha256(p) for name, p in names.items() if name not in UNSEALED}))
         self._manifest = None
 
-    def _checked(self, name: str) -> Path:
+    def checked(self, name: str) -> Path:
+        """The path of a file; ArtifactError unless it is there and is what the run wrote."""
         path = self.path / name
         if not path.is_file():
             raise ArtifactError(f"{path} is missing", "expected a finished run", "name another run, or train one")

@@ -148,6 +148,7 @@ class Train:
     half_life: float | None = None
     seed: int = 1
     name: str | None = None
+    budget: str | None = None
     resume: str | None = None
     runs: str = RUNS
     predictions: bool = True
@@ -158,7 +159,9 @@ class Train:
 class Evaluate:
     """conf/evaluate.yaml."""
 
-    run: str = MISSING
+    run: str | None = None
+    compare: Any = None  # a word or a list of words
+    output: str | None = None
     split: Part = Part.test
     batch_size: int | None = None
     save: bool = False
@@ -229,6 +232,8 @@ def check(cfg: DictConfig) -> None:
         raise UsageError(f"{fault.full_key} cannot be resolved", said, "set it to a value") from fault
     if OmegaConf.select(cfg, "data") is not None and cfg.data.get("card") is None and cfg.data.get("path") is None:
         missing |= {"data.path"}
+    if OmegaConf.get_type(cfg) is Evaluate and cfg.run is None and cfg.compare is None:
+        missing |= {"run"}
     if missing:
         key = next((name for name in NEEDED if name in missing), min(missing))
         raise UsageError(f"{key} is not set", "it has no default", f"set {NEEDED.get(key, f'{key}=…')}")

@@ -131,12 +131,26 @@ class Delivery:
         if found:
             self.sent.run_id = found[0].info.run_id
         else:
-            made = self.client.create_run(experiment, start_time=line["at"], run_name=line["name"], tags=line["tags"])
+            tags = {**line["tags"], **self._parent(experiment, line)}
+            made = self.client.create_run(experiment, start_time=line["at"], run_name=line["name"], tags=tags)
             self.sent.run_id = made.info.run_id
         self.sent.status = "RUNNING"
         params = [self.store.mlflow.entities.Param(key, value) for key, value in line["params"].items()]
         for first in range(0, len(params), 100):
             self.client.log_batch(self.sent.run_id, params=params[first : first + 100])
+
+    def _parent(self, experiment: str, line: Line) -> dict[str, str]:
+        """The tag that puts a job of a sweep under the run that stands for the sweep, made for its first job."""
+        sweep = str(line["tags"].get("forecast.sweep", "")).replace("'", "")
+        if not sweep:
+            return {}
+        own = {"forecast.run": f"sweep/{sweep}"}
+        found = self.client.search_runs([experiment], f"tags.`forecast.run` = 'sweep/{sweep}'", max_results=1)
+        if found:
+            return {"mlflow.parentRunId": found[0].info.run_id}
+        made = self.client.create_run(experiment, start_time=line["at"], run_name=f"sweep {sweep}", tags=own)
+        self.client.set_terminated(made.info.run_id, "FINISHED", end_time=line["at"])
+        return {"mlflow.parentRunId": made.info.run_id}
 
     def _experiment(self, line: Line) -> str:
         name = line["experiment"]

@@ -91,6 +91,8 @@ class MLflowTracker(Tracker):
             "mlflow.source.name": environment["command"], "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": environment["commit"] or "",
         }  # fmt: skip
+        if sweep := str(environment.get("sweep", "")).partition("/")[0]:
+            tags["forecast.sweep"] = sweep
         return {
             "uri": self.uri, "asked": self.asked, "experiment": self.experiment or f"{task}/{dataset}",
             "place": (run.path.parents[1] / "mlflow").as_uri() if self.uri.startswith(SQLITE) else None,

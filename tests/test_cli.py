@@ -68,7 +68,7 @@ def verbs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         setattr(module, verb, function)
         return module
 
-    for verb in pages.CONFIGURED:
+    for verb in (*pages.CONFIGURED, "compare"):
         monkeypatch.setitem(sys.modules, f"forecast.verbs.{verb}", stand_in(verb))
     return kept
 
@@ -154,7 +154,7 @@ def test_examples_compose(run: Run, verbs: dict[str, Any], verb: str) -> None:
         words = line.split()[1:]
         if "-m" not in words:
             assert run(*words)[0] == 0, line
-    assert {call[0] for call in verbs["calls"]} == {verb}
+    assert {call[0] for call in verbs["calls"]} == ({verb, "compare"} if verb == "evaluate" else {verb})
 
 
 def test_version(run: Run) -> None:

@@ -105,6 +105,39 @@ class History(pl.Callback):
             self.sink(rows)
 
 
+class Budget(pl.Callback):
+    """Ends the training by the clock: after the batch that uses up `limit_s`, with a validation of what it learned.
+
+    Time is that of `history`, so what was trained before a resume counts, and what a kill lost does not. Stands behind
+    `history` among the callbacks.
+    """
+
+    def __init__(self, limit_s: float, history: History) -> None:
+        self.limit_s, self.history = limit_s, history
+        self.spent = False
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._look(trainer)  # a resume after the end trains no further
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._look(trainer)
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        over = self.history.seconds >= self.limit_s
+        if trainer.world_size > 1:  # the ranks stop together, by the first one's clock
+            over = bool(trainer.strategy.broadcast(over))
+        if over:
+            self.spent = trainer.should_stop = True
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
+        """Lightning counts the epoch it was stopped in as done; a resume should go on within it."""
+        loop = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        if self.spent and not batches["is_last_batch"] and epochs["current"]["processed"] == epochs["current"]["ready"]:
+            epochs["current"]["processed"] -= 1
+            epochs["total"]["processed"] -= 1
+
+
 class Lines(pl.Callback):
     """A bar while an epoch runs (in a terminal), a line when it is over. In a pipe the lines alone; quiet: nothing."""
 

@@ -1,6 +1,7 @@
 """A Lightning Trainer from plain settings, with our checkpoints, our history and no side effects elsewhere."""
 
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
 from forecast.errors import UsageError, fits_in_memory
-from forecast.tasks.callbacks import BestCheckpoint, History, Interrupt, LastCheckpoint, Lines, Sink
+from forecast.tasks.callbacks import BestCheckpoint, Budget, History, Interrupt, LastCheckpoint, Lines, Sink
 from forecast.tasks.checkpoint import AtomicCheckpoints
 from forecast.tasks.forecast import MONITOR, ForecastTask
 
@@ -53,18 +54,32 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise UsageError(found, "expected a share of an epoch, more than 0 and at most 1")
 
 
+def seconds(budget: str) -> int:
+    """30s, 10m, 1h30m in seconds."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", budget)
+    hours, minutes, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + rest
+    if total < 1:
+        raise UsageError(f"budget is {budget!r}", "expected hours, minutes or seconds", "e.g. 30s, 10m or 1h30m")
+    return total
+
+
 def make_trainer(
-    settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False
-) -> pl.Trainer:
-    """The group `trainer` of the config -> a Trainer that writes into `folder` only."""
+    settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False,
+    budget: str | None = None,
+) -> pl.Trainer:  # fmt: skip
+    """The group `trainer` of the config -> a Trainer that writes into `folder` only; `budget` as in the config."""
     _check(settings)
+    history = History(folder / "history.csv", sink=sink)
     callbacks: list[pl.Callback] = [
         Interrupt(),
         Lines(quiet=quiet),
         BestCheckpoint(folder / BEST_CHECKPOINT),
         LastCheckpoint(folder / LAST_CHECKPOINT, every=settings["save_every"]),
-        History(folder / "history.csv", sink=sink),
+        history,
     ]
+    if budget is not None:
+        callbacks.append(Budget(seconds(budget), history))
     if settings["patience"] is not None:
         callbacks.append(Patience(MONITOR, patience=settings["patience"], mode="min", strict=False))
     try:
@@ -119,6 +134,12 @@ def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *
 def seconds_of(trainer: pl.Trainer) -> float:
     """Seconds of training, those before a resume included."""
     return _one(trainer, History).seconds
+
+
+def spent(trainer: pl.Trainer) -> bool:
+    """Whether the training ended because its budget was used up."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(isinstance(callback, Budget) and callback.spent for callback in callbacks)
 
 
 def _one(trainer: pl.Trainer, kind: type[C]) -> C:

@@ -132,6 +132,8 @@ def answer(words: Sequence[str]) -> list[str]:
         found = (*pages.VERBS, "help", "--help", "--version")
     elif before[0] in pages.CONFIGURED:
         found = _configured(before[0], before[1:], word)
+    elif before[0] == "tune":
+        found = (*_configured("train", before[1:], word), *(() if "=" in word else ("trials=", "prune=")))
     elif before[0] == "data":
         found = _data(before[1:], word)
     elif before[0] == "ui":
@@ -165,7 +167,9 @@ def _configured(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
     said = dict(part.partition("=")[::2] for part in before)
     if key in ("run", "resume") and "/" not in value:
         return (f"{key}={each}" for each in ("latest", *_runs(said.get("runs") or RUNS)))
-    if key in (*OF_FILES, "run", "resume"):
+    if key == "compare" and "/" not in value:
+        return (f"{key}={each}" for each in ("latest", "all", *_runs(said.get("runs") or RUNS, "sweep")))
+    if key in (*OF_FILES, "run", "resume", "compare"):
         return (FILES,)
     begun = value[: value.rfind(",") + 1]  # of a sweep: model=informer,linear
     return (f"{key}={begun}{each}" for each in _values(verb, before, key) if each not in begun.split(","))
@@ -251,9 +255,9 @@ def _read(path: str) -> dict[str, Any]:
     return pages.read(path) if (CONF / f"{path}.yaml").is_file() else {}
 
 
-def _runs(folder: str) -> list[str]:
-    """Names of the training runs below a folder, the newest first."""
-    place = Path(folder).expanduser() / "train"
+def _runs(folder: str, kind: str = "train") -> list[str]:
+    """Names of the training runs (or sweeps) below a folder, the newest first."""
+    place = Path(folder).expanduser() / kind
     return sorted((path.name for path in place.iterdir() if path.is_dir()), reverse=True) if place.is_dir() else []
 
 

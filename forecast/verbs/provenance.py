@@ -4,12 +4,14 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from forecast import __version__
+from forecast.verbs.sweep import job
 
 
 def environment(overrides: list[str]) -> dict[str, Any]:
@@ -25,7 +27,24 @@ def environment(overrides: list[str]) -> dict[str, Any]:
         "commit": commit, "dirty": dirty if commit else None,
         "command": shlex.join(["forecast", "train", *overrides]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **({"sweep": sweep} if (sweep := job()) else {}),
     }  # fmt: skip
+
+
+def peak_memory(device: str) -> dict[str, Any]:
+    """The most memory in use so far, in MiB: torch's on a GPU, else that of this process with its libraries."""
+    import psutil
+    import torch
+
+    if device == "cuda":
+        return {"peak_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1), "of": "gpu"}
+    if sys.platform == "win32":
+        peak = psutil.Process().memory_info().peak_wset
+    else:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peak_mib": round(peak / 2**20, 1), "of": "process"}
 
 
 def git(*words: str) -> str | None:

@@ -264,4 +264,6 @@ def _reasons(record: Record, now: Mapping[str, Any], resumed: bool) -> list[str]
         found.append("the run was resumed, perhaps with other settings")
     if record.config["trainer"].get("max_time") is not None:
         found.append("trainer.max_time ends a run by the clock")
+    if record.config.get("budget") is not None:
+        found.append("budget ends a run by the clock")
     return found

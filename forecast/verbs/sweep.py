@@ -16,6 +16,7 @@ from forecast.verbs.child import Child
 from forecast.where import new_run_name
 
 RESULT = "FORECAST_RESULT"  # where a job leaves the number it returned
+TRIAL = "FORECAST_TRIAL"  # set: the training is a trial of forecast tune, which scores no test window
 
 
 def hand_over(value: float) -> list[float]:
@@ -24,6 +25,12 @@ def hand_over(value: float) -> list[float]:
     if path and os.environ.get("LOCAL_RANK", "0") == "0":
         Path(path).write_text(json.dumps({"value": float(value)}), encoding="utf-8")
     return [float(value)]
+
+
+def job() -> str:
+    """In a job: the name of its sweep and its number, `20260101T120000Z-0a1b2c3d/4`; elsewhere empty."""
+    path = Path(os.environ.get(RESULT) or "")
+    return f"{path.parent.name}/{path.stem}" if path.name else ""
 
 
 class Sweep:

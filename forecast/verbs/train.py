@@ -13,7 +13,8 @@ from forecast import build
 from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
 from forecast.errors import DataError, ForecastError, RunError, UsageError
 from forecast.verbs import tables
-from forecast.verbs.provenance import environment
+from forecast.verbs.provenance import environment, peak_memory
+from forecast.verbs.sweep import TRIAL
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("forecast")
 RESUMES = "resumes.json"  # in the run folder: each command that went on with it
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
-CHANGEABLE = ("trainer", "track", "quiet", "predictions", "resume")  # on resume; the rest is the run's
+CHANGEABLE = ("trainer", "budget", "track", "quiet", "predictions", "resume")  # on resume; the rest is the run's
 
 
 def train(cfg: "DictConfig", overrides: list[str]) -> float:
@@ -59,8 +60,10 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     task = _task(config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
-    tracker = make_tracker(config["track"]) if first else Tracker()
-    trainer = make_trainer(config["trainer"], run.path, sink=tracker.log, quiet=quiet)
+    trial = bool(os.environ.get(TRIAL))
+    tracker = make_tracker(config["track"]) if first and not trial else Tracker()
+    budget = config.get("budget")  # not in the record of an older run
+    trainer = make_trainer(config["trainer"], run.path, sink=tracker.log, quiet=quiet, budget=budget)
     if first:  # from here on nothing is wrong with what was asked
         _claim(run, config)
     with _logged(run, quiet):
@@ -113,7 +116,7 @@ def _fit_and_score(
     from forecast.heads import Generative
     from forecast.inference.baseline import warm_start
     from forecast.tasks.forecast import MONITOR
-    from forecast.tasks.trainer import best_weights, fit, seconds_of
+    from forecast.tasks.trainer import best_weights, fit, seconds_of, spent
 
     chain = task.chain
     if config["trainer"]["compile"]:
@@ -123,12 +126,15 @@ def _fit_and_score(
         warm_start(chain.head, data.gather, data.windows("train"))
     with _told(tracker, run):
         best = fit(trainer, task, data, resume=last if config["resume"] is not None else None)
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or os.environ.get(TRIAL):
             return best
         chain.load_state_dict(best_weights(run.path))
         run.save_weights(chain)
         fitted = {"best": {MONITOR: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
-                  "seconds": {"fit": round(seconds_of(trainer), 1)}}  # fmt: skip
+                  "seconds": {"fit": round(seconds_of(trainer), 1)}, "memory": peak_memory(task.device.type),
+                  **({"stopped": "budget"} if spent(trainer) else {})}  # fmt: skip
+        if spent(trainer):
+            log.info("the budget of %s is used up after %s steps", config["budget"], f"{trainer.global_step:,}")
         metrics = _finish(config, run, data, fitted, began)
         tracker.finish(run, metrics)
     log.info("%s", tables.closing(metrics, run, config))

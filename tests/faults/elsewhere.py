@@ -3,7 +3,7 @@
 # site → test
 ELSEWHERE = {
     "artifacts.py load_weights: cannot be read": "tests/faults/test_corrupted.py::test_a_lying_header_allocates_nothing",
-    "artifacts.py _checked: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
+    "artifacts.py checked: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
     "artifacts.py _json: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
     "build.py chain: norm is": "tests/test_build.py::test_unknown_norm_and_loss",
     "build.py output": "tests/test_build.py::test_unknown_norm_and_loss",
@@ -44,6 +44,8 @@ ELSEWHERE = {
     "verbs/reproduce.py _compare": "tests/test_track.py::test_reproduce_gives_the_same_bits_and_sees_others",
     "verbs/train.py _planned": "tests/faults/test_rare.py::test_a_rank_without_its_first",
     "verbs/train.py _told": "tests/faults/test_rare.py::test_a_disk_that_fills_up_while_training",
+    "verbs/tune.py _give_up": "tests/verbs/test_tune.py::test_nothing_but_failures_end_it",
+    "verbs/tune.py _study": "tests/verbs/test_tune.py::test_a_folder_that_cannot_be",
     "verbs/ui.py free_port: cannot be used": "tests/verbs/test_ui.py::test_ui_refuses_a_taken_port",
     "verbs/ui.py serve": "tests/verbs/test_ui.py::test_ui_says_why_mlflow_gave_up",
     "dashboards/load.py read": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",

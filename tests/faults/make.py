@@ -163,6 +163,16 @@ def forged(name: str, change: Callable[[Any], Any]) -> Maker:
     return in_run(make)
 
 
+def moved(old: str, new: str) -> Maker:
+    """A file or folder at another place."""
+
+    def make(folder: Path) -> None:
+        (folder / new).parent.mkdir(parents=True, exist_ok=True)
+        (folder / old).rename(folder / new)
+
+    return make
+
+
 def interrupted(config: str | None = None) -> Maker:
     """A run folder with a checkpoint and without a manifest."""
 

@@ -8,7 +8,7 @@ from forecast.config import Trainer
 from forecast.verbs.help import VERBS, choices
 
 from .case import ANY, TRAIN, Case, Maker, nothing
-from .make import both, card, csv, put
+from .make import both, card, csv, moved, put
 
 MINE = "train --config-dir my experiment=mine"
 
@@ -138,6 +138,7 @@ CASES = [
          f"{TRAIN} trainer.clip=0", 2),
     Case("validation less often than every epoch", "tasks/trainer.py _check: share of an epoch", csv(), "trainer.val_every is 2.0; expected a share of an epoch, more than 0 and at most 1",
          f"{TRAIN} trainer.val_every=2", 2),
+    Case("a budget that is no time", "tasks/trainer.py seconds", csv(), "budget is '10'; expected hours, minutes or seconds → e.g. 30s, 10m or 1h30m", f"{TRAIN} budget=10", 2),
     Case("a strategy that Lightning has not", "tasks/trainer.py make_trainer", csv(), f"trainer: {ANY}'none_such'{ANY}",
          f"{TRAIN} trainer.strategy=none_such", 2),
     Case("warm-up before a plateau", "verbs/train.py _task", csv(), "optim.warmup with optim.schedule=plateau; a plateau has no warmup → set optim.warmup=0",
@@ -154,6 +155,17 @@ CASES = [
          "predict run=run input=f.csv output=o.csv batch_size=0", 2),
     Case("an evaluation of no windows at a time", "verbs/evaluate.py evaluate: batch_size", csv(), "batch_size is 0; expected at least 1",
          "evaluate run=run batch_size=0", 2, run=True),
-    Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, track, quiet, predictions, resume → leave model.d_model out, or train anew without resume",
+    Case("nothing to tune", "verbs/tune.py read", nothing, "nothing to tune; expected a key with a space → e.g. 'optim.lr=log(1e-4,1e-2)'", "tune model=linear", 2),
+    Case("a choice of nothing", "verbs/tune.py _check: different values", nothing, "seed=choice(1,1) is no space; expected different values → e.g. 'model.d_model=choice(16,32)'", "tune 'seed=choice(1,1)'", 2),
+    Case("a space of one number", "verbs/tune.py _check: expected two", nothing, "optim.lr=log(0,1) is no space; expected two numbers above 0, the smaller first → see forecast tune --help", "tune 'optim.lr=log(0,1)'", 2),
+    Case("no trials", "verbs/tune.py _count", nothing, "trials is 0; expected a whole number, at least 1 → e.g. trials=20", "tune 'seed=int(1,9)' trials=0", 2),
+    Case("pruning that is neither true nor false", "verbs/tune.py _truth", nothing, "prune is maybe; expected true or false", "tune 'seed=int(1,9)' prune=maybe", 2),
+    Case("a comparison of one run", "verbs/compare.py compare: with compare=", nothing, "run= with compare=; expected no key but compare, output, runs → leave run out, or compare",
+         "evaluate run=run compare=all", 2, run=True),
+    Case("a comparison of no run", "verbs/compare.py chosen", nothing, "no run in runs/train is named none_such; expected a sweep, an experiment, or the name or id of runs; * stands for anything → there is nothing to choose from",
+         "evaluate compare=none_such", 4),
+    Case("a leaderboard that cannot be written", "verbs/compare.py compare: cannot be written", both(csv(), moved("run", "runs/train/run")), "f.csv cannot be written: File exists → name another folder: output=",
+         "evaluate compare=all output=f.csv", 2, run=True),
+    Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, budget, track, quiet, predictions, resume → leave model.d_model out, or train anew without resume",
          "train resume=run model.d_model=32", 2, run=True),
 ]

@@ -14,9 +14,10 @@ from forecast.data.batch import batches
 from forecast.data.module import SeriesModule
 from forecast.errors import ArtifactError, RunError, UsageError
 from forecast.heads import Point
+from forecast.tasks.callbacks import History
 from forecast.tasks.checkpoint import AtomicCheckpoints, seal
 from forecast.tasks.forecast import ForecastTask, rates
-from forecast.tasks.trainer import best_weights, fit, make_trainer
+from forecast.tasks.trainer import best_weights, fit, make_trainer, seconds, spent
 
 SETTINGS = {
     "max_epochs": 2, "max_steps": -1, "max_time": None, "patience": 3, "accelerator": "cpu", "devices": 1,
@@ -167,6 +168,32 @@ def test_resume_at_an_epoch_equals_never_having_stopped(data, tmp_path):
     # the schedule of an epoch does not depend on how many are planned, with halve
     fit(make_trainer({**SETTINGS, "max_epochs": 3}, tmp_path / "parts", quiet=True), second, data, resume=last)
     assert weights(whole).equal(weights(second))
+
+
+def test_a_budget_ends_the_training_and_a_resume_without_it_goes_on_within_the_epoch(data, tmp_path, monkeypatch):
+    """The clock of this test is the step: 9 batches an epoch, 13 seconds."""
+    settings, step = {**SETTINGS, "max_epochs": 3}, []
+    fit(make_trainer(settings, tmp_path / "whole", quiet=True), whole := task(data), data)
+    monkeypatch.setattr(History, "seconds", property(lambda self: float(step[-1].global_step)))
+    for budget, steps in (("13s", 13), ("13s", 13), ("1m", 27)):
+        last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+        step.append(make_trainer(settings, tmp_path / "parts", quiet=True, budget=budget))
+        fit(step[-1], module := task(data), data, resume=last if last.is_file() else None)
+        assert (step[-1].global_step, spent(step[-1])) == (steps, budget == "13s")
+    assert weights(module).equal(weights(whole))
+    validated = [row[0] for row in scores(tmp_path / "parts") if row[2] == "val/mse"]
+    assert validated == ["9", "13", "18", "27"]
+
+
+@pytest.mark.parametrize(("words", "expected"), [("30s", 30), ("10m", 600), ("1h30m", 5400), ("2h5s", 7205)])
+def test_a_budget_is_read(words, expected):
+    assert seconds(words) == expected
+
+
+@pytest.mark.parametrize("words", ["", "0s", "10", "m", "1.5h", "30m1h", "-3s", "10 m", "soon"])
+def test_a_budget_that_means_nothing_is_refused(words):
+    with pytest.raises(UsageError, match="expected hours, minutes or seconds"):
+        seconds(words)
 
 
 def test_compiled_training_gives_a_chain_with_the_same_names(data, tmp_path):
