@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor
 
 from forecast.errors import UsageError
@@ -42,6 +43,12 @@ def pick(reference: Callable[P, R], x: Tensor) -> Callable[P, R]:
         return reference
     _say(name, "triton", f"FORECAST_KERNELS={mode}, tensors on {x.device.type}")
     return twin
+
+
+def run(reference: Callable[..., R], x: Tensor, *args: Any) -> R:
+    """What `pick` picks, called with autocast off: an operator says itself in which precision it computes."""
+    with torch.autocast(x.device.type, enabled=False):
+        return pick(reference, x)(*args)
 
 
 @cache

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from forecast.ops.dispatch import pick
+from forecast.ops.dispatch import run
 from forecast.ops.selection import Divisor, prefix_queries, sparsity, top_queries
 
 Lazy = Literal["sum", "mean"]
@@ -80,7 +80,7 @@ def probsparse_attention(
 def _chosen_attention(
     q: Tensor, k: Tensor, v: Tensor, index: Tensor, mask: Tensor | None, causal: bool, lazy: str
 ) -> tuple[Tensor, Tensor]:
-    return pick(chosen_attention, q)(q, k, v, index, mask, causal, lazy)
+    return run(chosen_attention, q, q, k, v, index, mask, causal, lazy)
 
 
 @_chosen_attention.register_fake
@@ -97,7 +97,7 @@ def _chosen_attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, index: Tensor, mask: Tensor | None, out: Tensor, lse: Tensor,
     causal: bool, lazy: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    return pick(chosen_attention_backward, q)(grad, q, k, v, index, mask, out, lse, causal, lazy)
+    return run(chosen_attention_backward, q, grad, q, k, v, index, mask, out, lse, causal, lazy)
 
 
 @_chosen_attention_backward.register_fake

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from forecast.ops import scan_chunks as chunks
-from forecast.ops.dispatch import pick
+from forecast.ops.dispatch import run
 
 
 class Carry(NamedTuple):
@@ -230,7 +230,7 @@ def _backward_rows(
 def _forward_op(
     s: Tensor, v: Tensor, decay: Tensor | None, m0: Tensor, c0: Tensor, w0: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return pick(scan_forward, v)(s, v, decay, m0, c0, w0)
+    return run(scan_forward, v, s, v, decay, m0, c0, w0)
 
 
 @_forward_op.register_fake
@@ -253,7 +253,7 @@ def _backward_op(
     peaks: Tensor,
     masses: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return pick(scan_backward, v)(g, gc, gw, s, v, o, decay, peaks, masses)
+    return run(scan_backward, v, g, gc, gw, s, v, o, decay, peaks, masses)
 
 
 @_backward_op.register_fake

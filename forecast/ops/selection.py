@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from forecast.ops.dispatch import pick
+from forecast.ops.dispatch import run
 
 Divisor = Literal["keys", "sample"]
 
@@ -85,7 +85,7 @@ def sparsity(
 
 @torch.library.custom_op("forecast::sparsity", mutates_args=())
 def _sparsity(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: str, causal: bool) -> Tensor:
-    return pick(measure, q)(q, k, sample.to(q.device), mask, divisor, causal)
+    return run(measure, q, q, k, sample.to(q.device), mask, divisor, causal)
 
 
 @_sparsity.register_fake
@@ -180,7 +180,7 @@ def top_queries(measure: Tensor, u: int) -> Tensor:
 
 @torch.library.custom_op("forecast::top_queries", mutates_args=())
 def _top_queries(measure: Tensor, u: int) -> Tensor:
-    return pick(top, measure)(measure, u)
+    return run(top, measure, measure, u)
 
 
 @_top_queries.register_fake
@@ -211,7 +211,7 @@ def prefix_queries(measure: Tensor, u: int) -> Tensor:
 
 @torch.library.custom_op("forecast::prefix_queries", mutates_args=())
 def _prefix_queries(measure: Tensor, u: int) -> Tensor:
-    return pick(prefix_top, measure)(measure, u)
+    return run(prefix_top, measure, measure, u)
 
 
 @_prefix_queries.register_fake

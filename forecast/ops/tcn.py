@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 from torch.nn.grad import conv2d_weight
 
-from forecast.ops.dispatch import pick
+from forecast.ops.dispatch import pick, run
 
 # Inputs taken at once (4 MiB fp32): a block and its output stay in cache, and below malloc's own limit for fresh pages,
 # which at L = 131072 cost more than the convolution.
@@ -82,7 +82,7 @@ def _conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor | None, dilation: int, carry: bool
 ) -> tuple[Tensor, Tensor]:
     felt = weight if state is not None else weight[:, -_reaching(weight, x.shape[1], dilation) :]
-    y = pick(conv_forward, x)(x, felt, bias, state, dilation)
+    y = run(conv_forward, x, x, felt, bias, state, dilation)
     if not carry:
         return y, x.new_empty(x.shape[0], 0, x.shape[2])
     held = (weight.shape[1] - 1) * dilation
@@ -124,7 +124,7 @@ def _conv_backward(
         dx = through(g, weight[:, -near:], dilation, (near - 1) * dilation, length)
     if needed[1]:
         felt = weight.shape[1] if state is not None else near
-        dw = pick(conv_backward_weight, x)(g, x, state, felt, dilation).to(weight.dtype)
+        dw = run(conv_backward_weight, x, g, x, state, felt, dilation).to(weight.dtype)
         dw = pad(dw, (weight.shape[1] - felt, 0))
     if needed[2]:
         ds = through(g, weight, dilation, 0, held)

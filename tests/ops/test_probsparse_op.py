@@ -177,3 +177,16 @@ def test_memory_grows_with_length_not_with_its_square():
         return peak / length
 
     assert held(32768) < 1.3 * held(8192)
+
+
+def test_autocast_changes_nothing_within():
+    """Inputs come in as projections under autocast leave them; inside, the operator keeps its own precision."""
+    sample = sample_keys(40, 40, 12, seed=0, layer=0)
+    results = []
+    for on in (False, True):
+        parts = [x.bfloat16().requires_grad_() for x in inputs(2, 2, 40, 16, torch.float32)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=on):
+            out = probsparse_attention(*parts, sample, 12)
+            out.float().square().sum().backward()
+        results.append([out, *(x.grad for x in parts)])
+    assert all(a.equal(b) for a, b in zip(*results, strict=True))
