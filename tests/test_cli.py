@@ -179,7 +179,7 @@ FAULTS = [
     ("train modle=informer", "modle is not a key of forecast train; expected one of task, model,"),
     ("train modle=informer", "did you mean model?"),
     ("train model=informr", "model=informr is not there; expected a choice of model; did you mean informer"),
-    ("train model=", "choose one of: informer"),
+    ("train model=", "choose one of: aaren"),
     ("train model=null", "model=null is not there"),
     ("train trainer=5", "trainer=5 is not there"),
     ("train data=base", "data=base is not there"),
@@ -208,7 +208,7 @@ FAULTS = [
     ("train model=informer,linear", "add -m to run each, or write a list as 'model=[informer,linear]'"),
     ("train -m model=informer,lin", "model=lin is not there"),
     ("train foo", "'foo' is not key=value; options are written key=value, e.g. trainer.max_epochs=3"),
-    ("train model linear", "model has no value; expected model=CHOICE; choose one of: informer"),
+    ("train model linear", "model has no value; expected model=CHOICE; choose one of: aaren"),
     ("train =3", "names no key"),
     ("train seed=[1", "'seed=[1' cannot be read"),
     (

@@ -43,7 +43,7 @@ CASES = [
          "train +model=linear", 2),
     Case("a group that is removed but has another choice", "cli.py by_message: …; see forecast", nothing, "Could not delete 'model=linear'. No match in the defaults list; see forecast train --help",
          "train ~model=linear", 2),
-    Case("a mistyped choice", "cli.py no_choice", nothing, "model=informr is not there; expected a choice of model → did you mean informer or informer_tiny?", "train model=informr", 2),
+    Case("a mistyped choice", "cli.py no_choice", nothing, "model=informr is not there; expected a choice of model → did you mean informer or informer_tiny or transformer?", "train model=informr", 2),
     Case("a group of another verb", "cli.py no_group", nothing, "model is not a group of forecast evaluate; expected GROUP=CHOICE → it is one of forecast train; see forecast evaluate --help", "evaluate model=linear", 2),
     Case("a key below a value", "cli.py no_key: takes a value", nothing, "model.heads.x is not a key; model.heads takes a value, not keys", "train model.heads.x=3", 2),
     Case("a mistyped key", "cli.py no_key: is not a key of", nothing, f"trainer.max_epoch is not a key of trainer; expected one of {', '.join(field.name for field in fields(Trainer))} → did you mean trainer.max_epochs or trainer.max_steps?", "train trainer.max_epoch=3", 2),

@@ -1,13 +1,9 @@
 """Kernels run under Triton's interpreter on a CPU (small grids), with `-m gpu` on a card (real sizes, all dtypes)."""
 
-import os
-
 import pytest
 import torch
 
 GPU = torch.cuda.is_available()
-if not GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is decorated: before any of forecast.kernels is imported
 
 
 @pytest.fixture

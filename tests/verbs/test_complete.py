@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("nothing x", []),
         ("train mod", ["model=", "model."]),
         ("train model=", [f"model={name}" for name in choices("model")]),
-        ("train -m model=informer,l", ["model=informer,linear"]),
+        ("train -m model=informer,l", ["model=informer,linear", "model=informer,lstm"]),
         ("train norm=", ["norm=none", "norm=instance", "norm=rolling"]),
         ("train norm=none,", ["norm=none,instance", "norm=none,rolling"]),
         ("train data.gaps=m", ["data.gaps=mask"]),
@@ -164,8 +164,8 @@ def test_bash_completes_words_that_it_splits_at_equal_signs(place: Path) -> None
     done = subprocess.run(["bash", "--norc", "-c", BASH], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.split("\n") == [
-        "train", "|".join(choices("model")), "informer|informer_tiny", "informer,linear", "trainer.max_epochs=",
-        "mse|mae", "latest|20260102T120000Z-ffffffff|20260101T120000Z-0a1b2c3d", "my file.csv", "mine", "my file.csv",
+        "train", "|".join(choices("model")), "informer|informer_tiny", "informer,linear|informer,lstm",
+        "trainer.max_epochs=", "mse|mae", "latest|20260102T120000Z-ffffffff|20260101T120000Z-0a1b2c3d", "my file.csv", "mine", "my file.csv",
         "model=informer|model=informer_tiny", "input=my file.csv", "",
     ]  # fmt: skip
 
