@@ -165,7 +165,8 @@ def test_bash_completes_words_that_it_splits_at_equal_signs(place: Path) -> None
     assert done.stderr == ""
     assert done.stdout.split("\n") == [
         "train", "|".join(choices("model")), "informer|informer_tiny", "informer,linear|informer,lstm",
-        "trainer.max_epochs=", "mse|mae", "latest|20260102T120000Z-ffffffff|20260101T120000Z-0a1b2c3d", "my file.csv", "mine", "my file.csv",
+        "trainer.max_epochs=", "mse|mae",
+        "latest|20260102T120000Z-ffffffff|20260101T120000Z-0a1b2c3d", "my file.csv", "mine", "my file.csv",
         "model=informer|model=informer_tiny", "input=my file.csv", "",
     ]  # fmt: skip
 
