@@ -230,7 +230,7 @@ def _machine(device: str) -> Row:
 def _plot(known: dict[str, Any], target: Path) -> None:
     """Cost of a token against length, forward and backward, fp32: flat where an operator is linear."""
     try:
-        from matplotlib import pyplot
+        from matplotlib import pyplot, ticker
     except ImportError:
         print("no matplotlib here: no plot; run again with no OP where there is one")
         return
@@ -248,6 +248,9 @@ def _plot(known: dict[str, Any], target: Path) -> None:
                 colour = "black" if contender == "ours" else f"C{number - 1}"
                 axis.plot([n for n, _ in points], costs, "o-", ms=3, lw=2 - (number > 0), color=colour, label=contender)
             axis.set(xscale="log", yscale="log")
+            axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter(ticker.NullFormatter())
             axis.grid(alpha=0.3)
         column[0].set_title(name, fontsize=11)
         column[0].legend(fontsize=8, frameon=False)
