@@ -235,6 +235,7 @@ def _logged(run: Run, quiet: bool) -> Iterator[None]:
     if not quiet:
         handlers.append(logging.StreamHandler(sys.stderr))
         handlers[1].setFormatter(logging.Formatter("%(message)s"))
+        handlers[1].addFilter(lambda record: record.name != "forecast.ops.dispatch")  # for who looks for it
     log.setLevel(logging.INFO)
     for handler in handlers:
         log.addHandler(handler)

@@ -193,3 +193,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, words, code, message
 def test_quiet_prints_nothing(tmp_path):
     done = command("train", "experiment=smoke", "model=linear", "quiet=true", "predictions=false", cwd=tmp_path)
     assert done.stdout + done.stderr == ""
+
+
+def test_which_operators_ran_stands_in_the_log_and_not_on_the_terminal(tmp_path):
+    done = command("train", "experiment=smoke", "model=informer_tiny", "track=none", cwd=tmp_path)
+    (log,) = tmp_path.glob("runs/train/*/log.txt")
+    assert "probsparse.chosen_attention: torch (FORECAST_KERNELS=auto, tensors on cpu)" in log.read_text()
+    assert "FORECAST_KERNELS" not in done.stdout + done.stderr
