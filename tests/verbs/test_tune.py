@@ -79,7 +79,6 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tune, "Child", Fake)
     for key, value in {"commands": [], "code": 0, "interrupt": -1}.items():
@@ -133,7 +132,6 @@ def test_nothing_but_failures_end_it(fake):
 
 
 def test_a_trial_scores_no_test_window(tmp_path):
-    pytest.importorskip("optuna")
     words = ["experiment=smoke", "model=linear", "optim.lr=log(1e-4,1e-2)", "trials=1"]
     done = command("tune", *words, cwd=tmp_path)
     (study,) = (tmp_path / "runs" / "tune").iterdir()
