@@ -4,27 +4,35 @@
 import torch
 from torch import Tensor, nn
 
+from forecast.heads.base import Head, Residual
 from forecast.models.dropout import Dropout
 from forecast.types import Context, Spec
 
 
-class Flat(nn.Module):
+class Flat(Head):
     """memory -> (B, H, T).
 
     Tokens of time steps (B, L', D): L'·D numbers to H·T. Patches (B·T, L', D): each target's L'·D numbers to its H.
     Channels (B, C', D): the D numbers of each target's token to its H.
     """
 
-    def __init__(self, *, spec: Spec, d_memory: int, length: int, layout: str, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.layout, self.targets, self.horizon = layout, spec.targets, spec.horizon
+    def __init__(
+        self, *, spec: Spec, d_memory: int, length: int, layout: str, residual: Residual = "none",
+        dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(spec, residual)
+        self.layout, self.horizon = layout, spec.horizon
         if layout == "channels" and length < spec.targets:
             raise ValueError(f"the encoder leaves {length} tokens of {spec.targets} targets; it must not shorten")
         wide = d_memory if layout == "channels" else length * d_memory
         self.dropout = Dropout(dropout)
         self.projection = nn.Linear(wide, spec.horizon * (spec.targets if layout == "steps" else 1))
+        self._quiet(self.projection.parameters())
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
+        return self._own(memory, context) + self.plain(context)
+
+    def _own(self, memory: Tensor, context: Context) -> Tensor:
         if context.memory_mask is not None:
             memory = memory * context.memory_mask[..., None]
         if self.layout == "channels":

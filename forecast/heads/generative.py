@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from forecast.heads.base import Head
 from forecast.models.attention import Attention, FeedForward, Kind
 from forecast.models.dropout import Dropout
 from forecast.models.embed import Calendar, ValueEmbedding
@@ -17,7 +18,6 @@ from forecast.ops.probsparse import Lazy
 from forecast.types import Context, Spec
 
 Placeholder = Literal["zeros", "last", "season"]
-Residual = Literal["none", "naive", "linear"]
 FIRST_LAYER = 1000  # decoder layers draw their key samples apart from the encoder's
 
 
@@ -36,15 +36,13 @@ class DecoderLayer(nn.Module):
         return self.norm3(x + self.feed(x))
 
 
-class Generative(nn.Module):
+class Generative(Head):
     """memory (B, L', D) and context -> (B, H, T).
 
     label: known steps in the start token; by default 48, or the whole context where it is shorter. mix, lazy="sum",
     placeholder="zeros" and residual="none" are the paper's code. placeholder "last" or "season" fills the unknown
     steps with a naive forecast instead of zeros. residual adds a plain forecast to the output, so that the decoder
-    learns a correction: "naive" the placeholder itself, "linear" a learned linear map over time (the autoregressive
-    highway of LSTNet, Lai et al. 2018, arXiv 1703.07015, §3.6), shared by all channels. It starts as the seasonal-
-    naive forecast, or where `start_from` says; what the decoder adds starts at 0.
+    learns a correction: "naive" the placeholder itself, "linear" a learned linear map (see `Head`).
     """
 
     def __init__(
@@ -66,17 +64,17 @@ class Generative(nn.Module):
         lazy: Lazy = "sum",
         calendar: Calendar = "timeF",
         placeholder: Placeholder = "zeros",
-        residual: Residual = "none",
+        residual: Literal["none", "naive", "linear"] = "none",
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(spec, residual)
         label = min(48, spec.context) if label is None else label
         if not 0 < label <= spec.context:
             raise ValueError(f"head.label is {label}; expected 1 … task.context ({spec.context})")
         if residual == "naive" and placeholder == "zeros":
             raise ValueError("head.residual=naive with head.placeholder=zeros adds nothing; set last or season")
-        self.label, self.horizon, self.targets = label, spec.horizon, spec.targets
-        self.season, self.placeholder, self.residual = spec.season, placeholder, residual
+        self.label, self.horizon = label, spec.horizon
+        self.season, self.placeholder = spec.season, placeholder
         self.embed = ValueEmbedding(spec=spec, d_model=d_model, calendar=calendar, dropout=dropout)
         self.bridge = nn.Identity() if d_memory == d_model else nn.Linear(d_memory, d_model)
 
@@ -92,16 +90,7 @@ class Generative(nn.Module):
         self.layers = nn.ModuleList(layer(i) for i in range(layers))
         self.norm = nn.LayerNorm(d_model)
         self.projection = nn.Linear(d_model, spec.targets)
-        if residual != "none":
-            nn.init.zeros_(self.projection.weight)
-            nn.init.zeros_(self.projection.bias)
-        if residual == "linear":
-            self.highway = nn.Parameter(seasonal_map(spec.context, spec.horizon, spec.season))
-
-    def start_from(self, matrix: Tensor) -> None:
-        """Start the linear residual at `matrix` (L, H), e.g. a least-squares fit; other residuals have no start."""
-        if self.residual == "linear":
-            self.highway.data.copy_(matrix)
+        self._quiet(self.projection.parameters())
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
         ahead = self._placeholder(context)  # (B, H, C)
@@ -114,11 +103,7 @@ class Generative(nn.Module):
         for layer in self.layers:
             x = layer(x, memory, context.memory_mask)
         forecast = self.projection(self.norm(x)[:, -self.horizon :])
-        if self.residual == "naive":
-            return forecast + ahead[..., : self.targets]
-        if self.residual == "linear":
-            return forecast + torch.einsum("blt,lh->bht", context.past[..., : self.targets], self.highway)
-        return forecast
+        return forecast + (ahead[..., : self.targets] if self.residual == "naive" else self.plain(context))
 
     def _placeholder(self, context: Context) -> Tensor:
         if self.placeholder == "last":
@@ -127,12 +112,3 @@ class Generative(nn.Module):
             return seasonal_naive(context.past, context.past_mask, self.horizon, self.season)
         b, _, c = context.past.shape
         return context.past.new_zeros(b, self.horizon, c)
-
-
-def seasonal_map(context: int, horizon: int, season: int) -> Tensor:
-    """The (L, H) matrix that takes a window to its seasonal-naive forecast."""
-    season = max(1, season) if season <= context else 1  # a window shorter than a season knows no phase
-    step = torch.arange(horizon)
-    matrix = torch.zeros(context, horizon)
-    matrix[context - season + step % season, step] = 1.0
-    return matrix

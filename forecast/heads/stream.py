@@ -91,4 +91,6 @@ def obstacles(chain: Chain) -> list[tuple[str, str]]:
         found.append((f"{type(chain.encoder).__name__} looks at a whole window", "model=aaren"))
     if not isinstance(chain.head, Direct):
         found.append((f"the head {type(chain.head).__name__} looks at a whole window", "head=direct"))
+    elif chain.head.residual != "none":
+        found.append(("its linear residual looks at a whole window", "head.residual=none"))
     return found

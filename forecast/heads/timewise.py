@@ -4,28 +4,31 @@
 import torch
 from torch import Tensor, nn
 
+from forecast.heads.base import Head, Residual
 from forecast.ops.naive import last_value
 from forecast.types import Context, Spec
 
 
-class Timewise(nn.Module):
+class Timewise(Head):
     """memory (B, L', D) -> (B, H, T).
 
-    individual: one map per token channel instead of one for all. last: forecast the difference to the window's last
-    observed value (NLinear), which needs tokens that are bare values. bare: the tokens are the channels
-    themselves; where they are not, a second linear map takes D to T.
+    individual: one map for each token channel instead of one for all. last: forecast the difference to the window's
+    last observed value (NLinear), which needs tokens that are bare values; a linear residual takes its place.
+    bare: the tokens are the channels themselves; where they are not, a second linear map takes D to T.
     """
 
     def __init__(
-        self, *, spec: Spec, d_memory: int, length: int, bare: bool, individual: bool = False, last: bool = True
-    ) -> None:
-        super().__init__()
-        self.horizon, self.targets, self.last = spec.horizon, spec.targets, last
+        self, *, spec: Spec, d_memory: int, length: int, bare: bool, individual: bool = False, last: bool = True,
+        residual: Residual = "none",
+    ) -> None:  # fmt: skip
+        super().__init__(spec, residual)
+        self.horizon, self.last = spec.horizon, last and residual == "none"
         self.copies = d_memory if individual else 1
         self.weight = nn.Parameter(torch.full((self.copies, length, spec.horizon), 1.0 / length))
         self.bias = nn.Parameter(torch.zeros(self.copies, spec.horizon))
         self.mix = nn.Identity() if bare else nn.Linear(d_memory, spec.targets)
         self.bare = bare
+        self._quiet([self.weight, self.bias] if bare else self.mix.parameters())
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
         level = last_value(context.past, context.past_mask, self.horizon)[..., : self.targets]
@@ -36,7 +39,7 @@ class Timewise(nn.Module):
             out = x @ self.weight[0] + self.bias[0]
         else:
             out = torch.einsum("bdl,dlh->bdh", x, self.weight) + self.bias
-        forecast = self.mix(out.transpose(1, 2))[..., : self.targets]
+        forecast = self.mix(out.transpose(1, 2))[..., : self.targets] + self.plain(context)
         return forecast + level if self.last else forecast
 
     def _centred(self, memory: Tensor, context: Context) -> Tensor:

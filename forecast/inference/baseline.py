@@ -8,7 +8,7 @@ from torch import Tensor
 
 from forecast.data.batch import Gather, take
 from forecast.data.window import Windows
-from forecast.heads import Generative
+from forecast.heads.base import Head
 from forecast.ops.naive import last_value, seasonal_naive
 from forecast.types import SeriesBatch, Spec
 
@@ -109,7 +109,7 @@ class Ridge:
         return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1), level.transpose(1, 2).flatten(0, 1)
 
 
-def warm_start(head: Generative, gather: Gather, windows: Windows) -> None:
+def warm_start(head: Head, gather: Gather, windows: Windows) -> None:
     """Start a head's linear residual at the least-squares fit on the training windows."""
     if head.residual == "linear":
         head.start_from(Ridge.fit(gather, windows, intercept=False).matrix())

@@ -87,6 +87,7 @@ class Transformer(StreamingEncoder):
         d_ff: int = 2048,
         layers: int = 1,
         dropout: float = 0.0,
+        attention_dropout: float = 0.0,
         activation: Literal["gelu", "relu"] = "gelu",
         norm_first: bool = False,
         causal: bool = False,
@@ -101,7 +102,7 @@ class Transformer(StreamingEncoder):
         if window < 1 or sinks < 0:
             raise ValueError(f"window is {window} and sinks {sinks}; expected at least 1 and at least 0 steps")
         super().__init__(d_model)
-        self.causal, self.window, self.sinks, self.attention_dropout = causal, window, sinks, dropout
+        self.causal, self.window, self.sinks, self.attention_dropout = causal, window, sinks, attention_dropout
         self.layers = nn.ModuleList(
             TransformerLayer(d_model, heads, d_ff, dropout=dropout, activation=activation, norm_first=norm_first)
             for _ in range(layers)

@@ -113,7 +113,7 @@ def _fit_and_score(
     config: dict[str, Any], run: Run, data: "SeriesModule", task: "ForecastTask", trainer: "Trainer",
     tracker: "Tracker", began: float,
 ) -> float:  # fmt: skip
-    from forecast.heads import Generative
+    from forecast.heads.base import Head
     from forecast.inference.baseline import warm_start
     from forecast.tasks.forecast import MONITOR
     from forecast.tasks.trainer import best_weights, fit, seconds_of, spent
@@ -122,7 +122,7 @@ def _fit_and_score(
     if config["trainer"]["compile"]:
         chain.compile()
     last = run.path / LAST_CHECKPOINT
-    if config["resume"] is None and isinstance(chain.head, Generative):
+    if config["resume"] is None and isinstance(chain.head, Head):
         warm_start(chain.head, data.gather, data.windows("train"))
     with _told(tracker, run):
         best = fit(trainer, task, data, resume=last if config["resume"] is not None else None)

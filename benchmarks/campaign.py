@@ -1,0 +1,179 @@
+"""The campaign: does a mixer earn its keep? Every encoder on the same data, embeddings, heads and budget.
+
+For each table (a data set, a context, a horizon) every encoder is trained once with each embedding; the embedding of
+the best validation is trained with two more seeds, and so is `none`, the control, with every embedding. Test windows
+are scored once by each run and choose nothing. All chains start at the ridge forecast (`head.residual=linear`) except
+`linear`, which is DLinear as published: what a run gains or loses, its network gains or loses.
+
+Runs that are finished are not run again, so the same command goes on after a kill. Tables of data sets that are not
+here (FORECAST_DATA) are left out. `python -m benchmarks.campaign [TABLE …] [--workers=2] [--runs=runs/campaign]`
+writes campaign/leaderboard.md, .csv, .html and campaign/summary.md beside this file.
+"""
+
+import argparse
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from forecast.artifacts import Run, atomic
+from forecast.errors import ForecastError
+
+HERE = Path(__file__).with_name("campaign")
+SEEDS = (1, 2, 3)
+TABLES = {
+    "etth1-336-96": "data=etth1 task.context=336 task.horizon=96",
+    "electricity-168-24": "data=electricity task.context=168 task.horizon=24",
+    "household-168-24": "data=household task.context=168 task.horizon=24",
+    "ettm1-336-96": "data=ettm1 task.context=336 task.horizon=96",
+    "electricity-336-96": "data=electricity task.context=336 task.horizon=96",
+    "etth1-96-96": "data=etth1 task.context=96 task.horizon=96",
+    "household-336-96": "data=household task.context=336 task.horizon=96",
+    "etth1-336-336": "data=etth1 task.context=336 task.horizon=336",
+}
+BUDGET = "trainer.max_epochs=3 trainer.limit_train_batches=150 trainer.patience=null data.batch_size=32"
+COMMON = f"norm=instance optim.lr=5e-4 {BUDGET} trainer.save_every=null trainer.threads=1 track=none quiet=true"
+EMBEDS = {
+    # Patches as PatchTST has them, without a calendar; steps as Informer has them, with one.
+    "patch": "embed=patch embed.d_model=32 embed.patch=24 embed.stride=12 embed.calendar=none "
+    "head=flat head.dropout=0.2 head.residual=linear",
+    "value": "embed=value embed.d_model=32 head=timewise head.residual=linear",
+}
+ENCODERS = {  # the costly ones first, so that two workers end together
+    "transformer": "model=transformer",
+    "tcnca": "model=tcnca",
+    "aaren": "model=aaren",
+    "informer": "model=informer",
+    "lstm": "model=lstm model.residual=true",
+    "none": "model=none",
+}
+
+
+class Job(NamedTuple):
+    """One training."""
+
+    table: str
+    encoder: str
+    embed: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}.{self.encoder}.{self.embed}.{self.seed}"
+
+    def words(self, runs: Path) -> list[str]:
+        linear = self.encoder == "linear"
+        own = "model=linear" if linear else f"{EMBEDS[self.embed]} {ENCODERS[self.encoder]}"
+        text = f"{TABLES[self.table]} {own} {COMMON} seed={self.seed} name={self.name}"
+        return ["train", *text.split(), f"runs={runs}"]
+
+
+def screening(table: str) -> list[Job]:
+    """Every encoder with every embedding, one seed."""
+    jobs = [Job(table, encoder, embed, SEEDS[0]) for embed in ("value", "patch") for encoder in ENCODERS]
+    return [*jobs, Job(table, "linear", "none", SEEDS[0])]
+
+
+def repeats(table: str, done: dict[str, Run]) -> list[Job]:
+    """The other seeds, of each encoder's best embedding by validation, and of the control with all."""
+    best: dict[str, tuple[float, Job]] = {}
+    for job in screening(table):
+        if job.name in done:
+            score = float(done[job.name].read("metrics.json")["best"]["val/mse"])
+            best[job.encoder] = min(best.get(job.encoder, (score, job)), (score, job))
+    chosen = {job for _, job in best.values()} | {job for job in screening(table) if job.encoder == "none"}
+    return [job._replace(seed=seed) for job in screening(table) if job in chosen for seed in SEEDS[1:]]
+
+
+def finished(runs: Path) -> dict[str, Run]:
+    """The sealed runs by name."""
+    found = {}
+    for path in sorted((runs / "train").iterdir()) if (runs / "train").is_dir() else ():
+        run = Run(path)
+        if run.sealed:
+            found[str(run.read("config.json").get("name"))] = run
+    return found
+
+
+def work(job: Job, runs: Path) -> tuple[Job, int]:
+    """A training in this process, which nothing else uses."""
+    from forecast.__main__ import main
+
+    return job, main(job.words(runs))
+
+
+def carry_out(jobs: Iterable[Job], runs: Path, workers: int) -> None:
+    """Those of the jobs that are not finished; a line for each on stderr."""
+    done = finished(runs)
+    todo = [job for job in jobs if job.name not in done]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "pytorch_lightning", "hydra"])  # what takes seconds to import
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        for number, (job, code) in enumerate(pool.map(work, todo, [runs] * len(todo)), 1):
+            state = "done" if code == 0 else f"failed ({code})"
+            print(f"{number:>4} of {len(todo)}  {state}  {job.name}", file=sys.stderr, flush=True)
+
+
+def write(runs: Path) -> None:
+    """The leaderboard of all that is finished, and its summary."""
+    from forecast.dashboards import board, load
+
+    command = [sys.executable, "-m", "forecast", "evaluate", "compare=all", f"runs={runs}", f"output={HERE}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    groups = board.groups(load.read(run.path) for run in finished(runs).values())
+    with atomic(HERE / "summary.md") as temporary:
+        temporary.write_text("\n".join(_summary(groups)) + "\n", encoding="utf-8")
+
+
+def _summary(groups: Sequence[Any]) -> list[str]:
+    """A row for each table, a column for each encoder with the embedding its validation chose."""
+    encoders = [*reversed(ENCODERS), "linear"]
+    lines = [
+        f"| test MSE (scaled) | ridge | {' | '.join(encoders)} |",
+        f"|---|---|{'---|' * len(encoders)}",
+    ]
+    for group in groups:
+        ridge = next((mse for name, mse, _ in group.naive if name == "ridge"), float("nan"))
+        cells = []
+        for encoder in encoders:
+            line = next((line for line in group.lines if line.chosen and line.parts[0] == encoder), None)
+            cells.append("" if line is None else _cell(line))
+        lines.append(f"| {group.setting.title} | {ridge:.4f} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(line: Any) -> str:
+    values = line.values("mse")
+    text = f"{sum(values) / len(values):.4f} {line.parts[1]}"
+    delta = line.delta.get("mse")
+    if delta is None or delta.low is None:
+        return text
+    mark = "**" if delta.high < 0 else ""
+    return f"{mark}{text}{mark}<br>{delta.value:+.4f} [{delta.low:+.4f}, {delta.high:+.4f}]"
+
+
+def main(argv: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.campaign")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; none: all")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="trainings at a time, a thread each")
+    parser.add_argument("--runs", type=Path, default=Path("runs/campaign"), help="folder of the runs")
+    asked = parser.parse_args(argv)
+    if odd := [table for table in asked.tables if table not in TABLES]:
+        parser.error(f"{odd[0]} is none of {', '.join(TABLES)}")
+    runs = asked.runs.resolve()
+    for table in asked.tables or TABLES:
+        try:
+            carry_out(screening(table), runs, asked.workers)
+            carry_out(repeats(table, finished(runs)), runs, asked.workers)
+        except ForecastError as fault:
+            print(f"{table}: {fault}", file=sys.stderr)
+        write(runs)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main(sys.argv[1:])
