@@ -103,7 +103,8 @@ def work(job: Job, runs: Path) -> tuple[Job, int]:
     """A training in this process, which nothing else uses."""
     from forecast.__main__ import main
 
-    return job, main(job.words(runs))
+    sys.argv = ["forecast", *job.words(runs)]
+    return job, main()
 
 
 def carry_out(jobs: Iterable[Job], runs: Path, workers: int) -> None:
@@ -156,12 +157,12 @@ def _cell(line: Any) -> str:
     return f"{mark}{text}{mark}<br>{delta.value:+.4f} [{delta.low:+.4f}, {delta.high:+.4f}]"
 
 
-def main(argv: Sequence[str] = ()) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.campaign")
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; none: all")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="trainings at a time, a thread each")
     parser.add_argument("--runs", type=Path, default=Path("runs/campaign"), help="folder of the runs")
-    asked = parser.parse_args(argv)
+    asked = parser.parse_args()
     if odd := [table for table in asked.tables if table not in TABLES]:
         parser.error(f"{odd[0]} is none of {', '.join(TABLES)}")
     runs = asked.runs.resolve()
@@ -176,4 +177,4 @@ def main(argv: Sequence[str] = ()) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(sys.argv[1:])
+    main()
