@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from forecast.heads.base import Head, Residual
 from forecast.models.dropout import Dropout
 from forecast.models.embed import Calendar, CalendarEmbedding
 from forecast.types import Context, Spec
@@ -25,7 +26,7 @@ from forecast.types import Context, Spec
 GATES = {"lstm": 4, "gru": 3}
 
 
-class Segments(nn.Module):
+class Segments(Head):
     """memory -> (B, H, T), ⌈H / segment⌉ segments at once, the last one cut to the horizon.
 
     Patches (B·T, L', D): each target from its own row. Tokens of time steps (B, L', D): all targets from one row.
@@ -44,14 +45,15 @@ class Segments(nn.Module):
         channel: bool = True,
         calendar: Calendar = "none",
         attention: bool = False,
+        residual: Residual = "none",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(spec, residual)
         if segment < 1:
             raise ValueError(f"head.segment is {segment}; expected at least 1")
         if layout == "channels":
             raise ValueError("Segments reads patches or steps, the embedding gives channels; set embed=patch")
-        self.segment, self.horizon, self.cell = segment, spec.horizon, cell
+        self.segment, self.horizon = segment, spec.horizon
         self.rows = spec.targets if layout == "patches" else 1  # of the memory that belong to one window
         count = -(-spec.horizon // segment)
         self.ends = [min((j + 1) * segment, spec.horizon) - 1 for j in range(count)]
@@ -65,6 +67,7 @@ class Segments(nn.Module):
         self.attention = Attend(d_memory) if attention else None
         self.dropout = Dropout(dropout)
         self.projection = nn.Linear(d_memory, segment * spec.targets // self.rows)
+        self._quiet(self.projection.parameters())
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
         mask = context.memory_mask
@@ -73,7 +76,7 @@ class Segments(nn.Module):
         if self.attention is not None:
             s = torch.unflatten(self.attention(s.flatten(0, 1), memory, mask), 0, (-1, self.rows))
         y = torch.unflatten(self.projection(self.dropout(s)), -1, (self.segment, -1))  # (B, R, M, segment, T / R)
-        return y.flatten(2, 3)[:, :, : self.horizon].transpose(1, 2).flatten(2)
+        return y.flatten(2, 3)[:, :, : self.horizon].transpose(1, 2).flatten(2) + self.plain(context)
 
     def _asked(self, future_clock: Tensor) -> Tensor:
         """A x + its biases (B or 1, R, M, gates · D), without doing again for each window what all have in common."""
@@ -90,7 +93,7 @@ class Segments(nn.Module):
         if self.start is None:
             (rx, zx, nx), (rh, zh, nh) = asked.chunk(3, -1), told.chunk(3, -1)
             n = torch.tanh(nx + torch.sigmoid(rx + rh) * nh)
-            return torch.lerp(n, h.expand_as(n), torch.sigmoid(zx + zh))
+            return n + torch.sigmoid(zx + zh) * (h - n)
         i, f, g, o = (asked + told).chunk(4, -1)
         c = torch.sigmoid(f) * self.start + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c)

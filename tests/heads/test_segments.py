@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from forecast.heads import Segments
 from forecast.heads.segments import latest
+from forecast.ops.naive import seasonal_naive
 from forecast.types import Context
 from tests.problems import batch, spec
 
@@ -160,6 +161,23 @@ def test_targets_differ_by_their_query_where_they_are_told_apart():
     assert not apart[..., 0].isclose(apart[..., 1]).any()
     torch.testing.assert_close(alike[..., 0], alike[..., 1], rtol=1e-12, atol=1e-12)
     assert head("steps").channel is None
+
+
+@pytest.mark.parametrize("layout", ["patches", "steps"])
+def test_with_a_residual_it_starts_at_the_plain_forecast(layout):
+    made, (memory, context) = head(layout, residual="linear"), given_memory(layout)
+    naive = seasonal_naive(context.past, None, S.horizon, S.season)[..., : S.targets]
+    torch.testing.assert_close(made(memory, context), naive, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_half_precision_is_near(cell):
+    made, (memory, context) = head(cell=cell, attention=True, calendar="timeF"), given_memory(masked=True)
+    want = made(memory, context)
+    made, memory = made.float(), memory.float()
+    context = context._replace(past=context.past.float(), future_clock=context.future_clock.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(made(memory, context).double(), want, rtol=0.05, atol=0.05)
 
 
 def test_what_cannot_be_is_refused():
