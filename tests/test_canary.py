@@ -32,6 +32,7 @@ SMALL = {
     "tcnca": ["model.d_model=8", "model.d_key=4", "model.d_ff=8", "model.chunk=7", "model.depth=2"],
     "transformer": ["model.d_model=8", "model.heads=2", "model.d_ff=8"],
 }
+SEGMENTS = ("embed=patch", "head=segments", "head.segment=4", "head.calendar=timeF", "head.attention=true")
 COMMON = [
     "data=series", "data.time=ds", "data.id=unique_id", "data.target=y", "data.past=[x]", "data.freq=h",
     f"data.splits={{val: '{VAL}', test: '{TEST}'}}", f"task.context={CONTEXT}", f"task.horizon={HORIZON}",
@@ -76,12 +77,13 @@ def trained(file: Path, model: str, words: list[str], runs: Path) -> Run:
 
 
 @pytest.fixture(scope="module", params=[
-    (model, gaps, norm)
-    for model in choices("model") for gaps, norm in (("error", "instance"), ("fill", "none"), ("mask", "instance"))
+    *((model, gaps, norm)
+      for model in choices("model") for gaps, norm in (("error", "instance"), ("fill", "none"), ("mask", "instance"))),
+    ("lstm", "mask", "instance", *SEGMENTS),
 ], ids=lambda p: "/".join(p))  # fmt: skip
 def pair(request, tmp_path_factory):
     """One model trained on the data, and on the data with a scrambled future."""
-    model, gaps, norm = request.param
+    model, gaps, norm, *words = request.param
     place = tmp_path_factory.mktemp("canary")
     plain = panel(gaps=gaps != "error")
     runs = []
@@ -89,7 +91,7 @@ def pair(request, tmp_path_factory):
         file = place / name / "data.parquet"
         file.parent.mkdir()
         frame.write_parquet(file)
-        runs.append(trained(file, model, [f"data.gaps={gaps}", f"norm={norm}"], place / name / "runs"))
+        runs.append(trained(file, model, [f"data.gaps={gaps}", f"norm={norm}", *words], place / name / "runs"))
     return runs
 
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from forecast.heads import Chain, Direct, Flat, Generative, Timewise
+from forecast.heads import Chain, Direct, Flat, Generative, Segments, Timewise
 from forecast.models import (
     LSTM,
     TCNCA,
@@ -58,6 +58,7 @@ HEADS = {
         spec=S, d_memory=d, length=n, bare=bare, individual=True, last=False
     ),
 }
+SEGMENTS = {"steps": {"cell": "gru"}, "patch": {"attention": True}}
 NORMS = {"none": NoNorm, "instance": InstanceNorm, "rolling": lambda: RollingNorm(half_life=8)}
 EMBEDS = {
     "patch": lambda: PatchEmbedding(spec=S, d_model=8, patch=6, stride=4),
@@ -66,15 +67,18 @@ EMBEDS = {
 
 
 def build(encoder: str, head: str, norm: str = "none", *, masked: bool = False) -> Chain:
-    """`head` is a name of HEADS, of steps, or flat-EMBED: the flat head on the tokens of one of EMBEDS, or of steps."""
+    """`head` is a name of HEADS, of steps, or flat-EMBED, segments-EMBED: on tokens of one of EMBEDS, or of steps."""
     torch.manual_seed(0)
     plain = encoder in ("linear", "nlinear", "none")
-    kind = head.removeprefix("flat-") if head.startswith("flat-") else "steps"
+    kind = head.partition("-")[2] if head.startswith(("flat-", "segments-")) else "steps"
     embed = EMBEDS[kind]() if kind in EMBEDS else NoEmbedding(spec=S) if plain else ValueEmbedding(spec=S, d_model=8)
     body = ENCODERS[encoder](embed.d_model)
     length = body.out_len(embed.length(S.context))
     if head.startswith("flat-"):
         made = Flat(spec=S, d_memory=embed.d_model, length=length, layout=embed.layout)
+    elif head.startswith("segments-"):
+        options = SEGMENTS[kind]
+        made = Segments(spec=S, d_memory=embed.d_model, layout=embed.layout, segment=3, calendar="timeF", **options)
     else:
         made = HEADS[head](embed.d_model, length, embed.bare)
     return Chain(norm=NORMS[norm](), embed=embed, encoder=body, head=made, masked=masked).double().eval()
@@ -87,6 +91,7 @@ def shortens(encoder: str) -> bool:
 COMBINATIONS = [
     *(f"{e}/{h}/{n}" for e in ENCODERS for h in HEADS for n in ("none", "instance")),
     *(f"{e}/{h}/{n}" for e in ENCODERS for h, n in (("flat-steps", "none"), ("flat-patch", "instance"))),
+    *(f"{e}/{h}/{n}" for e in ENCODERS for h, n in (("segments-steps", "none"), ("segments-patch", "instance"))),
     *(f"{e}/flat-channel/instance" for e in ENCODERS if not shortens(e)),  # a target's token must come out again
     *(f"{e}/direct/rolling" for e in ENCODERS),
 ]

@@ -5,6 +5,7 @@ from forecast.heads.direct import Direct
 from forecast.heads.flat import Flat
 from forecast.heads.generative import Generative
 from forecast.heads.output import Point
+from forecast.heads.segments import Segments
 from forecast.heads.timewise import Timewise
 
-__all__ = ["Chain", "Direct", "Flat", "Generative", "Point", "Timewise"]
+__all__ = ["Chain", "Direct", "Flat", "Generative", "Point", "Segments", "Timewise"]

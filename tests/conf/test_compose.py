@@ -103,6 +103,12 @@ def test_command_line_over_experiment_over_group_over_default(made: Compose, tmp
     assert (plain["model"]["d_model"], plain["head"]["d_model"], plain["model"]["heads"]) == (32, 32, 4)
 
 
+def test_segments_of_past_and_future_are_of_one_length(made: Compose) -> None:
+    plain = config.plain(made("train", "experiment=segments", "embed.patch=12", "model.d_model=16"))
+    assert (plain["embed"]["patch"], plain["embed"]["stride"], plain["head"]["segment"]) == (12, 12, 12)
+    assert (plain["model"]["layers"], plain["embed"]["d_model"], plain["task"]["loss"]) == (1, 16, "mae")
+
+
 def test_a_head_of_its_own_width_keeps_it(made: Compose) -> None:
     assert config.plain(made("train", "head.d_model=24"))["head"]["d_model"] == 24
 

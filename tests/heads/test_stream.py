@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.errors import UsageError
-from forecast.heads import Chain, Direct, Flat, Timewise
+from forecast.heads import Chain, Direct, Flat, Segments, Timewise
 from forecast.heads.stream import Stream
 from forecast.models import (
     Identity,
@@ -99,6 +99,10 @@ HEAD = Direct(spec=S, d_memory=3, length=S.context)
         (
             {"head": Timewise(spec=S, d_memory=3, length=26, bare=True)},
             "head Timewise looks at a whole window; set head",
+        ),
+        (
+            {"head": Segments(spec=S, d_memory=3, layout="steps")},
+            "head Segments looks at a whole window; set head=direct",
         ),
     ],
 )
