@@ -45,6 +45,9 @@ EMBEDS = {
     # Patches as PatchTST has them, without a calendar; steps as Informer has them, with one.
     "patch": "embed=patch embed.d_model=32 embed.patch=24 embed.stride=12 embed.calendar=none "
     "head=flat head.dropout=0.2 head.residual=linear",
+    # Of the LSTM alone: segments, decoded in parallel, as SegRNN has them.
+    "segments": "embed=patch embed.d_model=32 embed.patch=24 embed.stride=24 embed.calendar=none embed.position=false "
+    "head=segments head.dropout=0.2 head.residual=linear",
     "value": "embed=value embed.d_model=32 head=timewise head.residual=linear",
 }
 ENCODERS = {  # the costly ones first, so that two workers end together
@@ -77,9 +80,9 @@ class Job(NamedTuple):
 
 
 def screening(table: str) -> list[Job]:
-    """Every encoder with every embedding, one seed."""
+    """Every encoder with every embedding, the LSTM over segments too, one seed."""
     jobs = [Job(table, encoder, embed, SEEDS[0]) for embed in ("value", "patch") for encoder in ENCODERS]
-    return [*jobs, Job(table, "linear", "none", SEEDS[0])]
+    return [*jobs, Job(table, "lstm", "segments", SEEDS[0]), Job(table, "linear", "none", SEEDS[0])]
 
 
 def repeats(table: str, done: dict[str, Run]) -> list[Job]:
