@@ -36,8 +36,8 @@ class Stream(nn.Module):
 
     def __init__(self, chain: Chain, channels: int) -> None:
         super().__init__()
-        if wrong := obstacles(chain):
-            raise UsageError(f"this model cannot stream: {wrong[0][0]}", do=f"set {' '.join(do for _, do in wrong)}")
+        if refused := refusal(chain):
+            raise UsageError(f"this model cannot stream: {refused[0]}", do=refused[1])
         self.chain, self.channels = chain, channels
 
     def start(
@@ -110,6 +110,12 @@ class Stream(nn.Module):
         past = last.new_zeros(len(last), 1, self.channels)
         context = Context(past, None, future_clock[:, :1], future_clock, None)
         return self.chain.norm.undo(self.chain.head(last, context), statistics)
+
+
+def refusal(chain: Chain) -> tuple[str, str] | None:
+    """Why a chain cannot stream, the first reason, and what to do about all of them; None where it can."""
+    wrong = obstacles(chain)
+    return (wrong[0][0], f"set {' '.join(do for _, do in wrong)}") if wrong else None
 
 
 def obstacles(chain: Chain) -> list[tuple[str, str]]:
