@@ -7,21 +7,21 @@ are scored once by each run and choose nothing. All chains start at the ridge fo
 
 Runs that are finished are not run again, so the same command goes on after a kill. Tables of data sets that are not
 here (FORECAST_DATA) are left out. `python -m benchmarks.campaign [TABLE …] [--workers=2] [--runs=runs/campaign]`
-writes campaign/leaderboard.md, .csv, .html and campaign/summary.md beside this file.
+writes campaign/TABLE/leaderboard.md, .csv and .html beside this file, and campaign/summary.md over all tables there.
 """
 
 import argparse
+import csv
 import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from forecast.artifacts import Run, atomic
-from forecast.errors import ForecastError
 
 HERE = Path(__file__).with_name("campaign")
 SEEDS = (1, 2, 3)
@@ -127,42 +127,44 @@ def carry_out(jobs: Iterable[Job], runs: Path, workers: int) -> None:
             print(f"{number:>4} of {len(todo)}  {state}  {job.name}", file=sys.stderr, flush=True)
 
 
-def write(runs: Path) -> None:
-    """The leaderboard of all that is finished, and its summary."""
-    from forecast.dashboards import board, load
-
-    command = [sys.executable, "-m", "forecast", "evaluate", "compare=all", f"runs={runs}", f"output={HERE}"]
+def write(table: str, runs: Path) -> None:
+    """The leaderboard of a table's finished runs, and the summary of all tables that were ever written."""
+    command = [sys.executable, "-m", "forecast", "evaluate", "compare=all", f"runs={runs}", f"output={HERE / table}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    groups = board.groups(load.read(run.path) for run in finished(runs).values())
     with atomic(HERE / "summary.md") as temporary:
-        temporary.write_text("\n".join(_summary(groups)) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(_summary()) + "\n", encoding="utf-8")
 
 
-def _summary(groups: Sequence[Any]) -> list[str]:
+def _summary() -> list[str]:
     """A row for each table, a column for each encoder with the embedding its validation chose."""
     encoders = [*reversed(ENCODERS), "linear"]
     lines = [
         f"| test MSE (scaled) | ridge | {' | '.join(encoders)} |",
         f"|---|---|{'---|' * len(encoders)}",
     ]
-    for group in groups:
-        ridge = next((mse for name, mse, _ in group.naive if name == "ridge"), float("nan"))
-        cells = []
-        for encoder in encoders:
-            line = next((line for line in group.lines if line.chosen and line.parts[0] == encoder), None)
-            cells.append("" if line is None else _cell(line))
-        lines.append(f"| {group.setting.title} | {ridge:.4f} | {' | '.join(cells)} |")
+    for table in TABLES:
+        path = HERE / table / "leaderboard.csv"
+        if not path.is_file():
+            continue
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        first = rows[0]
+        ridge = next(float(row["test_mse"]) for row in rows if row["model"] == "ridge")
+        chosen = {row["model"]: row for row in rows if row["chosen"] == "true"}
+        cells = [_cell(chosen[encoder]) if encoder in chosen else "" for encoder in encoders]
+        title = f"[{first['dataset']} {first['context']} → {first['horizon']}]({table}/leaderboard.md)"
+        lines.append(f"| {title} | {ridge:.4f} | {' | '.join(cells)} |")
     return lines
 
 
-def _cell(line: Any) -> str:
-    values = line.values("mse")
-    text = f"{sum(values) / len(values):.4f} {line.parts[1]}"
-    delta = line.delta.get("mse")
-    if delta is None or delta.low is None:
+def _cell(row: Mapping[str, str]) -> str:
+    """The mean score over seeds and the embedding; below, the difference to `none` of that embedding; ▼, ▲: beyond
+    doubt better, worse."""
+    text = f"{float(row['test_mse']):.4f} {row['embed']}"
+    if not row["delta_mse_low"]:
         return text
-    mark = "**" if delta.high < 0 else ""
-    return f"{mark}{text}{mark}<br>{delta.value:+.4f} [{delta.low:+.4f}, {delta.high:+.4f}]"
+    delta, low, high = (float(row[key]) for key in ("delta_mse", "delta_mse_low", "delta_mse_high"))
+    mark = " ▼" if high < 0 else " ▲" if low > 0 else ""
+    return f"{text}<br>{delta:+.4f} [{low:+.4f}, {high:+.4f}]{mark}"
 
 
 def main() -> None:
@@ -173,14 +175,16 @@ def main() -> None:
     asked = parser.parse_args()
     if odd := [table for table in asked.tables if table not in TABLES]:
         parser.error(f"{odd[0]} is none of {', '.join(TABLES)}")
-    runs = asked.runs.resolve()
     for table in asked.tables or TABLES:
-        try:
-            carry_out(screening(table), runs, asked.workers)
-            carry_out(repeats(table, finished(runs)), runs, asked.workers)
-        except ForecastError as fault:
-            print(f"{table}: {fault}", file=sys.stderr)
-        write(runs)
+        fill(table, asked.runs.resolve() / table, asked.workers)
+
+
+def fill(table: str, runs: Path, workers: int) -> None:
+    """A table from its first run that is missing to its leaderboard."""
+    carry_out(screening(table), runs, workers)
+    carry_out(repeats(table, finished(runs)), runs, workers)
+    if finished(runs):
+        write(table, runs)
 
 
 if __name__ == "__main__":
