@@ -59,6 +59,8 @@ ENCODERS = {  # the costly ones first, so that two workers end together
     "lstm": "model=lstm model.residual=true",
     "none": "model=none",
 }
+COLUMNS = [*reversed(ENCODERS), "linear"]
+Row = Mapping[str, str]  # of leaderboard.csv
 
 
 class Job(NamedTuple):
@@ -131,40 +133,82 @@ def write(table: str, runs: Path) -> None:
     """The leaderboard of a table's finished runs, and the summary of all tables that were ever written."""
     command = [sys.executable, "-m", "forecast", "evaluate", "compare=all", f"runs={runs}", f"output={HERE / table}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    summarise()
+
+
+def summarise() -> None:
+    """campaign/summary.md and .png from the leaderboards that are there."""
+    tables = {path.parent.name: _chosen(path) for path in HERE.glob("*/leaderboard.csv")}
+    tables = {table: tables[table] for table in TABLES if table in tables}
     with atomic(HERE / "summary.md") as temporary:
-        temporary.write_text("\n".join(_summary()) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(_summary(tables)) + "\n", encoding="utf-8")
+    with atomic(HERE / "summary.png") as temporary:
+        _draw(tables, temporary)
 
 
-def _summary() -> list[str]:
+def _chosen(path: Path) -> dict[str, Row]:
+    """The rows of a leaderboard by model: of each the one of the best validation; the naive ones too."""
+    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    return {row["model"]: row for row in rows if row["chosen"] == "true" or row["kind"] == "naive"}
+
+
+def _summary(tables: Mapping[str, Mapping[str, Row]]) -> list[str]:
     """A row for each table, a column for each encoder with the embedding its validation chose."""
-    encoders = [*reversed(ENCODERS), "linear"]
-    lines = [
-        f"| test MSE (scaled) | ridge | {' | '.join(encoders)} |",
-        f"|---|---|{'---|' * len(encoders)}",
-    ]
-    for table in TABLES:
-        path = HERE / table / "leaderboard.csv"
-        if not path.is_file():
-            continue
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        first = rows[0]
-        ridge = next(float(row["test_mse"]) for row in rows if row["model"] == "ridge")
-        chosen = {row["model"]: row for row in rows if row["chosen"] == "true"}
-        cells = [_cell(chosen[encoder]) if encoder in chosen else "" for encoder in encoders]
-        title = f"[{first['dataset']} {first['context']} → {first['horizon']}]({table}/leaderboard.md)"
-        lines.append(f"| {title} | {ridge:.4f} | {' | '.join(cells)} |")
+    lines = [f"| test MSE (scaled) | ridge | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
+    for table, rows in tables.items():
+        title = f"[{_title(rows)}]({table}/leaderboard.md)"
+        cells = [_cell(rows[encoder]) if encoder in rows else "" for encoder in COLUMNS]
+        lines.append(f"| {title} | {float(rows['ridge']['test_mse']):.4f} | {' | '.join(cells)} |")
     return lines
 
 
-def _cell(row: Mapping[str, str]) -> str:
-    """The mean score over seeds and the embedding; below, the difference to `none` of that embedding; ▼, ▲: beyond
-    doubt better, worse."""
-    text = f"{float(row['test_mse']):.4f} {row['embed']}"
+def _title(rows: Mapping[str, Row]) -> str:
+    first = rows["ridge"]
+    return f"{first['dataset']} {first['context']} → {first['horizon']}"
+
+
+def _cell(row: Row) -> str:
+    """The mean score over seeds and the embedding; below, the difference to `none` with its interval; ▼ and ▲: the
+    interval excludes 0."""
+    tokens = {"none": "", "patch": " segments" if row["head"] == "segments" else " patch"}.get(
+        row["embed"], f" {row['embed']}"
+    )
+    text = f"{float(row['test_mse']):.4f}{tokens}"
     if not row["delta_mse_low"]:
         return text
     delta, low, high = (float(row[key]) for key in ("delta_mse", "delta_mse_low", "delta_mse_high"))
     mark = " ▼" if high < 0 else " ▲" if low > 0 else ""
-    return f"{text}<br>{delta:+.4f} [{low:+.4f}, {high:+.4f}]{mark}"
+    return f"{text}<br>{delta:+.4f} [{low:+.4f}, {high:+.4f}]{mark}".replace("-", "−")
+
+
+def _draw(tables: Mapping[str, Mapping[str, Row]], target: Path) -> None:
+    """Each encoder's difference to `none` in percent of its MSE, with intervals; a panel for each table."""
+    from matplotlib import pyplot
+
+    names = [name for name in COLUMNS if name not in ("none", "linear")]  # linear is not of the same chain
+    figure, axes = pyplot.subplots(
+        1, len(tables), figsize=(1.2 + 1.9 * len(tables), 2.6), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, rows in zip(axes[0], tables.values(), strict=True):
+        axis.axvline(0, color="0.6", lw=1)
+        for place, name in enumerate(reversed(names)):
+            row = rows.get(name)
+            if row is None or not row["delta_mse_low"]:
+                continue
+            delta, low, high = (float(row[key]) for key in ("delta_mse", "delta_mse_low", "delta_mse_high"))
+            whole = (float(row["test_mse"]) - delta) / 100
+            colour = "#1a7f37" if high < 0 else "#c2410c" if low > 0 else "0.25"
+            axis.plot([low / whole, high / whole], [place, place], color=colour, lw=2)
+            axis.plot(delta / whole, place, "o", ms=5, color=colour)
+        axis.set_title(_title(rows).replace(" ", "\n", 1), fontsize=9)
+        axis.grid(axis="x", alpha=0.3)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(names)), list(reversed(names)))
+    figure.supxlabel("test MSE beyond that of none, % (left: the mixer helps), 95 % intervals", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(target, dpi=120, format="png")
+    pyplot.close(figure)
 
 
 def main() -> None:
