@@ -145,7 +145,7 @@ def _group(runs: Sequence[Run]) -> Group:
     stride = int(_at(first.config, "data", "stride") or 1)
     notes = [f"Of {repeated} more runs with a seed that stands here already the newest counts."] if repeated else []
     naive = [(row.name, row.scaled.get("mse", math.nan), row.scaled.get("mae", math.nan))
-             for row in first.rows if row.kind != "model"]  # fmt: skip
+             for row in first.naive_rows]  # fmt: skip
     windows = int(first.part("windows").get("test") or 0)
     block = paired.block_length(windows, int(first.metrics.get("horizon") or 1), first.season, stride)
     lines, more = _compared(lines, block)
@@ -212,6 +212,8 @@ def _named(lines: Sequence[Line]) -> list[Line]:
         own = _rest(line.runs[0])
         keys = sorted({key for each in flat for key in {*each, *own} if each.get(key) != own.get(key)})
         keys = [key for key in keys if not _follows(key, flat)]
+        off = {key: False for key in keys if any(each.get(key) is True for each in flat)}
+        own = {**off, **own}
         made.append(line._replace(variant=", ".join(f"{key}={_shown(own.get(key))}" for key in keys)))
     return made
 
@@ -233,11 +235,12 @@ def _parts(run: Run) -> tuple[str, str, str, str]:
 
 
 def _rest(run: Run) -> dict[str, Any]:
-    """The settings of a run that make another line of it: all but those of the setting, the parts and the place."""
+    """The settings of a run that make another line of it: all but those of the setting, the parts and the place. What
+    is off is left out, so that runs of before an option stand with those that do not use it."""
     flat = dict(_flat(run.config))
     return {key: value for key, value in flat.items()
-            if value is not None and key not in NOT_OF_THE_LINE and not key.startswith(NOT_OF_THE_LINE_GROUPS)
-            and not key.endswith("._target_")}  # fmt: skip
+            if value is not None and value is not False and key not in NOT_OF_THE_LINE
+            and not key.startswith(NOT_OF_THE_LINE_GROUPS) and not key.endswith("._target_")}  # fmt: skip
 
 
 def _flat(value: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:

@@ -10,18 +10,22 @@ from forecast.dashboards.board import Group, Interval, Line
 from forecast.dashboards.page import note, page, section, table, text
 from forecast.dashboards.style import count, duration, number
 
-TITLES = ("val MSE", "test MSE", "test MAE", "MSE − none", "parameters", "fit", "memory", "seeds")
+TITLES = (
+    "val MSE", "test MSE", "test MAE", "MSE − none", "streamed ÷", "state", "parameters", "fit", "memory", "seeds",
+)  # fmt: skip
 HOW = (
     "Scaled scores, mean ± standard deviation over seeds; lines in the order of the validation score, by which one "
     "chooses; ✓ is the best validation of its model. MSE − none: the difference to the model without mixing, all else "
     "equal where such a run is there, with its 95 % interval: a bootstrap over blocks of neighbouring test windows, "
-    "and over the seeds where there are several. ▼ and ▲: the interval excludes 0."
+    "and over the seeds where there are several. ▼ and ▲: the interval excludes 0. Streamed ÷: "
+    "the MSE of one long stream in parts of that of windows, and the state it keeps for a series."
 )
 COLUMNS = (
     "dataset", "context", "horizon", "setting", "kind", "model", "embed", "norm", "head", "variant", "chosen", "seeds",
     "val_mse", "val_mse_sd", "test_mse", "test_mse_sd", "test_mae", "test_mae_sd", "delta_mse", "delta_mse_low",
     "delta_mse_high", "delta_mae", "delta_mae_low", "delta_mae_high", "against", "interval", "parameters",
-    "fit_seconds", "peak_mib", "epochs", "steps", "test_windows", "runs",
+    "streamed_mse", "streamed_ratio", "streamed_steps", "bytes_per_series", "fit_seconds", "peak_mib", "epochs",
+    "steps", "test_windows", "runs",
 )  # fmt: skip
 
 
@@ -55,9 +59,11 @@ def name(line: Line) -> str:
 def cells(line: Line) -> list[str]:
     """The figures of a line, in the order of TITLES."""
     size, seconds, memory = line.fact("parameters"), line.fact("seconds", "fit"), line.fact("memory", "peak_mib")
+    ratio, state = line.fact("stream", "ratio"), line.fact("stream", "bytes_per_series")
     return [
         spread(line.values("val")), spread(line.values("mse")), spread(line.values("mae")),
-        difference(line.delta.get("mse")), "–" if size is None else count(round(size)),
+        difference(line.delta.get("mse")), "–" if ratio is None else f"{ratio:.4f}",
+        "–" if state is None else f"{count(round(state))} B", "–" if size is None else count(round(size)),
         "–" if seconds is None else duration(seconds), "–" if memory is None else f"{memory:,.0f} MiB",
         " ".join(map(str, line.seeds)),
     ]  # fmt: skip
@@ -68,7 +74,7 @@ def rows(group: Group) -> Iterator[tuple[str, list[str]]]:
     for line in group.lines:
         yield name(line), cells(line)
     for title, mse, mae in group.naive:
-        yield title, ["–", number(mse), number(mae), *["–"] * 5]
+        yield title, ["–", number(mse), number(mae), *["–"] * (len(TITLES) - 3)]
 
 
 def facts(group: Group) -> str:
@@ -111,8 +117,11 @@ def _record(line: Line) -> dict[str, object]:
     made: dict[str, object] = {
         "kind": "model", "model": model, "embed": embed, "norm": norm, "head": head, "variant": line.variant,
         "chosen": str(line.chosen).lower(), "seeds": " ".join(map(str, line.seeds)), "against": line.against,
-        "interval": line.basis, "parameters": line.fact("parameters"), "fit_seconds": line.fact("seconds", "fit"),
-        "peak_mib": line.fact("memory", "peak_mib"), "epochs": line.fact("epochs"), "steps": line.fact("steps"),
+        "interval": line.basis, "parameters": line.fact("parameters"),
+        "streamed_mse": line.fact("stream", "mse"), "streamed_ratio": line.fact("stream", "ratio"),
+        "streamed_steps": line.fact("stream", "steps"), "bytes_per_series": line.fact("stream", "bytes_per_series"),
+        "fit_seconds": line.fact("seconds", "fit"), "peak_mib": line.fact("memory", "peak_mib"),
+        "epochs": line.fact("epochs"), "steps": line.fact("steps"),
         "runs": " ".join(run.path.name for run in line.runs),
     }  # fmt: skip
     for key, column in (("val", "val_mse"), ("mse", "test_mse"), ("mae", "test_mae")):

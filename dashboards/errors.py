@@ -27,7 +27,8 @@ CALENDAR = {
 
 def horizon(run: Run, summary: Summary | None) -> Picture | None:
     """MSE at each step ahead, of every row of the score table (else of what the predictions hold)."""
-    rows = [row for row in run.rows if any(map(math.isfinite, row.horizon.get("mse", [])))]
+    shown = (row for row in run.rows if row.kind != "streamed")  # it would hide the model's line
+    rows = [row for row in shown if any(map(math.isfinite, row.horizon.get("mse", [])))]
     if not rows and summary is not None:
         pairs = ((run.model, "model", "mse"), (run.naive, "naive", "naive_mse"))
         rows = [Row(n, k, {}, {}, {"mse": array(summary.step[c]).tolist()}, {}) for n, k, c in pairs]

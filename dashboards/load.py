@@ -15,7 +15,7 @@ HISTORY = {"step": pl.Int64, "epoch": pl.Int64, "name": pl.String, "value": pl.F
 
 
 class Row(NamedTuple):
-    """One line of the score table: the model, or a naive forecast beside it."""
+    """One line of the score table: the model, the model as a stream, or a naive forecast beside it."""
 
     name: str
     kind: str
@@ -39,14 +39,19 @@ class Run(NamedTuple):
 
     @property
     def rows(self) -> list[Row]:
-        """The score table, the model first."""
+        """The score table, the model first, then what it is worth as a stream, then the naive forecasts."""
         found = [_row(row) for row in self.metrics.get("rows") or [] if isinstance(row, dict)]
-        return sorted(found, key=lambda row: row.kind != "model")
+        return sorted(found, key=lambda row: {"model": 0, "streamed": 1}.get(row.kind, 2))
+
+    @property
+    def naive_rows(self) -> list[Row]:
+        """The forecasts that a model is measured against."""
+        return [row for row in self.rows if row.kind not in ("model", "streamed")]
 
     @property
     def yardstick(self) -> Row | None:
         """What the model is measured against: the seasonal naive row, or the last value without a season."""
-        naive = [row for row in self.rows if row.kind != "model"]
+        naive = self.naive_rows
         named = [row for word in ("season", "last") for row in naive if word in row.name.lower()]
         return next(iter([*named, *naive]), None)
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from forecast.dashboards.load import Row, Run
 from forecast.dashboards.page import note, swatch, table, text
-from forecast.dashboards.style import number, role_of
+from forecast.dashboards.style import count, number, role_of
 
 SCALED = {"mse": "MSE", "mae": "MAE", "rmse": "RMSE"}
 ORIGINAL = {"mae": "MAE", "rmse": "RMSE", "bias": "Bias", "mase": "MASE", "smape": "sMAPE", "wape": "WAPE"}
@@ -27,7 +27,7 @@ def headline(run: Run) -> tuple[str, str, str]:
     if model is None:
         return "This run has no scores.", "", ""
     mine = model.scaled["mse"]
-    rivals = sorted((row for row in rows if row is not model), key=lambda row: row.name != run.naive)
+    rivals = sorted((row for row in rows if row in run.naive_rows), key=lambda row: row.name != run.naive)
     windows = (run.metrics.get("windows") or {}).get("test")
     over = f" over {windows:,d} test windows" if isinstance(windows, int) else ""
     against = listed([f"{_against(mine, row.scaled['mse'])} {row.name}" for row in rivals])
@@ -94,7 +94,23 @@ def score_table(run: Run) -> list[str]:
         name = f'<th scope="row">{swatch(role_of(row.name, row.kind))}{text(row.name)}</th>'
         body.append(f"<tr{' class=model' if row.kind == 'model' else ''}>{name}{''.join(cells)}</tr>")
     mixed = "" if unit is not None else " The channels differ in unit: their own errors are below, by channel."
-    return [table("Scores on the test windows", head, body), note(NOTE + mixed)]
+    return [table("Scores on the test windows", head, body), note(NOTE + mixed), *_stream(run)]
+
+
+def _stream(run: Run) -> list[str]:
+    """What the model is worth as a stream, or why it cannot be one."""
+    facts = run.part("stream")
+    if "refused" in facts:
+        return [note(f"Not scored as a stream: {facts['refused']}; {facts.get('do', '')}.")]
+    if not facts:
+        return []
+    return [
+        note(
+            f"As a stream, one state from {facts.get('origin')} on in place of a window for each forecast, its MSE is "
+            f"{number(facts.get('ratio'))} of that of windows, after up to {count(facts.get('steps'))} steps; a state "
+            f"takes {count(facts.get('bytes_per_series'))} bytes for each series."
+        )
+    ]
 
 
 def channel_table(run: Run) -> list[str]:

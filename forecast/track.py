@@ -283,10 +283,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Names that MLflow takes: test/mse_z in scaled units, test/mae in original ones, test_ridge/mse_z beside it."""
-    flat: dict[str, float] = {}
+    """Names that MLflow takes: test/mse_z in scaled units, test/mae in original ones, test_ridge/mse_z beside it;
+    test_streamed/mse_z, …, ratio and bytes_per_series of a model that streams."""
+    stream = metrics.get("stream") or {}
+    flat = {f"test_streamed/{key}": stream[key] for key in ("ratio", "bytes_per_series") if stream.get(key) is not None}
     for row in metrics["rows"]:
-        head = "test" if row["kind"] == "model" else f"test_{row['name'].replace(' ', '_')}"
+        head = {"model": "test", "streamed": "test_streamed"}.get(row["kind"])
+        head = head or f"test_{row['name'].replace(' ', '_')}"
         flat.update({f"{head}/{key}_z": value for key, value in row["scaled"].items() if value is not None})
         flat.update({f"{head}/{key}": value for key, value in row["original"].items() if value is not None})
     return flat

@@ -40,10 +40,10 @@ class Gather:
         self.targets, self.context, self.horizon = targets, context, horizon
         self.values = torch.from_numpy(values.astype(np.float32))  # (N, C), NaN = missing
         scored = self.values[:, :targets] if truth is None else torch.from_numpy(truth.astype(np.float32))
-        clocks = torch.from_numpy(np.ascontiguousarray(clock, dtype=np.float32))
+        self.clock = torch.from_numpy(np.ascontiguousarray(clock, dtype=np.float32))  # (N, F)
         self.past, self.past_mask = _Parts.of(self.values, context), _Parts.seen(self.values, context)
         self.future, self.future_mask = _Parts.of(scored, horizon), _Parts.seen(scored, horizon)
-        self.past_clock, self.future_clock = _Parts(clocks, context), _Parts(clocks, horizon)
+        self.past_clock, self.future_clock = _Parts(self.clock, context), _Parts(self.clock, horizon)
         self.last = len(self.values) - horizon  # the last origin
 
     @classmethod

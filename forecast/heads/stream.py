@@ -17,6 +17,8 @@ from forecast.models.base import State, StreamingEncoder
 from forecast.models.normalise import InstanceNorm, RollingNorm, Statistics
 from forecast.types import Context
 
+AT_ONCE = 1 << 21  # numbers that the head reads, or puts out, at once when it forecasts after each of many steps
+
 
 class Streamed(NamedTuple):
     """What one series leaves to its next step; every tensor has a leading axis of series."""
@@ -34,8 +36,8 @@ class Stream(nn.Module):
 
     def __init__(self, chain: Chain, channels: int) -> None:
         super().__init__()
-        if wrong := obstacles(chain):
-            raise UsageError(f"this model cannot stream: {wrong[0][0]}", do=f"set {' '.join(do for _, do in wrong)}")
+        if refused := refusal(chain):
+            raise UsageError(f"this model cannot stream: {refused[0]}", do=refused[1])
         self.chain, self.channels = chain, channels
 
     def start(
@@ -56,26 +58,64 @@ class Stream(nn.Module):
 
     def scan(self, state: Streamed, past: Tensor, mask: Tensor | None, clock: Tensor) -> Streamed:
         """past (B, l, C), mask (B, l, C), clock (B, l, F) -> the state after; any l."""
+        return self._along(state, past, mask, clock)[0]
+
+    def forecast(self, state: Streamed, future_clock: Tensor) -> Tensor:
+        """The forecast (B, H, T) after the last step that was seen."""
+        return self._read(state.last, Statistics(state.mean, state.std), future_clock)
+
+    def forecasts(self, state: Streamed, past: Tensor, mask: Tensor | None, clock: Tensor) -> tuple[Streamed, Tensor]:
+        """past and mask (B, l, C), clock (B, l + H, F) -> the state after, and the forecast after each of the l steps,
+        (B, l, H, T): what scan over one step and forecast give, in turn. Memory is bounded but for what comes out."""
+        head = self.chain.head
+        assert isinstance(head, Direct)
+        horizon, targets = head.shape
+        widest = max(state.last[0].numel(), horizon * targets, horizon * clock.shape[2])
+        at_once = max(1, AT_ONCE // max(1, len(past) * widest))
+        out = [past.new_zeros(len(past), 0, horizon, targets)]
+        for first in range(0, past.shape[1], at_once):
+            until = min(first + at_once, past.shape[1])
+            now, before = slice(first, until), state.last
+            seen = None if mask is None else mask[:, now]
+            state, memory, each = self._along(state, past[:, now], seen, clock[:, now])
+            rings = torch.cat([before, memory], 1).unfold(1, before.shape[1], 1)[:, 1:].transpose(2, 3)  # (B, l, n, D)
+            ahead = clock[:, first + 1 : until + horizon].unfold(1, horizon, 1).transpose(2, 3)  # (B, l, H, F)
+            flat = Statistics(*(part.flatten(0, 1)[:, None] for part in each))
+            made = self._read(rings.flatten(0, 1), flat, ahead.flatten(0, 1))
+            out.append(made.unflatten(0, memory.shape[:2]))
+        return state, torch.cat(out, 1)
+
+    def _along(
+        self, state: Streamed, past: Tensor, mask: Tensor | None, clock: Tensor
+    ) -> tuple[Streamed, Tensor, Statistics]:
+        """The state after l steps, the memory (B, l, D) and the statistics (B, l, C) of each."""
         chain = self.chain
         assert isinstance(chain.encoder, StreamingEncoder)
         if mask is not None:
             past = past.masked_fill(~mask, 0.0)
-        norm, normal, statistics = chain.norm.scan(state.norm, past, mask)
+        norm, normal, each = chain.norm.trace(state.norm, past, mask)
         embed, tokens = chain.embed.scan(state.embed, normal, mask, clock)
         steps = None if mask is None else chain.embed.token_mask(mask)
         encoder, memory = chain.encoder.scan(state.encoder, tokens, steps)
         if steps is not None:
             memory = memory * steps[..., None]
         last = torch.cat([state.last, memory], 1)[:, -state.last.shape[1] :]
-        mean, std = (state.mean, state.std) if statistics is None else statistics
-        return Streamed(norm, embed, encoder, last, mean, std)
+        mean, std = chain.norm.statistics(norm) or (state.mean, state.std)
+        if each is None:
+            each = Statistics(mean.expand_as(past), std.expand_as(past))
+        return Streamed(norm, embed, encoder, last, mean, std), memory, each
 
-    def forecast(self, state: Streamed, future_clock: Tensor) -> Tensor:
-        """The forecast (B, H, T) after the last step that was seen."""
-        past = state.last.new_zeros(len(state.last), 1, self.channels)
+    def _read(self, last: Tensor, statistics: Statistics, future_clock: Tensor) -> Tensor:
+        """last (B, n, D), statistics (B, 1, C), future_clock (B, H, F) -> the forecast (B, H, T)."""
+        past = last.new_zeros(len(last), 1, self.channels)
         context = Context(past, None, future_clock[:, :1], future_clock, None)
-        statistics = Statistics(state.mean, state.std)
-        return self.chain.norm.undo(self.chain.head(state.last, context), statistics)
+        return self.chain.norm.undo(self.chain.head(last, context), statistics)
+
+
+def refusal(chain: Chain) -> tuple[str, str] | None:
+    """Why a chain cannot stream, the first reason, and what to do about all of them; None where it can."""
+    wrong = obstacles(chain)
+    return (wrong[0][0], f"set {' '.join(do for _, do in wrong)}") if wrong else None
 
 
 def obstacles(chain: Chain) -> list[tuple[str, str]]:

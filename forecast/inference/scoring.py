@@ -41,9 +41,7 @@ def score(
     everyone = {name: model, **(rivals(data) if others is None else others)}
     targets = spec.channels[: spec.targets]
     sums = {key: Errors(spec.horizon, targets, spec.units[: spec.targets]) for key in everyone}
-    mean = torch.from_numpy(data.scaler.mean[:, None, : spec.targets])  # (S, 1, T)
-    std = torch.from_numpy(data.scaler.std[:, None, : spec.targets])
-    scale = _mase_scales(data)[:, None]
+    mean, std, scale = units(data)
     for batch in batches(data.gather, data.windows(part), batch_size):
         made = {key: forecaster(batch) for key, forecaster in everyone.items()}
         at = batch.series
@@ -57,6 +55,12 @@ def score(
         if isinstance(forecaster := everyone[row["name"]], Seasonal):
             row["bridged"] = forecaster.bridged  # values whose day before was missing
     return rows
+
+
+def units(data: SeriesModule) -> tuple[Tensor, Tensor, Tensor]:
+    """What scaled errors are brought to original units with: mean, std and the denominator of MASE, each (S, 1, T)."""
+    mean, std = (torch.from_numpy(part[:, None, : data.spec.targets]) for part in (data.scaler.mean, data.scaler.std))
+    return mean, std, _mase_scales(data)[:, None]
 
 
 def _mase_scales(data: SeriesModule) -> Tensor:

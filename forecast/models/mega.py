@@ -41,10 +41,14 @@ class BlockState(NamedTuple):
 
 
 class Now(NamedTuple):
-    """Where in its series each row of a scan stands: `start` (B,) steps before it, `taken` (B,) in it, None for all."""
+    """Where in its series each row of a scan stands: `start` (B,) steps before it, `taken` (B,) in it, None for all.
+
+    `phase`: of a scan from the beginning, by how many steps its first chunk is shorter than the others, less than one.
+    """
 
     start: Tensor
     taken: Tensor | None
+    phase: int = 0
 
 
 class ChunkAttention(nn.Module):
@@ -55,8 +59,12 @@ class ChunkAttention(nn.Module):
         self.chunk, self.kind = chunk, kind
         self.bias = nn.Parameter(0.02 * torch.randn(chunk))  # by i - j; of MEGA's 2c - 1 the causal ones
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q and k (B, L, z), v (B, L, e) from the first step on -> (B, L, e)."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, phase: int = 0) -> Tensor:
+        """q and k (B, L, z), v (B, L, e) from the first step on -> (B, L, e); `phase` shortens the first chunk."""
+        if phase:
+            short = self.chunk - phase
+            parts = ([part[:, :short] for part in (q, k, v)], [part[:, short:] for part in (q, k, v)])
+            return torch.cat([self(*part) for part in parts if part[0].shape[1]], 1)
         length = q.shape[1]
         size = min(self.chunk, length)
         at = torch.arange(size, device=q.device)
@@ -152,7 +160,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, BlockState | None]:
         """A V, and the state after it, `mixed` that of the mixer."""
         if state is None or mixed is None:
-            return self.attention(q, k, v), None
+            return self.attention(q, k, v, now.phase), None
         out, keys, values = self.attention.onward(q, k, v, state.keys, state.values, now)
         return out, BlockState(mixed, keys, values)
 

@@ -35,6 +35,16 @@ class NoNorm(nn.Module):
         """What forward does, from a state on: the state after, normalised values, the statistics at the last step."""
         return (), *self(past, mask)
 
+    def trace(
+        self, state: tuple[Tensor, ...], past: Tensor, mask: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], Tensor, Statistics | None]:
+        """The same with the statistics at every step, each (B, l, C)."""
+        return (), past, None
+
+    def statistics(self, state: tuple[Tensor, ...]) -> Statistics | None:
+        """Those that undo a forecast made now; None where there is nothing to undo."""
+        return None
+
 
 class InstanceNorm(NoNorm):
     """Zero mean and unit variance per window and channel, over observed steps; a flat window is only centred."""
@@ -93,9 +103,19 @@ class RollingNorm(InstanceNorm):
     def forward(self, past: Tensor, mask: Tensor | None) -> tuple[Tensor, Statistics]:
         return self.scan(self.start(len(past), past.shape[2], device=past.device, dtype=past.dtype), past, mask)[1:]
 
-    @torch.no_grad()
     def scan(self, state: Rolling, past: Tensor, mask: Tensor | None) -> tuple[Rolling, Tensor, Statistics]:  # type: ignore[override]
         """past (B, l, C), mask (B, l, C); a gap leaves the statistics of its channel as they are."""
+        state, normal, _ = self.trace(state, past, mask)
+        return state, normal, self.statistics(state)
+
+    def statistics(self, state: Rolling) -> Statistics:  # type: ignore[override]
+        return Statistics(state.mean[:, None], self._deviation(state.variance)[:, None])
+
+    def _deviation(self, variance: Tensor) -> Tensor:
+        return variance.sqrt().clamp(min=self.floor)
+
+    @torch.no_grad()
+    def trace(self, state: Rolling, past: Tensor, mask: Tensor | None) -> tuple[Rolling, Tensor, Statistics]:  # type: ignore[override]
         x = past.transpose(1, 2)  # (B, C, l)
         seen = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.transpose(1, 2)
         scores = torch.zeros_like(x).masked_fill(~seen, -torch.inf)
@@ -114,7 +134,6 @@ class RollingNorm(InstanceNorm):
         changed = seen.any(-1)
         ends = (torch.cat([old[..., None], new], -1)[..., -1] for old, new in zip(state, along, strict=True))
         last = Rolling(*(torch.where(changed, new, old) for old, new in zip(state, ends, strict=True)))
-        deviation = variance.sqrt().clamp(min=self.floor)
-        normal = ((x - mean) / deviation).transpose(1, 2)
-        statistics = Statistics(last.mean[:, None], last.variance.sqrt().clamp(min=self.floor)[:, None])
-        return last, normal if mask is None else normal * mask, statistics
+        each = Statistics(mean.transpose(1, 2), self._deviation(variance).transpose(1, 2))
+        normal = (past - each.mean) / each.std
+        return last, normal if mask is None else normal * mask, each

@@ -52,6 +52,9 @@ class TCNCA(StreamingEncoder):
 
     d_key: width z of queries and keys; d_ff: width e of values, and of the feed-forward. kernel, factor, depth,
     stacks, norm, activation and depthwise are those of `TCN`; `states` is EMA's components per channel.
+    any_phase: chunks of a window begin with it, and so its last step always stands at the same place in its chunk; in a
+    stream it stands anywhere. With any_phase each batch of training is cut at a place of its own, from torch's
+    generator, and the model has met them all.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class TCNCA(StreamingEncoder):
         activation: Activation = "silu",
         depthwise: bool = True,
         states: int = 16,
+        any_phase: bool = False,
         dropout: float = 0.1,
     ) -> None:
         sizes = {"d_model": d_model, "d_key": d_key, "d_ff": d_ff, "layers": layers, "chunk": chunk}
@@ -80,6 +84,7 @@ class TCNCA(StreamingEncoder):
             if size < 1:
                 raise ValueError(f"model.{name} is {size}; expected at least 1")
         super().__init__(d_model)
+        self.chunk, self.any_phase = chunk, any_phase
         form = Simple if simple else Gated
 
         def mixing() -> TCN | EMA:
@@ -120,7 +125,8 @@ class TCNCA(StreamingEncoder):
         if not x.shape[1]:
             return x
         y = x if mask is None else _to_the_front(x, mask)
-        now = Now(torch.zeros(len(x), device=x.device, dtype=torch.int64), None)
+        phase = int(torch.randint(self.chunk, ())) if self.training and self.any_phase else 0
+        now = Now(torch.zeros(len(x), device=x.device, dtype=torch.int64), None, phase)
         for layer in self.layers:
             y, _ = layer(y, None, now)
         y = self.norm(y)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("forecast")
 OF_COMPARE = ("compare", "output", "runs")  # the keys of forecast evaluate that mean something with compare=
-SHOWN = 6  # columns on a terminal; the files have all
+SHOWN = 8  # columns on a terminal; the files have all
 CHECKED = ("config.json", "data.json", "env.json", "metrics.json")
 
 

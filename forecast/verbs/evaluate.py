@@ -8,6 +8,7 @@ from forecast.artifacts import Run, find
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import BATCH, score
+from forecast.inference.streamed import score_stream
 from forecast.verbs import tables
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     size = size or BATCH
     with fits_in_memory("batch_size", size):
         rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
+    streamed, stream = score_stream(data, predictor.chain, predictor.name, rows[0], part=part)
+    rows += streamed
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
-    sys.stdout.write(tables.scores(rows) + "\n")
+    sys.stdout.write(f"{tables.scores(rows)}\n\n{tables.streamed(stream)}\n")
     if part == "test":
         sys.stdout.write(f"\n{_compared(saved, rows)}\n")
     if asked["save"]:
-        run.add(f"metrics_{part}.json", {"part": part, "rows": rows})
+        run.add(f"metrics_{part}.json", {"part": part, "stream": stream, "rows": rows})
 
 
 def _same_data(run: Run, data: "SeriesModule") -> None:

@@ -47,6 +47,17 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(header, body)
 
 
+def streamed(stream: Mapping[str, Any]) -> str:
+    """One line: what the model is worth as a stream, or why it cannot be one."""
+    if "refused" in stream:
+        return f"no stream: {stream['refused']}; {stream['do']}"
+    ratio = "–" if stream["ratio"] is None else f"{stream['ratio']:.4f}"
+    return (
+        f"streamed from {stream['origin']}, {stream['steps']:,} steps: {ratio} × the MSE of windows, "
+        f"state {stream['bytes_per_series']:,} bytes for each series"
+    )
+
+
 def opening(config: Mapping[str, Any], data: "SeriesModule", parameters: int, run: Run) -> str:
     """What is about to happen."""
     spec, model = data.spec, config["model"]["_target_"].rpartition(".")[2].lower()
@@ -67,6 +78,7 @@ def closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> 
         "",
         scores(metrics["rows"]),
         "",
+        *([] if "refused" in metrics["stream"] else [streamed(metrics["stream"]), ""]),
         f"report    {_short(run.path / 'report.html')}",
         "forecast  forecast predict run=latest input=FILE output=forecast.csv",
     ]

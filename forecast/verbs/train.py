@@ -149,6 +149,7 @@ def _finish(
     from forecast.inference.predictor import Predictor
     from forecast.inference.record import Recorder
     from forecast.inference.scoring import score
+    from forecast.inference.streamed import score_stream
 
     predictor = Predictor.load(run)
     name = predictor.name
@@ -157,11 +158,13 @@ def _finish(
             rows = score(data, predictor.forecast, name, watch=recorder.watch)
     else:
         rows = score(data, predictor.forecast, name)
+    streamed, stream = score_stream(data, predictor.chain, name, rows[0])
     metrics = {
         "task": config["task"]["name"], "dataset": data.card.name, "model": name,
         "context": data.spec.context, "horizon": data.spec.horizon, "season": data.spec.season, "seed": config["seed"],
         "part": "test", "windows": {part: len(data.windows(part)) for part in ("train", "val", "test")},
-        "parameters": build.parameters(predictor.chain), **fitted, "rows": rows,
+        "parameters": build.parameters(predictor.chain), **fitted, "stream": stream,
+        "rows": [*rows, *streamed],
     }  # fmt: skip
     metrics["seconds"]["total"] = round(time.monotonic() - began, 1)
     run.write("metrics.json", metrics)

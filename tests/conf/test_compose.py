@@ -10,10 +10,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from forecast import config
+from forecast import build, config
 from forecast.errors import UsageError
+from forecast.heads.stream import refusal
 from forecast.verbs.help import CONFIGURED, PAGES, choices, default, defaults, groups, shown
 from forecast.where import CONF
+from tests.problems import spec
 
 Compose = Callable[..., DictConfig]
 GIVEN = {"data=series": "data.path=some.csv"}  # what a choice cannot do without
@@ -107,6 +109,15 @@ def test_segments_of_past_and_future_are_of_one_length(made: Compose) -> None:
     plain = config.plain(made("train", "experiment=segments", "embed.patch=12", "model.d_model=16"))
     assert (plain["embed"]["patch"], plain["embed"]["stride"], plain["head"]["segment"]) == (12, 12, 12)
     assert (plain["model"]["layers"], plain["embed"]["d_model"], plain["task"]["loss"]) == (1, 16, "mae")
+
+
+@pytest.mark.parametrize("model", ["aaren", "lstm", "none", "tcnca", "transformer"])
+def test_the_streaming_preset_makes_a_chain_that_streams(made: Compose, model: str) -> None:
+    plain = config.plain(made("train", "experiment=stream", f"model={model}"))
+    chain = build.chain(plain, spec(2, context=24), masked=False)
+    assert refusal(chain) is None
+    assert plain["model"].get("any_phase", True)  # only a stream meets chunks anywhere
+    assert not config.plain(made("train", f"model={model}"))["model"].get("any_phase", False)
 
 
 def test_a_head_of_its_own_width_keeps_it(made: Compose) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from forecast.dashboards import load
 from forecast.dashboards.report import write_report
-from forecast.dashboards.scores import headline
+from forecast.dashboards.scores import headline, score_table
 from forecast.dashboards.summary import summarise
 from forecast.errors import ArtifactError
 
@@ -169,6 +169,25 @@ def test_the_best_mse_does_not_hide_a_worse_mae(run_dir: RunDir) -> None:
     change(path, "metrics.json", rows=rows)
     _, verdict, mood = headline(load.read(path))
     assert (verdict, mood) == ("By MSE informer is the best row; by MAE ridge is better.", "")
+
+
+def test_a_stream_stands_beside_the_model_and_is_no_rival_of_it(run_dir: RunDir) -> None:
+    path = run_dir(1)
+    saved = json.loads((path / "metrics.json").read_text())
+    informer = saved["rows"][0]
+    row = {**informer, "name": "informer, streamed", "kind": "streamed", "scaled": {"mse": 1e-6, "mae": 1e-3}}
+    facts = {"mse": 1e-6, "mae": 1e-3, "ratio": 1.0123, "origin": "2014-01-01 00:00", "steps": 26280,
+             "bytes_per_series": 6180, "seconds": 0.4}  # fmt: skip
+    before = headline(load.read(path))
+    change(path, "metrics.json", rows=[*saved["rows"], row], stream=facts)
+    run = load.read(path)
+    assert [each.name for each in run.rows][:2] == ["informer", "informer, streamed"]
+    assert headline(run) == before
+    assert run.yardstick is not None and run.yardstick.name == "seasonal naive"
+    words = "".join(score_table(run))
+    assert "its MSE is 1.012 of that of windows, after up to 26,280 steps; a state takes 6,180 bytes" in words
+    change(path, "metrics.json", rows=saved["rows"], stream={"refused": "it <looks> ahead", "do": "set a=b"})
+    assert "Not scored as a stream: it &lt;looks&gt; ahead; set a=b." in "".join(score_table(load.read(path)))
 
 
 def test_names_from_files_cannot_become_html(run_dir: RunDir) -> None:

@@ -76,6 +76,36 @@ def test_the_state_has_a_row_for_each_series_and_does_not_grow(encoder):
     assert len(sizes) == 1
 
 
+@pytest.mark.parametrize("at_once", [1, 200, 1 << 21], ids=["a-step", "some", "all"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("encoder", ["aaren", "tcnca", "lstm", "none", "transformer-window"])
+def test_many_forecasts_are_those_of_one_step_after_another(monkeypatch, encoder, norm, masked, at_once):
+    monkeypatch.setattr("forecast.heads.stream.AT_ONCE", at_once)
+    model, x = chain(encoder, norm=norm, masked=masked), batch(S, 3, missing=0.3 if masked else 0.0)
+    stream, mask, horizon = Stream(model, 3), x.past_mask if masked else None, S.horizon
+    begin = stream.scan(stream.start(3, dtype=torch.float64), x.past[:, :5], part(mask, 0, 5), x.past_clock[:, :5])
+    after, made = stream.forecasts(begin, x.past[:, 5:], part(mask, 5, S.context), both(x)[:, 5:])
+    state = begin
+    for t in range(5, S.context):
+        state = stream.scan(state, x.past[:, t : t + 1], part(mask, t, t + 1), x.past_clock[:, t : t + 1])
+        one = stream.forecast(state, both(x)[:, t + 1 : t + 1 + horizon])
+        torch.testing.assert_close(made[:, t - 5], one, rtol=1e-8, atol=1e-9)
+    for a, b in zip(leaves(after), leaves(state), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+    same, none = stream.forecasts(after, x.past[:, :0], part(mask, 0, 0), both(x)[:, S.context :])
+    assert none.shape == (3, 0, S.horizon, 2)
+    assert all(a.equal(b) for a, b in zip(leaves(same), leaves(after), strict=True))
+
+
+def part(mask, a, b):
+    return None if mask is None else mask[:, a:b]
+
+
+def both(x):
+    return torch.cat([x.past_clock, x.future_clock], 1)
+
+
 def test_fewer_steps_than_the_head_reads():
     model, x = chain("none", tokens=40), batch(S, 2)
     _, forecast = streamed(Stream(model, 3), x, [], masked=True)

@@ -69,6 +69,22 @@ def test_a_step_of_gaps_changes_no_statistics_bit_for_bit():
     assert (normal == 0).all()
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_trace_has_the_statistics_of_every_step(masked):
+    x, mask = problem()
+    mask[0, :4] = False  # a stream may begin with gaps
+    norm = RollingNorm(half_life=6.0)
+    begin = norm.start(2, 3, dtype=torch.float64)
+    state, normal, each = norm.trace(begin, x, mask if masked else None)
+    assert all(torch.equal(a, b) for a, b in zip(state, norm.scan(begin, x, mask if masked else None)[0], strict=True))
+    now = begin
+    for t in range(x.shape[1]):
+        now, one, statistics = norm.scan(now, x[:, t : t + 1], mask[:, t : t + 1] if masked else None)
+        torch.testing.assert_close(normal[:, t : t + 1], one, rtol=1e-10, atol=1e-10)
+        for a, b in zip(each, statistics, strict=True):
+            torch.testing.assert_close(a[:, t : t + 1], b, rtol=1e-10, atol=1e-10)
+
+
 def test_a_large_offset_leaves_no_negative_variance():
     """E[x²] - E[x]² in fp32 would: values near 10⁵ that differ by 1."""
     x = 1e5 + torch.randn(1, 2000, 1, generator=torch.Generator().manual_seed(0))

@@ -50,10 +50,10 @@ def ema_by_steps(ema, xs):
     return ys
 
 
-def attention_by_steps(attention, qs, ks, vs):
+def attention_by_steps(attention, qs, ks, vs, phase=0):
     out = []
     for t, q in enumerate(qs):
-        first = t - t % attention.chunk
+        first = max(0, t - (t + phase) % attention.chunk)
         products = torch.stack([q @ ks[s] for s in range(first, t + 1)])
         bias = torch.stack([attention.bias[t - s] for s in range(first, t + 1)])
         if attention.kind == "softmax":
@@ -170,6 +170,44 @@ def test_attention_does_not_leave_its_chunk(kind, simple, streamed):
         (grad,) = torch.autograd.grad(y[0, t, 0], x, retain_graph=True)
         seen = (grad[0] != 0).any(-1).nonzero()[:, 0].tolist()
         assert seen == list(range(t - t % 5, t + 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [3, 13])
+def test_a_first_chunk_may_be_shorter(kind, length):
+    attention = made(attention=kind, chunk=5).layers[0].block.attention
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, length, n, generator=g, dtype=torch.float64) for n in (4, 4, 8))
+    with torch.no_grad():
+        attention.bias.normal_()
+        for phase in range(5):
+            wanted = torch.stack(attention_by_steps(attention, q[0], k[0], v[0], phase))
+            torch.testing.assert_close(attention(q, k, v, phase)[0], wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_training_meets_the_chunks_as_a_stream_does_and_evaluation_as_a_window(masked):
+    """Without a mixer over time a window cut at phase p is what a stream makes of it p steps after a chunk began, from
+    the next chunk on; training draws all phases, from torch's generator."""
+    chunk = 4
+    model, plain, x = made(chunk=chunk, any_phase=True, **STILL), made(chunk=chunk, **STILL), some(2, 17)
+    mask = None
+    if masked:
+        mask = torch.rand(2, 17, generator=torch.Generator().manual_seed(3)) > 0.3
+        mask[:, :chunk] = True  # so that both rows stand at the same phase
+    assert model(x, mask).equal(plain(x, mask))
+    streamed = []
+    for p in range(chunk):
+        state, _ = model.scan(model.start(2, dtype=torch.float64), x[:, :p])
+        streamed.append(model.scan(state, x, mask)[1])
+    found = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        y = model.train()(x, mask)
+        torch.manual_seed(seed)
+        assert y.equal(model(x, mask))
+        found += [p for p in range(chunk) if torch.allclose(y[:, chunk - p :], streamed[p][:, chunk - p :], atol=1e-10)]
+    assert len(found) == 40 and set(found) == set(range(chunk))
 
 
 # Masks and streams ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A leaderboard of tiny runs: what stands in it, what stands apart, what is refused."""
 
 import csv
+import re
 import shlex
 import shutil
 import sys
@@ -12,6 +13,7 @@ import pytest
 from forecast import __main__ as program
 from forecast.artifacts import Run
 from forecast.dashboards import report
+from forecast.track import final_metrics
 from tests.faults.make import rows, text
 from tests.verbs.conftest import command
 
@@ -27,6 +29,7 @@ RUNS = [
     "model=linear name=board",  # its own head and embedding
     f"model=linear {PLAIN} 'data.splits={{train: 200, val: 50, test: 100}}' name=other",
     f"model=linear {PLAIN} predictions=false name=bare",
+    f"model=none {PLAIN} norm=rolling half_life=3 embed.causal=true embed.position=false name=streams",
 ]
 Program = Callable[[str], str]
 
@@ -96,6 +99,43 @@ def test_the_difference_is_that_of_the_scores_and_lies_in_its_interval(home: Pat
     assert float(lines["linear", "optim.lr=0.1"]["delta_mse_low"]) < float(lines["linear", "optim.lr=0.1"]["delta_mse"])
 
 
+def test_what_a_run_is_worth_as_a_stream_stands_in_its_record_and_on_the_board(home: Path, capsys) -> None:
+    runs = [Run(path) for path in sorted((home / "runs" / "train").iterdir())]
+    saved = {run.read("config.json")["name"]: run.read("metrics.json") for run in runs}
+    model, *_, row = saved["streams"]["rows"]
+    stream = saved["streams"]["stream"]
+    assert (row["kind"], row["name"]) == ("streamed", f"{model['name']}, streamed")
+    assert row["values"] == model["values"]
+    assert stream["ratio"] == row["scaled"]["mse"] / model["scaled"]["mse"]
+    assert (stream["origin"], stream["steps"]) == ("2024-01-01 00:00", 600 - 3)
+    assert saved["bare"]["stream"] == {
+        "refused": "it normalises a whole window", "do": "set norm=rolling embed.causal=true model=aaren"
+    }  # fmt: skip
+    logged = final_metrics(saved["streams"])
+    assert logged["test_streamed/ratio"] == stream["ratio"]
+    assert logged["test_streamed/bytes_per_series"] == stream["bytes_per_series"]
+    assert logged["test_streamed/mse_z"] == stream["mse"]
+    assert not any("stream" in name for name in final_metrics(saved["bare"]))
+    assert main(home, "evaluate 'compare=[board,streams]' output=streams") == 0
+    assert re.search(rf"{stream['ratio']:.4f} +{stream['bytes_per_series']} B ", capsys.readouterr().out)
+    made = read(home / "streams")
+    assert not any("streamed" in row["model"] for row in made)
+    (line,) = [row for row in made if row["norm"] == "rolling"]
+    assert float(line["streamed_ratio"]) == stream["ratio"] and line["streamed_steps"] == "597.0"
+    assert {row["streamed_ratio"] for row in made if row is not line} == {""}
+    assert line["variant"] == ""
+
+
+def test_a_stream_is_scored_again_to_the_last_bit(home: Path, capsys) -> None:
+    run = next(path for path in (home / "runs" / "train").iterdir()
+               if Run(path).read("config.json")["name"] == "streams")  # fmt: skip
+    assert main(home, f"evaluate run={run}") == 0
+    out = capsys.readouterr().out
+    stream = Run(run).read("metrics.json")["stream"]
+    assert f"streamed from 2024-01-01 00:00, 597 steps: {stream['ratio']:.4f} × the MSE of windows" in out
+    assert "to the last bit" in out
+
+
 def test_other_windows_stand_apart(home: Path, capsys) -> None:
     assert main(home, "evaluate compare=[board,other] output=both") == 0
     made = read(home / "both")
@@ -117,7 +157,7 @@ def test_runs_without_predictions_get_no_interval(home: Path, capsys) -> None:
 
 
 def test_names(home: Path, capsys) -> None:
-    for word, count in (("forecast/f", 9), ("all", 9), ("b*", 8), ("other", 1), ("20*", 9)):
+    for word, count in (("forecast/f", 10), ("all", 10), ("b*", 8), ("other", 1), ("20*", 10)):
         assert main(home, f"evaluate 'compare={word}' output=named") == 0
         assert len(" ".join(row["runs"] for row in read(home / "named")).split()) in (count, count - 1, count - 2)
     capsys.readouterr()
