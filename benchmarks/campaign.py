@@ -7,21 +7,21 @@ are scored once by each run and choose nothing. All chains start at the ridge fo
 
 Runs that are finished are not run again, so the same command goes on after a kill. Tables of data sets that are not
 here (FORECAST_DATA) are left out. `python -m benchmarks.campaign [TABLE …] [--workers=2] [--runs=runs/campaign]`
-writes campaign/leaderboard.md, .csv, .html and campaign/summary.md beside this file.
+writes campaign/TABLE/leaderboard.md, .csv and .html beside this file, and campaign/summary.md over all tables there.
 """
 
 import argparse
+import csv
 import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from forecast.artifacts import Run, atomic
-from forecast.errors import ForecastError
 
 HERE = Path(__file__).with_name("campaign")
 SEEDS = (1, 2, 3)
@@ -59,6 +59,8 @@ ENCODERS = {  # the costly ones first, so that two workers end together
     "lstm": "model=lstm model.residual=true",
     "none": "model=none",
 }
+COLUMNS = [*reversed(ENCODERS), "linear"]
+Row = Mapping[str, str]  # of leaderboard.csv
 
 
 class Job(NamedTuple):
@@ -127,42 +129,86 @@ def carry_out(jobs: Iterable[Job], runs: Path, workers: int) -> None:
             print(f"{number:>4} of {len(todo)}  {state}  {job.name}", file=sys.stderr, flush=True)
 
 
-def write(runs: Path) -> None:
-    """The leaderboard of all that is finished, and its summary."""
-    from forecast.dashboards import board, load
-
-    command = [sys.executable, "-m", "forecast", "evaluate", "compare=all", f"runs={runs}", f"output={HERE}"]
+def write(table: str, runs: Path) -> None:
+    """The leaderboard of a table's finished runs, and the summary of all tables that were ever written."""
+    command = [sys.executable, "-m", "forecast", "evaluate", "compare=all", f"runs={runs}", f"output={HERE / table}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    groups = board.groups(load.read(run.path) for run in finished(runs).values())
+    summarise()
+
+
+def summarise() -> None:
+    """campaign/summary.md and .png from the leaderboards that are there."""
+    tables = {path.parent.name: _chosen(path) for path in HERE.glob("*/leaderboard.csv")}
+    tables = {table: tables[table] for table in TABLES if table in tables}
     with atomic(HERE / "summary.md") as temporary:
-        temporary.write_text("\n".join(_summary(groups)) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(_summary(tables)) + "\n", encoding="utf-8")
+    with atomic(HERE / "summary.png") as temporary:
+        _draw(tables, temporary)
 
 
-def _summary(groups: Sequence[Any]) -> list[str]:
+def _chosen(path: Path) -> dict[str, Row]:
+    """The rows of a leaderboard by model: of each the one of the best validation; the naive ones too."""
+    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    return {row["model"]: row for row in rows if row["chosen"] == "true" or row["kind"] == "naive"}
+
+
+def _summary(tables: Mapping[str, Mapping[str, Row]]) -> list[str]:
     """A row for each table, a column for each encoder with the embedding its validation chose."""
-    encoders = [*reversed(ENCODERS), "linear"]
-    lines = [
-        f"| test MSE (scaled) | ridge | {' | '.join(encoders)} |",
-        f"|---|---|{'---|' * len(encoders)}",
-    ]
-    for group in groups:
-        ridge = next((mse for name, mse, _ in group.naive if name == "ridge"), float("nan"))
-        cells = []
-        for encoder in encoders:
-            line = next((line for line in group.lines if line.chosen and line.parts[0] == encoder), None)
-            cells.append("" if line is None else _cell(line))
-        lines.append(f"| {group.setting.title} | {ridge:.4f} | {' | '.join(cells)} |")
+    lines = [f"| test MSE (scaled) | ridge | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
+    for table, rows in tables.items():
+        title = f"[{_title(rows)}]({table}/leaderboard.md)"
+        cells = [_cell(rows[encoder]) if encoder in rows else "" for encoder in COLUMNS]
+        lines.append(f"| {title} | {float(rows['ridge']['test_mse']):.4f} | {' | '.join(cells)} |")
     return lines
 
 
-def _cell(line: Any) -> str:
-    values = line.values("mse")
-    text = f"{sum(values) / len(values):.4f} {line.parts[1]}"
-    delta = line.delta.get("mse")
-    if delta is None or delta.low is None:
+def _title(rows: Mapping[str, Row]) -> str:
+    first = rows["ridge"]
+    return f"{first['dataset']} {first['context']} → {first['horizon']}"
+
+
+def _cell(row: Row) -> str:
+    """The mean score over seeds and the embedding; below, the difference to `none` with its interval; ▼ and ▲: the
+    interval excludes 0."""
+    tokens = {"none": "", "patch": " segments" if row["head"] == "segments" else " patch"}.get(
+        row["embed"], f" {row['embed']}"
+    )
+    text = f"{float(row['test_mse']):.4f}{tokens}"
+    if not row["delta_mse_low"]:
         return text
-    mark = "**" if delta.high < 0 else ""
-    return f"{mark}{text}{mark}<br>{delta.value:+.4f} [{delta.low:+.4f}, {delta.high:+.4f}]"
+    delta, low, high = (float(row[key]) for key in ("delta_mse", "delta_mse_low", "delta_mse_high"))
+    mark = " ▼" if high < 0 else " ▲" if low > 0 else ""
+    return f"{text}<br>{delta:+.4f} [{low:+.4f}, {high:+.4f}]{mark}".replace("-", "−")
+
+
+def _draw(tables: Mapping[str, Mapping[str, Row]], target: Path) -> None:
+    """Each encoder's difference to `none` in percent of its MSE, with intervals; a panel for each table."""
+    from matplotlib import pyplot
+
+    names = [name for name in COLUMNS if name not in ("none", "linear")]  # linear is not of the same chain
+    figure, axes = pyplot.subplots(
+        1, len(tables), figsize=(1.2 + 1.9 * len(tables), 2.6), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, rows in zip(axes[0], tables.values(), strict=True):
+        axis.axvline(0, color="0.6", lw=1)
+        for place, name in enumerate(reversed(names)):
+            row = rows.get(name)
+            if row is None or not row["delta_mse_low"]:
+                continue
+            delta, low, high = (float(row[key]) for key in ("delta_mse", "delta_mse_low", "delta_mse_high"))
+            whole = (float(row["test_mse"]) - delta) / 100
+            colour = "#1a7f37" if high < 0 else "#c2410c" if low > 0 else "0.25"
+            axis.plot([low / whole, high / whole], [place, place], color=colour, lw=2)
+            axis.plot(delta / whole, place, "o", ms=5, color=colour)
+        axis.set_title(_title(rows).replace(" ", "\n", 1), fontsize=9)
+        axis.grid(axis="x", alpha=0.3)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(names)), list(reversed(names)))
+    figure.supxlabel("test MSE beyond that of none, % (left: the mixer helps), 95 % intervals", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(target, dpi=120, format="png")
+    pyplot.close(figure)
 
 
 def main() -> None:
@@ -173,14 +219,16 @@ def main() -> None:
     asked = parser.parse_args()
     if odd := [table for table in asked.tables if table not in TABLES]:
         parser.error(f"{odd[0]} is none of {', '.join(TABLES)}")
-    runs = asked.runs.resolve()
     for table in asked.tables or TABLES:
-        try:
-            carry_out(screening(table), runs, asked.workers)
-            carry_out(repeats(table, finished(runs)), runs, asked.workers)
-        except ForecastError as fault:
-            print(f"{table}: {fault}", file=sys.stderr)
-        write(runs)
+        fill(table, asked.runs.resolve() / table, asked.workers)
+
+
+def fill(table: str, runs: Path, workers: int) -> None:
+    """A table from its first run that is missing to its leaderboard."""
+    carry_out(screening(table), runs, workers)
+    carry_out(repeats(table, finished(runs)), runs, workers)
+    if finished(runs):
+        write(table, runs)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from forecast.ops.selection import budget
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = (96, 336, 720, 1440, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
-SECONDS = 5.0
-RIVAL_BYTES = 6 << 30
+SECONDS = {"cpu": 5.0, "cuda": 0.5}
+RIVAL_BYTES = {"cpu": 6 << 30, "cuda": 32 << 30}
 WITHIN = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
 Row = dict[str, Any]
@@ -94,13 +94,15 @@ def _sweep(name: str, dtype: torch.dtype, device: str, asked: argparse.Namespace
     passes = ("forward", "forward+backward") if op.gradient else ("forward",)
     past: dict[tuple[str, str], tuple[int, float]] = {}  # (contender, pass) -> what its last length cost a token
     for length in (n for n in LENGTHS if n <= asked.longest):
-        if rows and rows[-1]["ours ms"] > SECONDS * 1e3:
+        if rows and rows[-1]["ours ms"] > SECONDS[device] * 1e3:
             break
         batch = max(1, (1 << 16) // length) if device == "cuda" else op.batch.get(length, 1)
         inputs = op.inputs(batch, length, dtype, device)
         for way in passes:
             running = {"ours": op.ours} | {
-                rival: call for rival, call in op.rivals.items() if _affordable(rival, way, batch, length, dtype, past)
+                rival: call
+                for rival, call in op.rivals.items()
+                if _affordable(rival, way, batch, length, dtype, past, device)
             }
             row: Row = {"length": length, "batch": batch, "dtype": str(dtype)[6:], "pass": way}
             row |= _race(running, inputs, way, device, asked.rounds)
@@ -112,19 +114,25 @@ def _sweep(name: str, dtype: torch.dtype, device: str, asked: argparse.Namespace
 
 
 def _affordable(
-    rival: str, way: str, batch: int, length: int, dtype: torch.dtype, past: dict[tuple[str, str], tuple[int, float]]
+    rival: str,
+    way: str,
+    batch: int,
+    length: int,
+    dtype: torch.dtype,
+    past: dict[tuple[str, str], tuple[int, float]],
+    device: str,
 ) -> bool:
     """Whether a rival is worth its time at this length, by its growth, and has the memory."""
     if (
         rival == "published"
-        and 3 * batch * HEADS * length * budget(length, FACTOR) * WIDTH * dtype.itemsize > RIVAL_BYTES
+        and 3 * batch * HEADS * length * budget(length, FACTOR) * WIDTH * dtype.itemsize > RIVAL_BYTES[device]
     ):
         return False
     if (rival, way) not in past:
         return length == LENGTHS[0]  # left out before: left out from then on
     before, cost = past[rival, way]
     growth = 2 if rival == "full attention" else 1.2
-    return cost * batch * (length / before) ** growth < SECONDS * 1e3
+    return cost * batch * (length / before) ** growth < SECONDS[device] * 1e3
 
 
 def _race(running: dict[str, Call], inputs: list[Tensor], way: str, device: str, rounds: int) -> Row:

@@ -157,9 +157,14 @@ def chunked(
 
 def _cut(gather: Gather, windows: Windows, numbers: list[NDArray[np.int64]], pinned: bool) -> Iterator[SeriesBatch]:
     whole = take(gather, windows, np.concatenate(numbers))
-    columns: list[Tensor] = [part.pin_memory() for part in whole] if pinned else list(whole)
+    columns: list[Tensor] = [_pinned(part) for part in whole] if pinned else list(whole)
     sizes = [len(k) for k in numbers]
     return map(SeriesBatch._make, zip(*(_pieces(part, sizes) for part in columns), strict=True))
+
+
+def _pinned(part: Tensor) -> Tensor:
+    """In page-locked memory, but for a mask whose rows are all one: CUDA refuses to write into what overlaps."""
+    return part.pin_memory() if part.stride(0) else part
 
 
 def _pieces(part: Tensor, sizes: list[int]) -> Sequence[Tensor]:

@@ -119,12 +119,13 @@ def loader(
         sampler=order,
         batch_size=None,
         num_workers=workers,
-        collate_fn=_same,
+        collate_fn=_apart,
         multiprocessing_context="spawn",
         persistent_workers=True,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _same(batch: Any) -> Any:
-    return batch
+def _apart(batch: Any) -> SeriesBatch:
+    """A mask whose rows are all one, written out: it could not be pinned."""
+    return SeriesBatch._make(part.contiguous() for part in batch)

@@ -39,8 +39,9 @@ def compare(cfg: "DictConfig", overrides: list[str]) -> None:
         asked["output"] or Path(asked["runs"]) / "compare" / (re.sub(r"[^\w.-]+", "-", title).strip("-.") or "all")
     )
     place = place.expanduser()
-    texts = {"leaderboard.md": board_page.markdown(title, groups), "leaderboard.csv": board_page.table_csv(groups),
-             "leaderboard.html": board_page.html(title, groups)}  # fmt: skip
+    heading = "All finished runs" if title == "all" else title
+    texts = {"leaderboard.md": board_page.markdown(heading, groups), "leaderboard.csv": board_page.table_csv(groups),
+             "leaderboard.html": board_page.html(heading, groups)}  # fmt: skip
     try:
         for name, content in texts.items():
             with atomic(place / name) as temporary:

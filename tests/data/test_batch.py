@@ -97,3 +97,20 @@ def test_batches_do_not_depend_on_how_many_are_gathered_at_once(chunk: int, monk
     for number, batch in enumerate(served):
         alone = take(gather, found, np.arange(7 * number, 7 * number + len(batch.origin)))
         assert all(a.equal(b) for a, b in zip(batch, alone, strict=True))
+
+
+def test_a_mask_without_gaps_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with a GPU, where CUDA refuses to copy into a tensor whose rows share memory."""
+
+    def pin(part: torch.Tensor) -> torch.Tensor:
+        return torch.empty_strided(part.shape, part.stride(), dtype=part.dtype).copy_(part)
+
+    series = toy((60,), 2)
+    gather = Gather.of(series, Scaler.none(series), context=8, horizon=4)
+    found = windows(series, np.array([[0, 60]]), 8, 4)
+    plain = list(batches(gather, found, 4))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    pinned = list(batches(gather, found, 4))
+    assert plain[0].past_mask.stride(0) == 0
+    assert all(a.equal(b) for one, two in zip(plain, pinned, strict=True) for a, b in zip(one, two, strict=True))
