@@ -124,7 +124,7 @@ def cells() -> Iterator[Cell]:
     """All of them, the cheap proofs first."""
     for seed in (1, 2, 3):
         for encoder, words in series_words().items():
-            yield Cell("sine", encoder, "", f"{words} norm=none", {"context": 36, "horizon": 24, "steps": 200}, seed)
+            yield Cell("sine", encoder, "36 to 24", f"{words} norm=none", {"context": 36, "horizon": 24, "steps": 200}, seed)
     for seed in (1, 2, 3):
         for encoder in registered():
             words = series_words()[encoder]

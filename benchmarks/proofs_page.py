@@ -18,37 +18,38 @@ LIMIT = 1e-2  # of the sine
 FORMS = ("none", "instance", "rolling", "rolling, streamed")
 HEAD = """# Proofs of mechanism
 
-`python -m benchmarks proofs`: tasks made by a rule (`benchmarks/tasks.py`), encoders as their configs build them, no dropout.
-Written by the command; settings, seeds and seconds of each cell are in `proofs.json`. {count} trainings, {minutes:.0f} minutes of one
-CPU thread.
+`python -m benchmarks proofs`: tasks made by a rule (`benchmarks/tasks.py`), encoders as their configs build them,
+without dropout. Written by the command; settings, seed and seconds of each of {count} trainings are in `proofs.json`.
+In all {minutes:.0f} minutes of one CPU thread.
 
 ![Recall, copy, sine and level shift by encoder](proofs.png)
 """
 RECALL = """
 ## Associative recall
 
-Keys with their values, then blanks, then keys alone: name their values. Accuracy, and the steps it took to reach 99 %; where it
-was not reached, all that were allowed were taken ({allowed}). One seed. Width 64, two layers, the same positions for
-all; one chunk holds the whole sequence unless said otherwise.
+Keys with their values, then blanks, then keys alone: name their values. A quarter of the sequence are keys at most.
+Accuracy, and the steps it took to reach 99 %; where it was not reached, all that were allowed were taken ({allowed}).
+One seed. Width 64, two layers, the same positions for all; one chunk holds the whole sequence unless said otherwise.
 """
 COPY = """
 ## Long-range copy
 
-Name the first of all symbols, which stands so many steps ago; eight symbols, chance 0.125. Accuracy, and the steps taken, at most
-{allowed}. One seed. `tcnca` here has its chunks of 64 steps, so only convolutions go further; with depth 3 a layer's
-see 85 steps, with depth 5 1,365.
+Name the first of all symbols, which stands so many steps ago; eight symbols, chance 0.125. Accuracy, and the steps
+taken, at most {allowed}. One seed. `tcnca` has its chunks of 64 steps here, so only convolutions or the average go
+from one to the next; with depth 3 the convolutions of a layer see 85 steps, with depth 5 they see 1,365.
 """
 SHIFT = """
 ## Level shift
 
-A sine with noise of variance 0.01, trained at one level; then the level jumps by 3 some steps before the forecast of 12 steps. MSE,
-mean over {seeds}. Windows of 48 steps: after 48 the jump is out of sight. Streamed: one scan over 192 steps. Rolling statistics have
-a half-life of 12 steps.
+A sine with noise of variance 0.01, trained at one level; then the level jumps by 3 up or down, some steps before the
+forecast of 12 steps. MSE, mean over {seeds}. Windows of 48 steps: after 48 the jump is out of sight. Streamed: one
+scan over 192 steps. Rolling statistics have a half-life of 12 steps.
 """
 SINE = """
 ## A sine without noise
 
-24 steps ahead from 36; the period, 24 steps, is told to nobody. MSE after 200 steps of training, {seeds}; the aim is 0.01.
+24 steps ahead from 36; the period, 24 steps, is told to nobody. `norm=none`. MSE after 200 steps of training, {seeds};
+the aim is 0.01.
 """
 
 

@@ -1,7 +1,7 @@
 """Tasks made by a rule, whose answer is known: what a mixer must be able to do, and nothing else.
 
-Token tasks (recall, copy) give symbols and, where one is asked for, the symbol to name. Series tasks (level shift, sine)
-give windows as the data module does. All are drawn from a generator: equal seeds are equal tasks.
+Token tasks (recall, copy) give symbols and, where one is asked for, the symbol to name. Series tasks (level shift,
+sine) give windows as the data module does. All are drawn from a generator: equal seeds are equal tasks.
 """
 
 import math
