@@ -11,8 +11,7 @@ proofs.png. A cell is a training from its seed, so it can be repeated; one whose
 
 import json
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,9 +74,11 @@ class Cell(NamedTuple):
 
 
 def recall(words: str, seed: int, *, length: int, vocabulary: int, steps: int, batch: int) -> Row:
-    task = partial(tasks.recall, length=length, vocabulary=vocabulary)
+    def task(count: int, g: Generator) -> tasks.Tokens:
+        return tasks.recall(count, length, vocabulary, g)
+
     model = namer(words, WIDTH, 2 * vocabulary + 1, vocabulary, seed)
-    return learn_tokens(model, lambda b, g: task(b, g=g), steps=steps, batch=batch, seed=seed)._asdict()
+    return learn_tokens(model, task, steps=steps, batch=batch, seed=seed)._asdict()
 
 
 def copy(words: str, seed: int, *, distance: int, steps: int) -> Row:
@@ -117,14 +118,15 @@ def streamed_mse(chain: Chain, test: SeriesBatch) -> float:
     return (stream.forecast(state, test.future_clock) - test.future).double().square().mean().item()
 
 
-MEASURES = {"recall": recall, "copy": copy, "sine": sine, "shift": shift}
+MEASURES: dict[str, Callable[..., Row]] = {"recall": recall, "copy": copy, "sine": sine, "shift": shift}
 
 
 def cells() -> Iterator[Cell]:
     """All of them, the cheap proofs first."""
     for seed in (1, 2, 3):
         for encoder, words in series_words().items():
-            yield Cell("sine", encoder, "36 to 24", f"{words} norm=none", {"context": 36, "horizon": 24, "steps": 200}, seed)
+            sizes = {"context": 36, "horizon": 24, "steps": 200}
+            yield Cell("sine", encoder, "36 to 24", f"{words} norm=none", sizes, seed)
     for seed in (1, 2, 3):
         for encoder in registered():
             words = series_words()[encoder]
@@ -167,8 +169,10 @@ def main() -> None:
         began = time.process_time()
         result = MEASURES[cell.proof](cell.words, cell.seed, **cell.settings)
         seconds = round(time.process_time() - began, 2)
-        found[cell.name] = {**cell._asdict(), "asked": asked, "result": result, "cpu_s": seconds}
-        _ = found[cell.name].pop("words"), found[cell.name].pop("settings")
+        found[cell.name] = {
+            "proof": cell.proof, "encoder": cell.encoder, "case": cell.case, "seed": cell.seed, "asked": asked,
+            "result": result, "cpu_s": seconds,
+        }  # fmt: skip
         write_json(RESULTS, {"command": "python -m benchmarks proofs", "machine": machine(), "cells": found})
         print(f"{number:>4} of {len(todo)}  {seconds:6.1f} s  {cell.name}  {result}", flush=True)
     proofs_page.write([found[cell.name] for cell in todo])
