@@ -1,15 +1,25 @@
-"""python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine."""
+"""python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
+
+`stream` and `proofs` train, for minutes, and run by their names only.
+"""
 
 import sys
 
 from benchmarks import loader, start, step, stream
 
-ALL = {"loader": loader.main, "start": start.main, "step": step.main}
-TRAINING = {"stream": stream.main}  # minutes
+
+def proofs() -> None:
+    from benchmarks.proofs import main  # matplotlib: no benchmark of speed pays for it
+
+    main()
+
+
+SPEED = {"loader": loader.main, "start": start.main, "step": step.main}
+ALL = {**SPEED, "stream": stream.main, "proofs": proofs}
 
 if __name__ == "__main__":
-    names = sys.argv[1:] or list(ALL)
-    if odd := [name for name in names if name not in {**ALL, **TRAINING}]:
-        sys.exit(f"benchmarks: {odd[0]} is none of {', '.join([*ALL, *TRAINING])}")
+    names = sys.argv[1:] or list(SPEED)
+    if odd := [name for name in names if name not in ALL]:
+        sys.exit(f"benchmarks: {odd[0]} is none of {', '.join(ALL)}")
     for name in names:
-        {**ALL, **TRAINING}[name]()
+        ALL[name]()
