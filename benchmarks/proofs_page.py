@@ -195,6 +195,7 @@ def _dots(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(row["result"]["mse"], encoders.index(row["encoder"]), "o", ms=4, color="#0a67ad", alpha=0.7)
     axes.axvline(LIMIT, color="#d35c00", lw=1)
     axes.set(xscale="log", ylim=(len(encoders) - 0.5, -0.5), xlabel="MSE; the line is the aim")
+    axes.set_xticks([1e-8, 1e-6, 1e-4, 1e-2], ["1e-8", "1e-6", "1e-4", "1e-2"])
     axes.set_yticks(range(len(encoders)), [name.replace(", ", ",\n") for name in encoders])
     axes.set_title("Sine, 24 steps ahead")
 
@@ -207,4 +208,5 @@ def _recovery(
             axes.plot(range(len(errors)), list(errors.values()), marker="o", ms=3, label=encoder, **colour(encoder))
             axes.set_xticks(range(len(errors)), ["none yet", *map(str, list(errors)[1:])])
     axes.set(yscale="log", xlabel="steps since the jump")
+    axes.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     axes.set_title(f"Level shift, norm {form}")
