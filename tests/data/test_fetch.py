@@ -429,7 +429,7 @@ def test_a_client_that_is_killed_leaves_what_the_next_one_needs(serve: Serve, tm
 
 
 def test_ctrl_c_keeps_the_part_and_ends_with_130(serve: Serve, tmp_path: Path) -> None:
-    source = serve(pause=0.02, piece=5_000)
+    source = serve(pause=0.5, piece=5_000)
     (tmp_path / "card.yaml").write_text(
         "{name: t, kind: series, time: {column: ds, freq: h}, channels: [{name: y}],"
         f" files: [{{path: data.csv, sha256: {SHA}, url: '{source.url}'}}]}}"
