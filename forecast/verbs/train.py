@@ -131,7 +131,8 @@ def _fit_and_score(
         chain.load_state_dict(best_weights(run.path))
         run.save_weights(chain)
         fitted = {"best": {MONITOR: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
-                  "seconds": {"fit": round(seconds_of(trainer), 1)}, "memory": peak_memory(task.device.type),
+                  "seconds": {"fit": round(seconds_of(trainer), 1)},
+                  "memory": peak_memory(trainer.strategy.root_device.type),  # the model is back on the CPU by now
                   **({"stopped": "budget"} if spent(trainer) else {})}  # fmt: skip
         if spent(trainer):
             log.info("the budget of %s is used up after %s steps", config["budget"], f"{trainer.global_step:,}")
