@@ -94,8 +94,9 @@ def _layer(lstm: nn.Module, x: Tensor, h: Tensor, c: Tensor, count: Tensor | Non
         y, (h_end, c_end) = lstm(x, start)
         return y, h_end[0].to(h.dtype), c_end[0].to(c.dtype)
     over = (torch.arange(x.shape[1], device=x.device) >= count[:, None])[..., None]
+    train = torch.is_grad_enabled()  # or cuDNN keeps nothing for the way back
     y, _, c_end = torch.lstm(
-        torch.cat([x, over.to(x.dtype)], -1), start, _with_stop(lstm), True, 1, 0.0, False, False, True
+        torch.cat([x, over.to(x.dtype)], -1), start, _with_stop(lstm), True, 1, 0.0, train, False, True
     )
     at = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, y.shape[-1])
     some = (count > 0)[:, None]

@@ -444,6 +444,7 @@ def test_ctrl_c_keeps_the_part_and_ends_with_130(serve: Serve, tmp_path: Path) -
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "forecast: interrupted\n")
     assert "run the same command again to go on" in out and part.stat().st_size
+    source.pause = 0
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"fetched: {tmp_path / 'here' / 'data.csv'}, 0.3 MB\n")
