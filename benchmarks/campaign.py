@@ -186,19 +186,22 @@ def _draw(tables: Mapping[str, Mapping[str, Row]], target: Path) -> None:
     from matplotlib import pyplot
 
     names = [name for name in COLUMNS if name not in ("none", "linear")]  # linear is not of the same chain
-    figure, axes = pyplot.subplots(
-        1, len(tables), figsize=(1.2 + 1.9 * len(tables), 2.6), sharex=True, sharey=True, squeeze=False
-    )
-    for axis, rows in zip(axes[0], tables.values(), strict=True):
+    wide = min(4, len(tables))
+    high = -(-len(tables) // wide)
+    size = (1.2 + 1.9 * wide, 0.5 + 2.2 * high)
+    figure, axes = pyplot.subplots(high, wide, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[len(tables) :]:
+        axis.set_visible(False)
+    for axis, rows in zip(axes.flat, tables.values(), strict=False):
         axis.axvline(0, color="0.6", lw=1)
         for place, name in enumerate(reversed(names)):
             row = rows.get(name)
             if row is None or not row["delta_mse_low"]:
                 continue
-            delta, low, high = (float(row[key]) for key in ("delta_mse", "delta_mse_low", "delta_mse_high"))
+            delta, least, most = (float(row[key]) for key in ("delta_mse", "delta_mse_low", "delta_mse_high"))
             whole = (float(row["test_mse"]) - delta) / 100
-            colour = "#1a7f37" if high < 0 else "#c2410c" if low > 0 else "0.25"
-            axis.plot([low / whole, high / whole], [place, place], color=colour, lw=2)
+            colour = "#1a7f37" if most < 0 else "#c2410c" if least > 0 else "0.25"
+            axis.plot([least / whole, most / whole], [place, place], color=colour, lw=2)
             axis.plot(delta / whole, place, "o", ms=5, color=colour)
         axis.set_title(_title(rows).replace(" ", "\n", 1), fontsize=9)
         axis.grid(axis="x", alpha=0.3)

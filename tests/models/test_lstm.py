@@ -151,5 +151,6 @@ def test_on_a_card_masks_cost_no_copy_of_the_weights_and_learn():
         y = model(x.to(device), mask.to(device))
         grads = torch.autograd.grad(y.square().sum(), list(model.parameters()))
         found.append([y.detach().cpu(), *(grad.cpu() for grad in grads)])
-    for want, got in zip(*found, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-2, atol=1e-3)  # cuDNN rounds to TF32
+    (want, *wanted), (got, *grads) = found
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(grads, wanted, rtol=1e-2, atol=1e-3)  # cuDNN may round to TF32
