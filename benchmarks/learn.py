@@ -122,7 +122,7 @@ def learn_series(
     """Train the chain that `forecast train WORDS` builds, by its own loss; Adam, its rate falling to 0 as a cosine."""
     torch.manual_seed(seed)
     made = plain(f"{words} task.context={spec.context} task.horizon={spec.horizon} seed={seed}")
-    chain, output = build.chain(made, spec, masked=False), build.output(made)
+    chain = build.chain(made, spec, masked=False)
     optimiser, g = build.optimiser(made)(chain.parameters()), Generator().manual_seed(seed)
 
     def rate(step: int) -> float:
@@ -130,5 +130,5 @@ def learn_series(
 
     for _ in training(chain, optimiser, steps, rate):
         windows = task(batch, g)
-        output.loss(chain(windows), windows.future, None).backward()
+        chain.output.loss(chain(windows), windows.future, None).backward()
     return chain.eval()

@@ -10,7 +10,7 @@ import torch
 
 from forecast import heads, models
 from forecast.errors import UsageError, nearest
-from forecast.heads import Chain, Point
+from forecast.heads import Chain, Output
 from forecast.types import Spec
 
 if TYPE_CHECKING:
@@ -24,10 +24,14 @@ TARGETS: dict[str, Callable[..., Any]] = {
     "torch.optim.Adam": torch.optim.Adam,
     "torch.optim.AdamW": torch.optim.AdamW,
 }
+OUTPUTS: dict[str, type[Output]] = {
+    "point": heads.Point, "quantiles": heads.Quantiles, "normal": heads.Normal, "student_t": heads.StudentT,
+    "negative_binomial": heads.NegativeBinomial, "zero_inflated": heads.ZeroInflated,
+}  # fmt: skip
 NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": models.RollingNorm}
 
 # What build hands over, no key of a config.
-GIVEN = ("spec", "d_memory", "length", "bare", "layout", "seed", "params", "fused")
+GIVEN = ("spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused")
 
 
 def check(node: Config, where: str) -> Callable[..., Any]:
@@ -112,9 +116,10 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
     if embed.layout != "steps" and "layout" not in inspect.signature(check(config["head"], "head")).parameters:
         name = config["head"]["_target_"].rpartition(".")[2]
         raise UsageError(f"the embedding gives {embed.layout}, the head {name} reads time steps", do="set head=flat")
+    made = output(config)
     given = {"d_memory": encoder.d_model, "length": length, "bare": embed.bare, "layout": embed.layout}
-    head = make(config["head"], "head", spec=spec, **given, seed=seed)
-    return Chain(norm=norm(config, spec), embed=embed, encoder=encoder, head=head, masked=masked)
+    head = make(config["head"], "head", spec=spec, **given, width=made.width, seed=seed)
+    return Chain(norm=norm(config, spec), embed=embed, encoder=encoder, head=head, masked=masked, output=made)
 
 
 def norm(config: Config, spec: Spec) -> models.NoNorm:
@@ -129,12 +134,20 @@ def norm(config: Config, spec: Spec) -> models.NoNorm:
         raise UsageError(str(error)) from error
 
 
-def output(config: Config) -> Point:
-    """The output a task scores: today a point forecast."""
+def output(config: Config) -> Output:
+    """What a forecast is made of, `task.output`; what an older run does not say is what there was then."""
+    task = config["task"]
+    name, frequency = task.get("output", "point"), task.get("frequency", 0.0)
+    if name not in OUTPUTS:
+        raise UsageError(f"task.output is {name!r}", do=nearest(str(name), OUTPUTS))
     try:
-        return Point(config["task"]["loss"])
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        if name == "point":
+            return heads.Point(task["loss"], frequency=frequency)
+        if name == "quantiles":
+            return heads.Quantiles(task["levels"], frequency=frequency)
+        return OUTPUTS[name](frequency=frequency)
+    except (ValueError, TypeError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
 
 
 def data(config: Config) -> "SeriesModule":

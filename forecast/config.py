@@ -31,6 +31,15 @@ class Loss(StrEnum):
     huber = "huber"
 
 
+class Out(StrEnum):
+    point = "point"
+    quantiles = "quantiles"
+    normal = "normal"
+    student_t = "student_t"
+    negative_binomial = "negative_binomial"
+    zero_inflated = "zero_inflated"
+
+
 class Gaps(StrEnum):
     error = "error"
     fill = "fill"
@@ -62,12 +71,18 @@ Accelerator = StrEnum("Accelerator", ["auto", "cpu", "gpu", "cuda", "mps", "tpu"
 
 @dataclass
 class Forecast:
-    """conf/task/forecast.yaml: steps in, steps out, and the loss."""
+    """conf/task/forecast.yaml: steps in, steps out, what a forecast is made of, and its loss."""
 
     name: str = "forecast"
     context: int = MISSING
     horizon: int = MISSING
+    output: Out = Out.point
     loss: Loss = Loss.mse
+    levels: list[float] = field(default_factory=lambda: [0.05, 0.25, 0.5, 0.75, 0.95])
+    frequency: float = 0.0
+    calibrate: bool = True
+    min: float | None = None
+    max: float | None = None
     causal: bool = False
     aligned: bool = False
 

@@ -1,11 +1,16 @@
 """Heads: memory (B, L', D) and context -> a forecast (B, H, T). A head owns its loss through its output."""
 
 from forecast.heads.chain import Chain
+from forecast.heads.counts import NegativeBinomial, ZeroInflated
 from forecast.heads.direct import Direct
+from forecast.heads.distribution import Normal, StudentT
 from forecast.heads.flat import Flat
 from forecast.heads.generative import Generative
-from forecast.heads.output import Point
+from forecast.heads.output import Output, Point, Quantiles
 from forecast.heads.segments import Segments
 from forecast.heads.timewise import Timewise
 
-__all__ = ["Chain", "Direct", "Flat", "Generative", "Point", "Segments", "Timewise"]
+__all__ = [
+    "Chain", "Direct", "Flat", "Generative", "NegativeBinomial", "Normal", "Output", "Point", "Quantiles", "Segments",
+    "StudentT", "Timewise", "ZeroInflated",
+]  # fmt: skip

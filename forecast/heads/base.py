@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from forecast.types import Context, Spec
 
@@ -13,16 +14,16 @@ Residual = Literal["none", "linear"]
 
 
 class Head(nn.Module):
-    """memory (B, L', D) and context -> (B, H, T).
+    """memory (B, L', D) and context -> (B, H, T), or (B, H, T, P) where the output asks for `width` P numbers.
 
     residual="linear": what the head computes is added to one linear map over time, (L) -> (H), of the window as the
     encoder saw it, shared by all channels. It starts as the seasonal-naive forecast, or where `start_from` says; the
     head's own last map starts at 0, so that training starts at the plain forecast.
     """
 
-    def __init__(self, spec: Spec, residual: str) -> None:
+    def __init__(self, spec: Spec, residual: str, width: int = 1) -> None:
         super().__init__()
-        self.residual, self.targets = residual, spec.targets
+        self.residual, self.targets, self.width = residual, spec.targets, width
         if residual == "linear":
             self.highway = nn.Parameter(seasonal_map(spec.context, spec.horizon, spec.season))
 
@@ -30,6 +31,14 @@ class Head(nn.Module):
         """Start the linear residual at `matrix` (L, H), e.g. a least-squares fit; other residuals have no start."""
         if self.residual == "linear":
             self.highway.data.copy_(matrix)
+
+    def joined(self, own: Tensor, plain: Tensor | float) -> Tensor:
+        """The head's own numbers (B, H, T·P), those of a target together, and a plain forecast (B, H, T), which is added
+        to the first of each: its place."""
+        if self.width == 1:
+            return own + plain
+        own = own.unflatten(-1, (self.targets, self.width))
+        return own if isinstance(plain, float) else own + F.pad(plain[..., None], (0, self.width - 1))
 
     def plain(self, context: Context) -> Tensor | float:
         """What is added to the head's own forecast."""

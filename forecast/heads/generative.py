@@ -37,7 +37,7 @@ class DecoderLayer(nn.Module):
 
 
 class Generative(Head):
-    """memory (B, L', D) and context -> (B, H, T).
+    """memory (B, L', D) and context -> (B, H, T) or (B, H, T, P).
 
     label: known steps in the start token; by default 48, or the whole context where it is shorter. mix, lazy="sum",
     placeholder="zeros" and residual="none" are the paper's code. placeholder "last" or "season" fills the unknown
@@ -66,8 +66,9 @@ class Generative(Head):
         placeholder: Placeholder = "zeros",
         residual: Literal["none", "naive", "linear"] = "none",
         seed: int = 0,
+        width: int = 1,
     ) -> None:
-        super().__init__(spec, residual)
+        super().__init__(spec, residual, width)
         label = min(48, spec.context) if label is None else label
         if not 0 < label <= spec.context:
             raise ValueError(f"head.label is {label}; expected 1 … task.context ({spec.context})")
@@ -89,7 +90,7 @@ class Generative(Head):
 
         self.layers = nn.ModuleList(layer(i) for i in range(layers))
         self.norm = nn.LayerNorm(d_model)
-        self.projection = nn.Linear(d_model, spec.targets)
+        self.projection = nn.Linear(d_model, spec.targets * width)
         self._quiet(self.projection.parameters())
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
@@ -103,7 +104,8 @@ class Generative(Head):
         for layer in self.layers:
             x = layer(x, memory, context.memory_mask)
         forecast = self.projection(self.norm(x)[:, -self.horizon :])
-        return forecast + (ahead[..., : self.targets] if self.residual == "naive" else self.plain(context))
+        plain = ahead[..., : self.targets] if self.residual == "naive" else self.plain(context)
+        return self.joined(forecast, plain)
 
     def _placeholder(self, context: Context) -> Tensor:
         if self.placeholder == "last":

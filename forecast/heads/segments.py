@@ -27,7 +27,7 @@ GATES = {"lstm": 4, "gru": 3}
 
 
 class Segments(Head):
-    """memory -> (B, H, T), ⌈H / segment⌉ segments at once, the last one cut to the horizon.
+    """memory -> (B, H, T) or (B, H, T, P), ⌈H / segment⌉ segments at once, the last one cut to the horizon.
 
     Patches (B·T, L', D): each target from its own row. Tokens of time steps (B, L', D): all targets from one row.
     channel: half of a query says which target it asks for, where targets have rows of their own. calendar: that of a
@@ -47,8 +47,9 @@ class Segments(Head):
         attention: bool = False,
         residual: Residual = "none",
         dropout: float = 0.0,
+        width: int = 1,
     ) -> None:
-        super().__init__(spec, residual)
+        super().__init__(spec, residual, width)
         if segment < 1:
             raise ValueError(f"head.segment is {segment}; expected at least 1")
         if layout == "channels":
@@ -66,7 +67,7 @@ class Segments(Head):
         self.start = nn.Parameter(torch.zeros(d_memory)) if cell == "lstm" else None  # c
         self.attention = Attend(d_memory) if attention else None
         self.dropout = Dropout(dropout)
-        self.projection = nn.Linear(d_memory, segment * spec.targets // self.rows)
+        self.projection = nn.Linear(d_memory, segment * width * spec.targets // self.rows)
         self._quiet(self.projection.parameters())
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
@@ -75,8 +76,9 @@ class Segments(Head):
         s = self._step(self._asked(context.future_clock), last)  # (B, R, M, D)
         if self.attention is not None:
             s = torch.unflatten(self.attention(s.flatten(0, 1), memory, mask), 0, (-1, self.rows))
-        y = torch.unflatten(self.projection(self.dropout(s)), -1, (self.segment, -1))  # (B, R, M, segment, T / R)
-        return y.flatten(2, 3)[:, :, : self.horizon].transpose(1, 2).flatten(2) + self.plain(context)
+        y = torch.unflatten(self.projection(self.dropout(s)), -1, (self.segment, -1))  # (B, R, M, segment, T·P / R)
+        own = y.flatten(2, 3)[:, :, : self.horizon].transpose(1, 2).flatten(2)
+        return self.joined(own, self.plain(context))
 
     def _asked(self, future_clock: Tensor) -> Tensor:
         """A x + its biases (B or 1, R, M, gates · D), without doing again for each window what all have in common."""

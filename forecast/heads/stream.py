@@ -109,7 +109,7 @@ class Stream(nn.Module):
         """last (B, n, D), statistics (B, 1, C), future_clock (B, H, F) -> the forecast (B, H, T)."""
         past = last.new_zeros(len(last), 1, self.channels)
         context = Context(past, None, future_clock[:, :1], future_clock, None)
-        return self.chain.norm.undo(self.chain.head(last, context), statistics)
+        return self.chain.output.point(self.chain.output(self.chain.head(last, context), statistics))
 
 
 def refusal(chain: Chain) -> tuple[str, str] | None:

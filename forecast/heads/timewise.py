@@ -10,7 +10,7 @@ from forecast.types import Context, Spec
 
 
 class Timewise(Head):
-    """memory (B, L', D) -> (B, H, T).
+    """memory (B, L', D) -> (B, H, T) or (B, H, T, P).
 
     individual: one map for each token channel instead of one for all. last: forecast the difference to the window's
     last observed value (NLinear), which needs tokens that are bare values; a linear residual takes its place.
@@ -19,13 +19,15 @@ class Timewise(Head):
 
     def __init__(
         self, *, spec: Spec, d_memory: int, length: int, bare: bool, individual: bool = False, last: bool = True,
-        residual: Residual = "none",
+        residual: Residual = "none", width: int = 1,
     ) -> None:  # fmt: skip
-        super().__init__(spec, residual)
+        super().__init__(spec, residual, width)
         self.horizon, self.last = spec.horizon, last and residual == "none"
         self.copies = d_memory if individual else 1
-        self.weight = nn.Parameter(torch.full((self.copies, length, spec.horizon), 1.0 / length))
-        self.bias = nn.Parameter(torch.zeros(self.copies, spec.horizon))
+        start = torch.zeros(self.copies, length, spec.horizon, width)
+        start[..., 0] = 1.0 / length  # the mean of the window; nothing for other numbers than a forecast's place
+        self.weight = nn.Parameter(start.flatten(2))
+        self.bias = nn.Parameter(torch.zeros(self.copies, spec.horizon * width))
         self.mix = nn.Identity() if bare else nn.Linear(d_memory, spec.targets)
         self.bare = bare
         self._quiet([self.weight, self.bias] if bare else self.mix.parameters())
@@ -39,8 +41,9 @@ class Timewise(Head):
             out = x @ self.weight[0] + self.bias[0]
         else:
             out = torch.einsum("bdl,dlh->bdh", x, self.weight) + self.bias
-        forecast = self.mix(out.transpose(1, 2))[..., : self.targets] + self.plain(context)
-        return forecast + level if self.last else forecast
+        own = torch.unflatten(out.transpose(1, 2), 1, (self.horizon, self.width))  # (B, H, P, D)
+        own = self.mix(own)[..., : self.targets].transpose(2, 3).flatten(2)
+        return self.joined(own, level if self.last else self.plain(context))
 
     def _centred(self, memory: Tensor, context: Context) -> Tensor:
         """Subtract the last value from the tokens that carry the level: all L, or the trend half of a decomposition."""

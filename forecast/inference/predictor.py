@@ -49,7 +49,7 @@ class Predictor:
     @torch.inference_mode()
     def forecast(self, batch: SeriesBatch) -> Tensor:
         """Scaled forecasts (B, H, T) of a batch of windows."""
-        return self.chain(batch)
+        return self.chain.point(batch)
 
     def predict(self, table: Any, *, batch_size: int = 256, tell: Callable[[str], object] = log.info) -> pl.DataFrame:
         """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat, in original units.

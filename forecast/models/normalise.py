@@ -15,14 +15,20 @@ class Statistics(NamedTuple):
     std: Tensor  # (B, 1, C)
 
 
+def undo(values: Tensor, statistics: Statistics | None) -> Tensor:
+    """Values in units of a normalised window, (B, H, T) or (B, H, T, P) -> in scaled units; the targets are the first T
+    channels."""
+    if statistics is None:
+        return values
+    mean, std = statistics.mean[..., : values.shape[2]], statistics.std[..., : values.shape[2]]
+    return values * std + mean if values.ndim == 3 else values * std[..., None] + mean[..., None]
+
+
 class NoNorm(nn.Module):
     """Hands values through: the scaler fitted on train is all the normalisation there is."""
 
     def forward(self, past: Tensor, mask: Tensor | None) -> tuple[Tensor, Statistics | None]:
         return past, None
-
-    def undo(self, forecast: Tensor, statistics: Statistics | None) -> Tensor:
-        return forecast
 
     def start(
         self, batch: int, channels: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -61,13 +67,6 @@ class InstanceNorm(NoNorm):
         statistics = Statistics(mean.detach(), std.detach().clamp(min=self.floor))
         normal = (past - statistics.mean) / statistics.std
         return normal if mask is None else normal * mask, statistics
-
-    def undo(self, forecast: Tensor, statistics: Statistics | None) -> Tensor:
-        """forecast (B, H, T): the targets are the first T channels."""
-        if statistics is None:
-            return forecast
-        targets = forecast.shape[-1]
-        return forecast * statistics.std[..., :targets] + statistics.mean[..., :targets]
 
 
 class Rolling(NamedTuple):

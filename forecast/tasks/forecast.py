@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from forecast.errors import RunError
-from forecast.heads import Chain, Point
+from forecast.heads import Chain
 from forecast.models.attention import set_step
 from forecast.types import SeriesBatch
 
@@ -31,7 +31,6 @@ class ForecastTask(pl.LightningModule):
     def __init__(
         self,
         chain: Chain,
-        output: Point,
         optimiser: Callable[[Any], Optimizer],
         *,
         schedule: Schedule = "cosine",
@@ -40,7 +39,7 @@ class ForecastTask(pl.LightningModule):
         where: Where | None = None,
     ) -> None:
         super().__init__()
-        self.chain, self.output, self.optimiser = chain, output, optimiser
+        self.chain, self.optimiser = chain, optimiser
         self.schedule, self.warmup, self.seed = schedule, warmup, seed
         self.where = where or (lambda batch: f"rows {', '.join(map(str, batch.origin[:3].tolist()))} …")
         self.plateau: ReduceLROnPlateau | None = None
@@ -51,7 +50,8 @@ class ForecastTask(pl.LightningModule):
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx  # counts micro-batches, and survives a resume
         set_step(self.chain, step)
         torch.manual_seed((self.seed << 32) + step)  # dropout is a function of seed and step, not of history
-        loss = self.output.loss(self.chain(batch), batch.future, batch.future_mask if self.chain.masked else None)
+        mask = batch.future_mask if self.chain.masked else None
+        loss = self.chain.output.loss(self.chain(batch), batch.future, mask)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the loss of batch {number} in epoch {self.current_epoch + 1} is {loss.item()}",
@@ -65,7 +65,7 @@ class ForecastTask(pl.LightningModule):
 
     def validation_step(self, batch: SeriesBatch, number: int) -> None:
         exact = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        error = (self.chain(batch).to(exact) - batch.future) * batch.future_mask
+        error = (self.chain.point(batch).to(exact) - batch.future) * batch.future_mask
         parts = torch.stack([error.square().sum(), error.abs().sum(), batch.future_mask.sum().to(exact)])
         self.sums += parts.cpu()
 

@@ -104,7 +104,7 @@ def _task(config: Mapping[str, Any], chain: "Chain", data: "SeriesModule") -> "F
     optimiser = build.optimiser(config)
     optimiser(chain.parameters())  # a wrong key or value is said before anything is written
     return ForecastTask(
-        chain, build.output(config), optimiser,
+        chain, optimiser,
         schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"], where=data.where,
     )  # fmt: skip
 

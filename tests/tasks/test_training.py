@@ -13,7 +13,6 @@ from forecast import build
 from forecast.data.batch import batches
 from forecast.data.module import SeriesModule
 from forecast.errors import ArtifactError, RunError, UsageError
-from forecast.heads import Point
 from forecast.tasks.callbacks import History
 from forecast.tasks.checkpoint import AtomicCheckpoints, seal
 from forecast.tasks.forecast import ForecastTask, rates
@@ -47,7 +46,7 @@ def task(data, *, schedule="cosine", **change):
     torch.manual_seed(0)
     chain = build.chain({**CONFIG, **change}, data.spec, masked=False)
     return ForecastTask(
-        chain, Point("mse"), build.optimiser({**CONFIG, **change}), schedule=schedule, seed=1, where=data.where
+        chain, build.optimiser({**CONFIG, **change}), schedule=schedule, seed=1, where=data.where
     )
 
 
