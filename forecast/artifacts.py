@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # folders are looked up without torch
 
 MANIFEST = "MANIFEST.json"
 WEIGHTS = "model.safetensors"
+CALIBRATION = "calibration.safetensors"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
 JOURNAL = "mlflow.jsonl"  # what the tracking server is to be told, see forecast.spool
@@ -135,11 +136,26 @@ class Run:
         self._manifest = None
 
     def save_weights(self, module: "nn.Module") -> None:
+        self.save_tensors(WEIGHTS, module.state_dict())
+
+    def save_tensors(self, name: str, tensors: "Mapping[str, Tensor]") -> None:
+        """A file of tensors, whole or not at all."""
         from safetensors.torch import save
 
-        tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-        with atomic(self.path / WEIGHTS) as temporary:
-            temporary.write_bytes(save(tensors))  # not save_file: it makes a file that only its owner may read
+        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        with atomic(self.path / name) as temporary:
+            temporary.write_bytes(save(plain))  # not save_file: it makes a file that only its owner may read
+
+    def load_tensors(self, name: str) -> "dict[str, Tensor]":
+        """The tensors of a file of the run, checked against the manifest; ArtifactError for anything else."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.checked(name)
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}", do="restore the run folder") from error
 
     def load_weights(self, module: "nn.Module") -> None:
         """Put the saved weights into a module of the same shape; names and shapes must all agree."""

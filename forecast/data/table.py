@@ -44,6 +44,12 @@ class Series(NamedTuple):
         """(N,) the number of the series each row belongs to."""
         return np.repeat(np.arange(len(self.ids)), self.rows)
 
+    def steps(self, rows: Ints) -> Ints:
+        """The time of rows as a count of steps since 1970; days and longer on the wall clock."""
+        step, time = parse_freq(self.freq), self.time[rows.reshape(-1)]
+        ordinal = step.ordinals(to_wall(time, self.zone) if step.wall else time)[0]
+        return (ordinal // step.step).reshape(rows.shape)
+
 
 class Gap(NamedTuple):
     """A run of missing steps; `channel` is None where every channel is missing."""

@@ -4,9 +4,9 @@ Predictor.load("latest").predict(pandas_or_polars_frame_or_path) -> polars frame
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,22 +14,63 @@ import torch
 from torch import Tensor
 
 from forecast import build
-from forecast.artifacts import Run, find
+from forecast.artifacts import CALIBRATION, Run, find
 from forecast.data.batch import batches
-from forecast.data.recipe import Recipe
-from forecast.errors import ArtifactError
+from forecast.data.recipe import Ready, Recipe
+from forecast.data.scale import Scaler
+from forecast.data.table import Series
+from forecast.errors import ArtifactError, UsageError
 from forecast.heads import Chain
-from forecast.types import SeriesBatch
+from forecast.inference.bounds import Bounds
+from forecast.inference.calibration import Calibration, ranks, scores_at
+from forecast.inference.follow import adapted
+from forecast.inference.timed import places
+from forecast.types import SeriesBatch, Spec
 from forecast.where import RUNS
 
+if TYPE_CHECKING:  # Lightning
+    from forecast.data.module import SeriesModule
+
 log = logging.getLogger(__name__)
+
+
+AT_ONCE = 1 << 24  # numbers of joint paths at once
+
+
+class Ahead(NamedTuple):
+    """A table, ready to be forecast, and what its intervals are made with."""
+
+    ready: Ready
+    calibration: Calibration | None
+    clip: Bounds
+
+    def place(self, batch: SeriesBatch, spec: Spec) -> Tensor:
+        """The place (B, H) in the season of each step to come."""
+        return places(self.ready.series, batch.origin.numpy(), spec.horizon, spec.season)[1]
 
 
 class Predictor:
     """A trained chain with the treatment of data it was trained under."""
 
-    def __init__(self, chain: Chain, recipe: Recipe, name: str) -> None:
+    def __init__(
+        self, chain: Chain, recipe: Recipe, name: str, *, calibration: Calibration | None = None,
+        bounds: tuple[float | None, float | None] = (None, None),
+    ) -> None:  # fmt: skip
+        """`calibration` makes intervals; `bounds` are task.min and task.max."""
         self.chain, self.recipe, self.name = chain.eval(), recipe, name
+        self.calibration, self.bounds = calibration, bounds
+        self.clip = self.clip_for(recipe.scaler)
+
+    def calibrate(self, data: "SeriesModule") -> Calibration:
+        """Intervals from the validation windows of `data`, from now on."""
+        from forecast.inference.intervals import calibrate
+
+        self.calibration = calibrate(data, self.chain)
+        return self.calibration
+
+    def clip_for(self, scaler: Scaler) -> Bounds:
+        """The bounds of forecasts that are scaled so."""
+        return Bounds.of(*self.bounds, scaler, self.recipe.spec.targets)
 
     @classmethod
     def load(cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS) -> "Predictor":
@@ -41,33 +82,120 @@ class Predictor:
         try:
             chain = build.chain(config, recipe.spec, masked=recipe.gaps != "error")
             name = str(config["name"] or config["model"]["_target_"].rpartition(".")[2].lower())
+            bounds = config["task"].get("min"), config["task"].get("max")
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{run.path / 'config.json'} is no configuration of a run: {error}") from error
         run.load_weights(chain)
-        return cls(chain, recipe, name)
+        calibration = None
+        if (run.path / CALIBRATION).is_file():
+            spec = recipe.spec
+            calibration = Calibration.of(run.load_tensors(CALIBRATION), spec.horizon, spec.targets)
+        return cls(chain, recipe, name, calibration=calibration, bounds=bounds)
 
     @torch.inference_mode()
     def forecast(self, batch: SeriesBatch) -> Tensor:
-        """Scaled forecasts (B, H, T) of a batch of windows."""
-        return self.chain.point(batch)
+        """Scaled forecasts (B, H, T) of a batch of windows of the training data."""
+        return self.clip(self.chain.point(batch), batch.series)
 
-    def predict(self, table: Any, *, batch_size: int = 256, tell: Callable[[str], object] = log.info) -> pl.DataFrame:
-        """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat, in original units.
+    @torch.inference_mode()
+    def interval(self, batch: SeriesBatch, series: Series) -> Tensor | None:
+        """The ends of the 90 % interval of windows of the training data, (B, H, T, 2), scaled; None without one."""
+        if self.calibration is None:
+            return None
+        spec, levels = self.recipe.spec, torch.tensor([0.05, 0.95])
+        place = places(series, batch.origin.numpy(), spec.horizon, spec.season)[1]
+        scores = self.calibration.scores(levels, place)
+        return self.clip(self.chain.output.value(self.chain(batch), scores), batch.series)
+
+    @torch.inference_mode()
+    def predict(
+        self, table: Any, *, levels: Sequence[float] | None = None, adapt: int = 0, batch_size: int = 256,
+        tell: Callable[[str], object] = log.info,
+    ) -> pl.DataFrame:  # fmt: skip
+        """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat and a column for each
+        quantile (q05, q95, …), in original units.
 
         `table` is a path or a frame with the columns of the training data; no later values or labels are needed.
+        `levels`: of the quantiles; None: 0.05 and 0.95 where the run has intervals, an empty list: none.
+        `adapt`: steps at the end of the table whose values the intervals learn from first, see inference/adaptive.py.
         `tell` is called with what a person should know: series that were not in training, rows read twice.
         """
+        return pl.concat(self._frames(self.ahead(table, adapt=adapt, tell=tell), self.asked(levels), batch_size))
+
+    def asked(self, levels: Sequence[float] | None) -> list[float]:
+        """The levels to forecast; UsageError for one that is none, or where the run has no intervals."""
+        has = self.calibration is not None or self.chain.output.spread
+        if levels is None:
+            return [0.05, 0.95] if has else []
+        for level in levels:
+            if not 0 < level < 1:
+                raise UsageError(f"levels has {level:g}", "expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]")
+        if levels and not has:
+            raise UsageError(
+                "this run has no intervals: its output is a point and it was not calibrated",
+                do="train with task.calibrate=true, or leave levels= and paths= out",
+            )
+        return list(levels)
+
+    @torch.inference_mode()
+    def ahead(self, table: Any, *, adapt: int = 0, tell: Callable[[str], object] = log.info) -> Ahead:
+        """The table made ready, and the calibration after the values of its last `adapt` steps."""
         notes: list[str] = []
-        ready = self.recipe.future(self.recipe.read(table, notes=notes), notes)
+        read = self.recipe.read(table, notes=notes)
+        ready = self.recipe.future(read, notes)
         for note in ready.notes:
             tell(note)
-        spec = self.recipe.spec
-        frames = []
+        calibration = self.calibration
+        if adapt and calibration is not None:
+            calibration = adapted(self.chain, self.recipe, read, calibration, adapt, tell)
+        return Ahead(ready, calibration, self.clip_for(ready.scaler))
+
+    def _frames(self, ahead: Ahead, levels: list[float], batch_size: int) -> Iterator[pl.DataFrame]:
+        ready, spec = ahead.ready, self.recipe.spec
         for batch in batches(ready.gather, ready.windows, batch_size):
-            scaled, number = self.forecast(batch).numpy(), batch.series.numpy()
-            values = ready.scaler.undo(scaled, number, spec.targets)
-            frames.append(long_frame(ready.series, number, batch.origin.numpy(), {"y_hat": values}, spec.channels))
-        return pl.concat(frames)
+            made, number = self.chain(batch), batch.series.numpy()
+            point = ahead.clip(self.chain.output.point(made), batch.series)
+            found = {"y_hat": point}
+            if levels:
+                quantiles = self._quantiles(ahead, batch, made, torch.tensor(levels))
+                found |= {column(p): quantiles[..., i] for i, p in enumerate(levels)}
+            values = {key: ready.scaler.undo(value.numpy(), number, spec.targets) for key, value in found.items()}
+            yield long_frame(ready.series, number, batch.origin.numpy(), values, spec.channels)
+
+    def _quantiles(self, ahead: Ahead, batch: SeriesBatch, made: Tensor, levels: Tensor) -> Tensor:
+        """(B, H, T, N) at levels (N,)."""
+        output = self.chain.output
+        if ahead.calibration is None:
+            scores = output.own(made, levels)
+            assert scores is not None
+        else:
+            scores = ahead.calibration.scores(levels, ahead.place(batch, self.recipe.spec))
+        return ahead.clip(output.value(made, scores), batch.series)
+
+    @torch.inference_mode()
+    def paths(self, ahead: Ahead, count: int, *, batch_size: int = 256, seed: int = 0) -> Iterator[pl.DataFrame]:
+        """Joint paths of each series: unique_id, channel, cutoff, ds, step, path, y, in original units; a frame for each
+        batch. Path n of all series has the ranks of one past window, so paths may be added over series too."""
+        ready, spec = ahead.ready, self.recipe.spec
+        if ahead.calibration is None:
+            raise UsageError("this run has no joint paths: it was not calibrated", do="train with task.calibrate=true")
+        calibration = ahead.calibration
+        ranked = ranks(calibration.pool, count, torch.Generator().manual_seed(seed))
+        scores = scores_at(calibration.table, ranked)  # (H, T, N)
+        for batch in batches(ready.gather, ready.windows, max(1, min(batch_size, AT_ONCE // scores.numel()))):
+            size = calibration.size(ahead.place(batch, spec))[..., None]
+            made = ahead.clip(self.chain.output.value(self.chain(batch), scores * size), batch.series)
+            number, origin = batch.series.numpy(), batch.origin.numpy()
+            for n in range(count):
+                values = {"y": ready.scaler.undo(made[..., n].numpy(), number, spec.targets)}
+                frame = long_frame(ready.series, number, origin, values, spec.channels)
+                yield frame.with_columns(pl.lit(n + 1, pl.Int32).alias("path")).select(*frame.columns[:-1], "path", "y")
+
+
+def column(level: float) -> str:
+    """The column of a quantile: 0.05 -> q05, 0.975 -> q97.5."""
+    words = f"{100 * level:.10g}"
+    return f"q{words.zfill(2)}" if "." not in words else f"q{words}"
 
 
 def long_frame(

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from forecast.artifacts import atomic
 from forecast.data.module import SeriesModule
-from forecast.inference.predictor import long_frame
+from forecast.inference.predictor import Predictor, long_frame
 from forecast.types import SeriesBatch
 
 
 class Recorder:
-    """Use as a context manager and hand `watch` to `score`: unique_id, channel, cutoff, ds, step, y, y_hat, naive."""
+    """Use as a context manager and hand `watch` to `score`: unique_id, channel, cutoff, ds, step, y, y_hat, naive, and lo
+    and hi, the 90 % interval, where there is one."""
 
-    def __init__(self, path: Path, data: SeriesModule, name: str) -> None:
-        self.data, self.name = data, name
+    def __init__(self, path: Path, data: SeriesModule, predictor: Predictor) -> None:
+        self.data, self.name, self.predictor = data, predictor.name, predictor
         self.file = atomic(path)
         self.writer: pq.ParquetWriter | None = None
 
@@ -36,6 +37,9 @@ class Recorder:
             "y_hat": scaler.undo(made[self.name].numpy(), number, targets),
             "naive": scaler.undo(naive.numpy(), number, targets),
         }
+        made_of = self.predictor.interval(batch, self.data.series)  # 90 %, as calibrated on validation
+        if made_of is not None:
+            values["lo"], values["hi"] = (scaler.undo(made_of[..., i].numpy(), number, targets) for i in (0, 1))
         small = {key: value.astype(np.float32) for key, value in values.items()}
         frame = long_frame(self.data.series, number, batch.origin.numpy(), small, self.data.spec.channels)
         table = frame.fill_nan(None).to_arrow()

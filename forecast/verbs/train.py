@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
-from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
+from forecast.artifacts import CALIBRATION, LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
 from forecast.errors import DataError, ForecastError, RunError, UsageError
 from forecast.verbs import tables
 from forecast.verbs.provenance import environment, peak_memory
@@ -147,6 +147,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write scores, predictions, report; seal the folder."""
     from forecast.dashboards.report import write_report
+    from forecast.inference.intervals import score_intervals
     from forecast.inference.predictor import Predictor
     from forecast.inference.record import Recorder
     from forecast.inference.scoring import score
@@ -154,8 +155,10 @@ def _finish(
 
     predictor = Predictor.load(run)
     name = predictor.name
+    if config["task"]["calibrate"]:
+        run.save_tensors(CALIBRATION, predictor.calibrate(data).tensors())
     if config["predictions"]:
-        with Recorder(run.path / "predictions.parquet", data, name) as recorder:
+        with Recorder(run.path / "predictions.parquet", data, predictor) as recorder:
             rows = score(data, predictor.forecast, name, watch=recorder.watch)
     else:
         rows = score(data, predictor.forecast, name)
@@ -167,6 +170,8 @@ def _finish(
         "parameters": build.parameters(predictor.chain), **fitted, "stream": stream,
         "rows": [*rows, *streamed],
     }  # fmt: skip
+    if predictor.calibration is not None:
+        metrics["intervals"] = score_intervals(data, predictor.chain, predictor.calibration, predictor.clip)
     metrics["seconds"]["total"] = round(time.monotonic() - began, 1)
     run.write("metrics.json", metrics)
     write_report(run.path)

@@ -1,0 +1,65 @@
+"""Intervals that follow what comes, for windows in the order of time."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forecast.data.batch import Gather
+from forecast.data.recipe import Recipe
+from forecast.data.table import Series, apply_gaps, extend, tail
+from forecast.data.window import windows
+from forecast.heads import Chain
+from forecast.inference.adaptive import Adaptive
+from forecast.inference.calibration import LEVELS, Calibration
+from forecast.inference.timed import Scores, Timed, in_time
+
+
+class Follower:
+    """Tables of quantile scores for batches in the order of time, each as it was when its forecasts were made."""
+
+    def __init__(self, calibration: Calibration, series: int) -> None:
+        self.adaptive = Adaptive(calibration, series)
+
+    def __call__(self, timed: Timed, scores: Tensor) -> Tensor:
+        """scores (B, H, T) of usual size 1 -> tables (B, H, T, G)."""
+        tables = torch.empty(*scores.shape, len(LEVELS))
+        starts = np.flatnonzero(np.diff(timed.time, prepend=timed.time[0] - 1))
+        for a, b in zip(starts, [*starts[1:], len(timed.time)], strict=True):
+            self.adaptive.advance(int(timed.time[a]))
+            tables[a:b] = self.adaptive.table
+            self.adaptive.push(timed.batch.series[a:b], scores[a:b])
+        return tables
+
+    def learned(self, calibration: Calibration) -> Calibration:
+        """The calibration as it is now."""
+        return calibration._replace(table=self.adaptive.table, pool=self.adaptive.pool)
+
+
+@torch.inference_mode()
+def adapted(
+    chain: Chain, recipe: Recipe, series: Series, calibration: Calibration, steps: int, tell: Callable[[str], object]
+) -> Calibration:
+    """The calibration after the values of the last `steps` steps of each series, each forecast as it would have been
+    from what came before it."""
+    context, horizon, season = recipe.spec.context, recipe.spec.horizon, recipe.spec.season
+    scaler = recipe.scaler.for_ids(series)[0]
+    if recipe.gaps == "fill":
+        series, observed = apply_gaps(series, "fill")
+        truth = series._replace(values=np.where(observed, series.values, np.nan))
+    recent = apply_gaps(tail(series, context + steps), "mask" if recipe.gaps == "fill" else recipe.gaps)[0]
+    ahead = extend(recent, context, horizon)
+    seen = ~np.isnan(ahead.values)
+    if recipe.gaps == "fill":
+        seen = ~np.isnan(extend(tail(truth, context + steps), context, horizon).values)
+    gather = Gather.of(ahead, scaler, context=context, horizon=horizon, observed=seen)
+    least = int((ahead.rows - context - horizon).min())
+    if least < steps:
+        tell(f"adapt={steps}: the shortest series has {least:,} steps after its first {context:,} to learn from")
+    ends = ahead.start[1:]
+    past = windows(ahead, np.stack([ahead.start[:-1] + context, ends], axis=1), context, horizon)
+    follower, scorer = Follower(calibration, len(ahead.ids)), Scores(chain)
+    for timed in in_time(chain, ahead, gather, past, season):
+        follower(timed, scorer(timed) / calibration.size(timed.place))
+    return follower.learned(calibration)
