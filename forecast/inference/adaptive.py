@@ -17,6 +17,8 @@ from forecast.inference.calibration import LEVELS, Calibration, normal_scores
 
 RATE: Final = 0.02  # of the width between the quantiles at 5 and 95 %
 NARROWEST: Final = 0.1  # of the width at the start
+DRIFT: Final = 0.05  # of the way from the usual size of scores at a place of the season to that of what came
+MOST: Final = 5.0  # usual sizes: what came counts as no more
 
 
 class Adaptive:
@@ -27,13 +29,15 @@ class Adaptive:
     """
 
     def __init__(self, calibration: Calibration, series: int, *, rate: float = RATE) -> None:
-        self.table, self.pool, self.rate = calibration.table.clone(), calibration.pool.clone(), rate
+        self.table, self.scale, self.pool = (part.clone() for part in calibration)
+        self.rate = rate
         self.horizon, self.targets = self.table.shape[:2]
         self.levels = torch.tensor(LEVELS)
         self.low, self.high = LEVELS.index(0.05), LEVELS.index(0.95)
         self.narrow = NARROWEST * self._width()
         self.now: int | None = None
         self.ring = torch.full((self.horizon + 1, series, self.horizon, self.targets), torch.nan)
+        self.normal = torch.full_like(self.ring, torch.nan)  # where each score stood when its forecast was made
         self.step = torch.arange(self.horizon)
         self.oldest = 0  # in the pool
 
@@ -49,9 +53,11 @@ class Adaptive:
             self._tick()
 
     def push(self, series: Tensor, scores: Tensor) -> None:
-        """Scores (W, H, T), of usual size 1, of forecasts made now for `series` (W,); NaN where nothing is observed."""
+        """Scores (W, H, T), over their usual size now, of forecasts made now for `series` (W,); NaN where nothing is observed."""
         assert self.now is not None
-        self.ring[self.now % len(self.ring)][series] = scores
+        slot = self.now % len(self.ring)
+        self.ring[slot][series] = scores
+        self.normal[slot][series] = normal_scores(self.table, scores).where(~scores.isnan(), torch.nan)
 
     def _tick(self) -> None:
         assert self.now is not None
@@ -61,18 +67,31 @@ class Adaptive:
         known = self.ring[made, :, self.step]  # (H, S, T): step d of the forecasts made d + 1 steps ago
         seen = ~known.isnan()
         if seen.any():
+            self._resize(known, seen)
             below = known[..., None] <= self.table[:, None]
             count = seen.sum(1)[..., None]
             share = (below & seen[..., None]).sum(1) / count.clamp(min=1)
             moved = torch.where(count > 0, self.levels - share, 0.0)
             self.table = (self.table + self.rate * torch.maximum(self._width(), self.narrow) * moved).sort(-1).values
-        old = self.ring[(self.now - self.horizon) % slots]
+        old = self.normal[(self.now - self.horizon) % slots]
         whole = old[~old.isnan().flatten(1).any(1)][-len(self.pool) :]
         if len(whole):
             at = (self.oldest + torch.arange(len(whole))) % len(self.pool)
-            self.pool[at] = normal_scores(self.table, whole)
+            self.pool[at] = whole
             self.oldest = int(at[-1]) + 1
         self.ring[self.now % slots] = torch.nan
+
+    def _resize(self, known: Tensor, seen: Tensor) -> None:
+        """The size of scores at the place in the season that was just seen drifts towards that of (H, S, T) scores."""
+        assert self.now is not None
+        place, count = (self.now - 1) % len(self.scale), seen.sum((0, 1))
+        size = known.abs().nan_to_num(0.0).sum((0, 1)) / count.clamp(min=1)
+        change = torch.where(count > 0, 1 + DRIFT * (size.clamp(max=MOST) - 1), 1.0)
+        self.scale[place] = self.scale[place] * change
+
+    def learned(self) -> Calibration:
+        """What is known now."""
+        return Calibration(self.table.clone(), self.scale.clone(), self.pool.clone())
 
     def _width(self) -> Tensor:
         return self.table[..., self.high, None] - self.table[..., self.low, None]

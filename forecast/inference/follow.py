@@ -17,24 +17,22 @@ from forecast.inference.timed import Scores, Timed, in_time
 
 
 class Follower:
-    """Tables of quantile scores for batches in the order of time, each as it was when its forecasts were made."""
+    """Tables of quantile scores and usual sizes for batches in the order of time, each as it was when its forecasts
+    were made."""
 
     def __init__(self, calibration: Calibration, series: int) -> None:
         self.adaptive = Adaptive(calibration, series)
 
-    def __call__(self, timed: Timed, scores: Tensor) -> Tensor:
-        """scores (B, H, T) of usual size 1 -> tables (B, H, T, G)."""
-        tables = torch.empty(*scores.shape, len(LEVELS))
+    def __call__(self, timed: Timed, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """scores (B, H, T) -> tables (B, H, T, G), for scores of size 1, and sizes (B, H, T)."""
+        tables, sizes = torch.empty(*scores.shape, len(LEVELS)), torch.empty_like(scores)
         starts = np.flatnonzero(np.diff(timed.time, prepend=timed.time[0] - 1))
         for a, b in zip(starts, [*starts[1:], len(timed.time)], strict=True):
             self.adaptive.advance(int(timed.time[a]))
             tables[a:b] = self.adaptive.table
-            self.adaptive.push(timed.batch.series[a:b], scores[a:b])
-        return tables
-
-    def learned(self, calibration: Calibration) -> Calibration:
-        """The calibration as it is now."""
-        return calibration._replace(table=self.adaptive.table, pool=self.adaptive.pool)
+            sizes[a:b] = self.adaptive.scale[timed.place[a:b]]
+            self.adaptive.push(timed.batch.series[a:b], scores[a:b] / sizes[a:b])
+        return tables, sizes
 
 
 @torch.inference_mode()
@@ -61,5 +59,5 @@ def adapted(
     past = windows(ahead, np.stack([ahead.start[:-1] + context, ends], axis=1), context, horizon)
     follower, scorer = Follower(calibration, len(ahead.ids)), Scores(chain)
     for timed in in_time(chain, ahead, gather, past, season):
-        follower(timed, scorer(timed) / calibration.size(timed.place))
-    return follower.learned(calibration)
+        follower(timed, scorer(timed))
+    return follower.adaptive.learned()

@@ -78,14 +78,15 @@ def score_intervals(
     ways = ["own", "calibrated", "adapting"] if output.spread else ["calibrated", "adapting"]
     measures = {way: Measure(data, clip) for way in ways}
     for timed in in_time(chain, data.series, data.gather, windows, spec.season):
-        made, size = timed.made, calibration.size(timed.place)
+        made = timed.made
         if "own" in measures and (own := output.own(made, levels)) is not None:
             measures["own"].add(timed, output.value(made, own), None, slice(0))
-        tables = follower(timed, scorer(timed) / size)
+        tables, sizes = follower(timed, scorer(timed))
+        once = calibration.table.expand_as(tables), calibration.size(timed.place), calibration.pool
+        now = tables, sizes, follower.adaptive.pool
         some = slice((-done) % every, None, every)
-        pools = {"calibrated": calibration.pool, "adapting": follower.adaptive.pool}
-        for way, table in {"calibrated": calibration.table.expand_as(tables), "adapting": tables}.items():
-            ranked = ranks(pools[way], PATHS, draw)
+        for way, (table, size, pool) in {"calibrated": once, "adapting": now}.items():
+            ranked = ranks(pool, PATHS, draw)
             few = table[some]
             scores = scores_at(few, ranked.expand(len(few), -1, -1, -1)) * size[some][..., None]
             quantiles = output.value(made, table * size[..., None])
