@@ -1,4 +1,4 @@
-"""`python -m forecast WORDS` without the 5 seconds that torch, Lightning and Hydra take to import, once for each command.
+"""`python -m forecast WORDS` without the 5 seconds that torch, Lightning and Hydra take to import, for each command.
 
 A process imports them, and forks for every command: that is a process of its own, with its own directory, environment,
 streams and end, in which `forecast` is run as `python -m` runs it. Nothing of ours is imported before the fork, so that

@@ -5,6 +5,6 @@ from tests.conf.test_compose import ALL, Compose, composes, made
 __all__ = ["made"]
 
 
-def test_every_combination_composes(made: Compose) -> None:  # noqa: F811
+def test_every_combination_composes(made: Compose) -> None:
     for words in ALL:
         composes(made, words)
