@@ -5,7 +5,7 @@ streams and end, in which `forecast` is run as `python -m` runs it. Nothing of o
 what a verb needs it must import. tests/test_readme.py, tests/test_cli.py and others start Python itself.
 """
 
-import array
+import atexit
 import json
 import os
 import runpy
@@ -23,7 +23,6 @@ HEAVY = (
     "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg",
 )  # fmt: skip
 FLAGS = ("-W", "error::DeprecationWarning:forecast")
-FDS = array.array("i").itemsize * 2
 _one = threading.Lock()
 
 
@@ -54,6 +53,10 @@ class Forker:
                 raise subprocess.TimeoutExpired(list(words), timeout, read(out), read(err)) from None
             return code, read(out).decode(), read(err).decode()
 
+    def close(self) -> None:
+        self.channel.close()
+        self.process.wait(60)
+
     def answer(self) -> int:
         got = b""
         while len(got) < 8:
@@ -66,7 +69,9 @@ class Forker:
 @cache
 def forker() -> Forker:
     root = str(Path(__file__).parents[1])
-    return Forker({**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"})
+    made = Forker({**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"})
+    atexit.register(made.close)
+    return made
 
 
 def forecast(words: tuple[str, ...], cwd: Path, env: dict[str, str], timeout: float) -> tuple[int, str, str]:
