@@ -14,6 +14,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 VERBS = [line for line in LINES if re.match(r"(python -m )?forecast ", line)]
+VERB = {line: re.match(r"(?:python -m )?forecast (\S+)", line)[1] for line in VERBS}
+FIRST = {verb: line for line, verb in reversed(VERB.items())}  # in a Python of its own, as are sweeps
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.threads=1"]
 SMALL = [*SHORT, "track=none", "predictions=false", "data.splits={train: 0.9, val: 0.05, test: 0.05}"]
 TINY = ["model.d_model=8", "model.d_ff=8", "model.heads=2"]
@@ -57,7 +59,8 @@ def test_the_readme_has_commands():
 def test_a_command_of_the_readme_runs(home, line, bench_or_embedded):
     trains = " train " in line and "resume=" not in line
     runs = ["runs=other"] if trains else []  # `latest` stays the run on meters.csv
-    command(*small(line), *runs, cwd=home, timeout=400, **bench_or_embedded(line))
+    fresh = FIRST[VERB[line]] == line or " -m " in line.removeprefix("python -m ")
+    command(*small(line), *runs, cwd=home, timeout=400, fresh=fresh, **bench_or_embedded(line))
 
 
 @pytest.fixture

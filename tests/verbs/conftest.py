@@ -8,19 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
+
 REPO = Path(__file__).parents[2]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command(
-    *words: str, cwd: Path, code: int = 0, timeout: float = 240, **env: str
+    *words: str, cwd: Path, code: int = 0, timeout: float = 240, fresh: bool = False, **env: str
 ) -> "subprocess.CompletedProcess[str]":
-    """python -m forecast WORDS in an empty folder; fails the test when the exit code is another."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:forecast", "-m", "forecast", *words],
-        cwd=cwd, capture_output=True, text=True, timeout=timeout,
-        env={**os.environ, "PYTHONPATH": str(REPO), "FORECAST_TRACEBACK": "", "OMP_NUM_THREADS": "1", **env},
-    )  # fmt: skip
+    """python -m forecast WORDS in a folder; fails the test when the exit code is another.
+
+    It is a fork of a process that has imported torch and the like; `fresh`: of Python itself.
+    """
+    full = {**os.environ, "PYTHONPATH": str(REPO), "FORECAST_TRACEBACK": "", "OMP_NUM_THREADS": "1", **env}
+    if fresh:
+        line = [sys.executable, *forked.FLAGS, "-m", "forecast", *words]
+        done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=full)
+    else:
+        done = subprocess.CompletedProcess(words, *forked.forecast(words, cwd, full, timeout))
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

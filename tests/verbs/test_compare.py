@@ -205,7 +205,7 @@ def test_jobs_of_a_sweep_are_children_of_one_run_in_mlflow(home: Path, tmp_path:
 
     (tmp_path / "f.csv").write_bytes((home / "f.csv").read_bytes())
     words = [*shlex.split(SMALL), *shlex.split(RUNS[0]), "predictions=false", "track=mlflow", "track.wait=200"]
-    command(*(word for word in words if not word.startswith("seed=")), "-m", "seed=1,2", cwd=tmp_path)
+    command(*(word for word in words if not word.startswith("seed=")), "-m", "seed=1,2", cwd=tmp_path, fresh=True)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (experiment,) = [each for each in client.search_experiments() if each.name == "forecast/f"]
     runs = client.search_runs([experiment.experiment_id])

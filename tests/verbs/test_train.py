@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(trained, 
 def test_two_processes_train_one_run(tmp_path):
     done = command(
         "train", "experiment=smoke", "trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=4",
-        "predictions=false", cwd=tmp_path,
+        "predictions=false", cwd=tmp_path, fresh=True,
     )  # fmt: skip
     (run,) = (tmp_path / "runs" / "train").iterdir()
     metrics = json.loads((run / "metrics.json").read_text())
