@@ -1,6 +1,7 @@
 """Rows of the named models beside a run's own: the same windows, the same scores.
 
-All windows are scored unless fewer are asked for; then a row says on how many, and holds the model's own scores on the same ones.
+All windows are scored unless fewer are asked for; then a row says on how many, and holds the model's own scores on
+the same ones.
 """
 
 import logging
@@ -53,7 +54,8 @@ def beside(
     data: SeriesModule, model: Forecaster, name: str, named: Sequence[Named], *, part: str = "test",
     few: int | None = None, quiet: bool = True,
 ) -> tuple[list[Record], Record]:  # fmt: skip
-    """A row of kind "baseline" for each named model, and what is to be known of each: fitted, fits, failed, bridged, seconds.
+    """A row of kind "baseline" for each named model, and what is to be known of each: fitted, fits, failed, bridged,
+    seconds.
 
     A model of which every fit failed has no row; its record says why.
     """
@@ -117,5 +119,3 @@ def _told(forecaster: Forecaster, label: str, total: int, quiet: bool) -> Callab
         return made
 
     return call
-
-

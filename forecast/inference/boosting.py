@@ -1,10 +1,14 @@
-"""Lag-feature gradient boosting: one model of trees for all series, channels and steps, direct (no forecast is fed back).
+"""Lag-feature gradient boosting: one model of trees for all series, channels and steps, direct (no forecast is fed
+back).
 
-A row is a window, a channel and a step ahead. Its features: the last `lags` values, the values one, two and three seasons before the
-step, the mean and deviation of the last season and the change of the mean to the one before, the calendar at the step, the step,
-the channel. All values are taken relative to the mean of the last season, and so is what is forecast: trees cannot leave the range of
-what they have seen, a level can. Rows of the train part are drawn at random; the number of trees is chosen on the val part.
-A gap stays a gap: trees have a branch for it.
+A row is a window, a channel and a step ahead. Its features: the last `lags` values, the values one, two and three
+seasons before the step, the mean and deviation of the last season and the change of the mean to the one before, the
+calendar at the
+step, the step, the channel. All values are taken relative to the mean of the last season, and so is what is forecast:
+trees cannot
+leave the range of what they have seen, a level can. Rows of the train part are drawn at random; the number of trees
+is chosen on the val
+part. A gap stays a gap: trees have a branch for it.
 """
 
 import warnings

@@ -1,13 +1,15 @@
-"""A weighted mean of runs: weights that are not negative and sum to 1, of the least squared error on the validation windows.
+"""A weighted mean of runs: weights that are not negative and sum to 1, of the least squared error on the validation
+windows.
 
 With forecasts f and what came y, over all observed values of all windows of val:
     w = argmin ‖Σᵢ wᵢ fᵢ − y‖²,   w ≥ 0, Σ w = 1
-A quadratic problem of as many unknowns as runs, solved exactly: one small linear system for each set of runs that may have a weight.
+A quadratic problem of as many unknowns as runs, solved exactly: one small linear system for each set of runs that may
+have a weight.
 """
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,7 +27,8 @@ from forecast.types import SeriesBatch
 MOST = 8  # runs; 2⁸ small systems
 
 
-class Member(NamedTuple):
+@dataclass(frozen=True)
+class Member:
     """A run with its own data: runs may differ in context, treatment of gaps and inputs."""
 
     run: str
@@ -61,7 +64,9 @@ def members(runs: Sequence[Run]) -> list[Member]:
     """The runs with their data. UsageError where they do not forecast the same windows of the same values."""
     if not 2 <= len(runs) <= MOST or len({run.path for run in runs}) < len(runs):
         raise UsageError(
-            f"ensemble= names {len({run.path for run in runs})} different runs", f"expected 2 … {MOST}", "e.g. ensemble=[RUN,RUN]"
+            f"ensemble= names {len({run.path for run in runs})} different runs",
+            f"expected 2 … {MOST}",
+            "e.g. ensemble=[RUN,RUN]",
         )
     found = []
     for run in runs:
@@ -112,7 +117,7 @@ def weigh(members: Sequence[Member], batch_size: int) -> Ensemble:
 def on_simplex(square: NDArray[np.float64], cross: NDArray[np.float64]) -> NDArray[np.float64]:
     """argmin wᵀGw − 2bᵀw with w ≥ 0 and Σw = 1, G (M, M), b (M,): the best of the minima on the sets of runs."""
     n = len(cross)
-    best, least = np.eye(n)[0], np.inf
+    best, least = np.eye(n)[0], float("inf")
     for size in range(1, n + 1):
         for chosen in itertools.combinations(range(n), size):
             pick = list(chosen)
@@ -123,7 +128,7 @@ def on_simplex(square: NDArray[np.float64], cross: NDArray[np.float64]) -> NDArr
                 continue
             weights = np.zeros(n)
             weights[pick] = solved / solved.sum()
-            value = weights @ square @ weights - 2 * cross @ weights
+            value = float(weights @ square @ weights - 2 * cross @ weights)
             if value < least - 1e-12 * abs(least if np.isfinite(least) else 0.0):
                 best, least = weights, value
     return best

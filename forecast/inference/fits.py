@@ -1,10 +1,10 @@
 """Fits of one series by others' libraries, as they run in a process of their own: numpy in, numpy out, no torch.
 
-A fit that fails, or forecasts what is no number, gives NaN and its reason; the caller counts it. Libraries are imported where they
-are used: starting the program costs nothing of them.
+A fit that fails, or forecasts what is no number, gives NaN and its reason; the caller counts it. Libraries are
+imported where they are used: starting the program costs nothing of them.
 
-ETS: Hyndman et al. 2008, the forms with additive error, chosen by AICc; fitted by statsmodels. With ŷ = l + φb + s and e = y − ŷ:
-    l ← l + φb + αe     b ← φb + βe     s ← s + γe (of its phase)
+ETS: Hyndman et al. 2008, the forms with additive error, chosen by AICc; fitted by statsmodels. With ŷ = l + φb + s
+and e = y − ŷ: l ← l + φb + αe     b ← φb + βe     s ← s + γe (of its phase)
 """
 
 import importlib
@@ -156,8 +156,10 @@ def _form(fitted: Any, mean: float, size: float) -> Form:
 
 
 def states(forms: Sequence[Form], values: Values) -> tuple[Values, Values, Values]:
-    """Run R models over values (R, n): level (R, n) and slope (R, n) after each value, and seasonal states (R, m + n), of which
-    column m + t is that after value t and the first m are those before. NaN: nothing was seen, the states go on as forecast."""
+    """Run R models over values (R, n): level (R, n) and slope (R, n) after each value, and seasonal states (R, m +
+    n), of which column m + t is that after value t and the first m are those before. NaN: nothing was seen, the
+    states go on as
+    forecast."""
     alpha, beta, gamma, phi, l, b = (np.array([form[i] for form in forms], dtype=np.float64) for i in range(6))
     r, n = values.shape
     m = int(np.lcm.reduce([len(form.season) for form in forms]))
@@ -173,7 +175,8 @@ def states(forms: Sequence[Form], values: Values) -> tuple[Values, Values, Value
 
 
 def ahead(forms: Sequence[Form], level: Values, slope: Values, season: Values, horizon: int) -> Values:
-    """(R, H) from the states after the last value: level and slope (R,), the last m seasonal states (R, m) in order of time."""
+    """(R, H) from the states after the last value: level and slope (R,), the last m seasonal states (R, m) in order
+    of time."""
     phi = np.array([form.phi for form in forms])
     steps = np.arange(horizon)
     damped = np.cumsum(phi[:, None] ** (steps + 1), axis=1)

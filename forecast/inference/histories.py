@@ -1,4 +1,5 @@
-"""What a local model sees: the rows of its series before an origin, in original units, gaps bridged from before them."""
+"""What a local model sees: the rows of its series before an origin, in original units, gaps bridged from before
+them."""
 
 from functools import cached_property
 
@@ -19,8 +20,9 @@ def usual(context: int, season: int) -> int:
 
 
 class Histories:
-    """The targets of a data set by rows of its table. A gap is bridged by the last seen value of its phase of the season, where
-    there is none by the last seen value: never by a later one. A history begins at the first value seen."""
+    """The targets of a data set by rows of its table. A gap is bridged by the last seen value of its phase of the
+    season, where there is none by the last seen value: never by a later one. A history begins at the first value
+    seen."""
 
     def __init__(self, data: SeriesModule) -> None:
         self.data, t = data, data.spec.targets
@@ -41,7 +43,9 @@ class Histories:
         """(N, T) without gaps but for those before the first value of a series."""
         if not np.isnan(self.seen).any():
             return self.seen
-        return np.concatenate([bridge(self.seen[a:b], self.season) for a, b in zip(self.start, self.start[1:], strict=False)])
+        return np.concatenate(
+            [bridge(self.seen[a:b], self.season) for a, b in zip(self.start, self.start[1:], strict=False)]
+        )
 
     @cached_property
     def gaps(self) -> NDArray[np.int64]:
@@ -59,11 +63,14 @@ class Histories:
         ])  # fmt: skip
 
     def before(self, origin: NDArray[np.int64], series: NDArray[np.int64], rows: int) -> tuple[list[Values], int]:
-        """B·T pieces, a channel after the other for each window, of at most `rows` values up to the origin; how many are bridged."""
+        """B·T pieces, a channel after the other for each window, of at most `rows` values up to the origin; how many
+        are bridged."""
         begin = np.minimum(np.maximum(self.first[series], (origin - rows)[:, None]), origin[:, None])  # (B, T)
         count = int(sum((self.gaps[origin, t] - self.gaps[begin[:, t], t]).sum() for t in range(self.targets)))
         pieces = [
-            self.bridged[a:o, t] for o, row in zip(origin.tolist(), begin.tolist(), strict=True) for t, a in enumerate(row)
+            self.bridged[a:o, t]
+            for o, row in zip(origin.tolist(), begin.tolist(), strict=True)
+            for t, a in enumerate(row)
         ]
         return pieces, count
 

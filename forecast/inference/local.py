@@ -1,8 +1,10 @@
 """Local models: each series for itself, by the rows before an origin alone.
 
-`theta` and those of sktime are fitted anew at every origin. `ets` chooses its form and parameters once for each series and channel,
-on rows before the first origin scored, and from then on only its states follow what is observed, as in use; `ets(refit=True)` is
-fitted anew at every origin. Where a fit fails the seasonal naive forecast stands in, and is counted.
+`theta` and those of sktime are fitted anew at every origin. `ets` chooses its form and parameters once for each
+series and channel, on rows before the first origin scored, and from then on only its states follow what is observed,
+as in use;
+`ets(refit=True)` is fitted anew at every origin. Where a fit fails the seasonal naive forecast stands in, and is
+counted.
 """
 
 import multiprocessing
@@ -50,7 +52,7 @@ class Local:
 
     def _whole(self, made: Values, reason: str, batch: SeriesBatch) -> Tensor:
         """Scaled forecasts; of what failed the naive one."""
-        bad = ~np.isfinite(made).all(1)
+        bad = np.isfinite(made).sum(1) < made.shape[1]
         self.count, self.failed = self.count + len(bad), self.failed + int(bad.sum())
         self.reason = self.reason or reason
         scaled = self.histories.scaled(made, batch)
@@ -61,14 +63,13 @@ class Local:
 
 
 class Ets(Local):
-    """ETS whose parameters are fitted once on rows before the first origin of a part, and whose states are run on to the last."""
+    """ETS whose parameters are fitted once on rows before the first origin of a part, and whose states are run on to
+    the last."""
 
     def __init__(self, histories: Histories, rows: int, season: int, part: str, spread: Spread) -> None:
         super().__init__(histories, rows, lambda pieces: fits.Made(np.empty((0, 0)), ""))
         data, t = histories.data, histories.targets
-        self.fitted = (
-            f"form and parameters once for each series, on the last {rows:,} rows before the {part} part; its states follow every row"
-        )
+        self.fitted = f"form and parameters once for each series, on the last {rows:,} rows before the {part} part; its states follow every row"
         # A series without a window may have its first origin behind its end.
         origin, number = np.minimum(data.windows(part).first, histories.start[1:]), np.arange(len(data.series.ids))
         pieces, self.bridged = histories.before(origin, number, rows)

@@ -1,7 +1,7 @@
 """Names of models beside ours → forecasters: theta, ets, boosting, sktime:CLASS, each with arguments in parentheses.
 
-A name is read, never run: its arguments are plain values, and of sktime only classes that its own registry lists as forecasters and
-that stand in sktime.forecasting can be named.
+A name is read, never run: its arguments are plain values, and of sktime only classes that its own registry lists as
+forecasters and that stand in sktime.forecasting can be named.
 """
 
 import ast
@@ -28,7 +28,7 @@ NEEDS: dict[str, dict[str, type]] = {
 }
 WORDS = (*NEEDS, f"{SKTIME}:CLASS")
 HISTORY = "history"  # rows that a local model is fitted on; not of the class
-ETS_ROWS = 1000
+ETS_ROWS = 3000  # before the part, to fit once on
 REFUSED = ("agentic",)  # modules of sktime.forecasting that ask a language model what to run
 
 
@@ -49,8 +49,11 @@ class Named:
         return f"{name}({given})" if given else name
 
 
-def parse(asked: Any) -> list[Named]:
-    """The names of `baseline=`: None, a word or a list of words. UsageError for what cannot be named."""
+def parse(asked: Any, few: int | None = None) -> list[Named]:
+    """The names of `baseline=`: None, a word or a list of words; `few` is baseline_windows. UsageError for what
+    cannot be."""
+    if few is not None and few < 1:
+        raise UsageError(f"baseline_windows is {few}", "expected at least 1")
     words = [] if asked is None else list(asked) if isinstance(asked, list | tuple) else [asked]
     found = [_named(word) for word in words]
     for k, each in enumerate(found):

@@ -2,9 +2,10 @@
 
 It is simple exponential smoothing with half the slope of a regression on time as drift (Hyndman & Billah 2003):
     ŷ(n+h) = level + slope/2 · (h + (1 − (1−α)ⁿ)/α)
-of values with their season taken out, as in the M3 competition: multiplicative where all are above 0, else additive; only where the
-autocorrelation at the season is significant at 90 % and three seasons are there. For a given α the best first level is a
-regression, so only α is searched: on a grid, then finer around its best.
+of values with their season taken out, as in the M3 competition: multiplicative where all are above 0, else additive;
+only where the autocorrelation at the season is significant at 90 % and three seasons are there. For a given α the
+best first level
+is a regression, so only α is searched: on a grid, then finer around its best.
 """
 
 import numpy as np
@@ -16,14 +17,15 @@ FINER = 3  # times a ninth of the distance between two points
 
 
 def theta(values: Values, season: int, horizon: int, *, test: bool = True) -> Values:
-    """values (M, n) without a gap → forecasts (M, H). `test=False` takes out a season without a test, from two seasons on."""
+    """values (M, n) without a gap → forecasts (M, H). `test=False` takes out a season without a test, from two
+    seasons on."""
     m, n = values.shape
     if n < 3:
         return np.repeat(values[:, -1:], horizon, axis=1)
     pattern, times = _seasons(values, season, test)  # (M, p) of the phases, which of them are factors
     p = pattern.shape[1]
     inside, after = pattern[:, np.arange(n) % p], pattern[:, (n + np.arange(horizon)) % p]
-    plain = np.where(times[:, None], values / inside, values - inside)
+    plain = np.where(times[:, None], values / np.where(times[:, None], inside, 1.0), values - inside)
     alpha, level = smooth(plain)
     clock = np.arange(n) - (n - 1) / 2
     half = plain @ clock / (clock @ clock) / 2
@@ -72,7 +74,7 @@ def _seasons(values: Values, season: int, test: bool) -> tuple[Values, NDArray[n
     m, n = values.shape
     if season < 2 or n < (3 if test else 2) * season:
         return np.zeros((m, 1)), np.zeros(m, dtype=bool)
-    times = (values > 0).all(1)
+    times = values.min(1) > 0
     trend = _moving(values, season)
     half = season // 2
     middle, within = slice(half, half + trend.shape[1]), np.arange(half, half + trend.shape[1]) % season

@@ -8,6 +8,7 @@ from forecast.artifacts import Run, find
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.baseline import Forecaster
 from forecast.inference.beside import beside
+from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import BATCH, score
 from forecast.inference.streamed import score_stream
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from forecast.data.module import SeriesModule
-    from forecast.inference.named import Named
 
 
 def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
@@ -27,7 +27,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     asked: dict[str, Any] = schema.plain(cfg)
     runs = _several(asked)
     run = find(asked["run"] or runs[0], asked["runs"])
-    named = _named(asked)
+    named = parse(asked["baseline"], asked["baseline_windows"])
     config, saved = run.read("config.json"), run.read("metrics.json")["rows"]  # before an hour of scoring
     predictor = Predictor.load(run)
     data = build.data(config).remember(predictor.recipe.holidays).prepare()
@@ -59,16 +59,12 @@ def _several(asked: dict[str, Any]) -> list[str]:
     """The runs of an ensemble. Its weights are chosen on val: it is scored on test alone."""
     given = asked["ensemble"]
     if given is not None and asked["split"] != "test":
-        raise UsageError(f"split={asked['split']} with ensemble=", "its weights are chosen on val, its scores are of test", "leave split out")
+        raise UsageError(
+            f"split={asked['split']} with ensemble=",
+            "its weights are chosen on val, its scores are of test",
+            "leave split out",
+        )
     return [] if given is None else [str(each) for each in given] if isinstance(given, list) else [str(given)]
-
-
-def _named(asked: dict[str, Any]) -> "list[Named]":
-    from forecast.inference.named import parse
-
-    if (few := asked["baseline_windows"]) is not None and few < 1:
-        raise UsageError(f"baseline_windows is {few}", "expected at least 1")
-    return parse(asked["baseline"])
 
 
 def _ensemble(runs: list[Run], size: int) -> list[dict[str, Any]]:

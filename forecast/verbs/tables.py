@@ -59,14 +59,19 @@ def streamed(stream: Mapping[str, Any]) -> str:
 
 
 def fitted(rows: Sequence[Mapping[str, Any]], records: Mapping[str, Any]) -> str:
-    """Lines on the named models: what was fitted when, what failed, and the model's own scores where only some windows were scored."""
+    """Lines on the named models: what was fitted when, what failed, and the model's own scores where only some
+    windows were scored."""
     lines = []
     for label, record in records.items():
         row = next((row for row in rows if row["kind"] == "baseline" and str(row["name"]).startswith(label)), None)
         if row is None:
             lines.append(f"{label}: no row, each of its {record['fits']:,} fits failed: {record['reason']}")
             continue
-        failed = f"; {record['failed']:,} fits failed, the naive forecast stands in ({record['reason']})" if record["failed"] else ""
+        failed = (
+            f"; {record['failed']:,} fits failed, the naive forecast stands in ({record['reason']})"
+            if record["failed"]
+            else ""
+        )
         own = f"; on these windows the model has {number(row['paired']['scaled']['mse'])}" if "paired" in row else ""
         lines.append(f"{label}: fitted {record['fitted']}; {record['seconds']:.0f} s{failed}{own}")
     return "".join(f"\n{line}" for line in lines) + ("\n" if lines else "")

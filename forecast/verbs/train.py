@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("forecast")
 RESUMES = "resumes.json"  # in the run folder: each command that went on with it
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
-CHANGEABLE = ("trainer", "budget", "track", "quiet", "predictions", "baseline", "baseline_windows", "resume")  # on resume; the rest is the run's
+CHANGEABLE = (
+    "trainer",
+    "budget",
+    "track",
+    "quiet",
+    "predictions",
+    "baseline",
+    "baseline_windows",
+    "resume",
+)  # on resume; the rest is the run's
 
 
 def train(cfg: "DictConfig", overrides: list[str]) -> float:
@@ -89,9 +98,7 @@ def _named(config: Mapping[str, Any]) -> "list[Named]":
     """The models beside ours; a wrong name is said before an hour of training."""
     from forecast.inference.named import parse
 
-    if (few := config.get("baseline_windows")) is not None and few < 1:
-        raise UsageError(f"baseline_windows is {few}", "expected at least 1")
-    return parse(config.get("baseline"))  # not in the record of an older run
+    return parse(config.get("baseline"), config.get("baseline_windows"))  # not in the record of an older run
 
 
 def _claim(run: Run, config: Mapping[str, Any]) -> None:
