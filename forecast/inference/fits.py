@@ -160,17 +160,17 @@ def states(forms: Sequence[Form], values: Values) -> tuple[Values, Values, Value
     n), of which column m + t is that after value t and the first m are those before. NaN: nothing was seen, the
     states go on as
     forecast."""
-    alpha, beta, gamma, phi, l, b = (np.array([form[i] for form in forms], dtype=np.float64) for i in range(6))
+    alpha, beta, gamma, phi, now, drift = (np.array([form[i] for form in forms], dtype=np.float64) for i in range(6))
     r, n = values.shape
     m = int(np.lcm.reduce([len(form.season) for form in forms]))
     level, slope, season = np.empty((n, r)), np.empty((n, r)), np.empty((m + n, r))
     season[:m] = np.stack([np.resize(form.season, m) for form in forms], 1)
     for t in range(n):
-        s, drifted = season[t], l + phi * b
+        s, drifted = season[t], now + phi * drift
         error = values[:, t] - drifted - s
         error = np.where(np.isnan(error), 0.0, error)
-        l, b = drifted + alpha * error, phi * b + beta * error
-        level[t], slope[t], season[m + t] = l, b, s + gamma * error
+        now, drift = drifted + alpha * error, phi * drift + beta * error
+        level[t], slope[t], season[m + t] = now, drift, s + gamma * error
     return level.T, slope.T, season.T
 
 

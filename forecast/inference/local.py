@@ -69,7 +69,10 @@ class Ets(Local):
     def __init__(self, histories: Histories, rows: int, season: int, part: str, spread: Spread) -> None:
         super().__init__(histories, rows, lambda pieces: fits.Made(np.empty((0, 0)), ""))
         data, t = histories.data, histories.targets
-        self.fitted = f"form and parameters once for each series, on the last {rows:,} rows before the {part} part; its states follow every row"
+        self.fitted = (
+            f"form and parameters once for each series, on the last {rows:,} rows before the {part} part; "
+            "its states follow every row"
+        )
         # A series without a window may have its first origin behind its end.
         origin, number = np.minimum(data.windows(part).first, histories.start[1:]), np.arange(len(data.series.ids))
         pieces, self.bridged = histories.before(origin, number, rows)
