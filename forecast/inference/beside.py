@@ -18,6 +18,7 @@ from torch import Tensor
 from forecast.data.freq import Ints
 from forecast.data.module import SeriesModule
 from forecast.data.window import Windows
+from forecast.errors import ForecastError
 from forecast.inference.baseline import Forecaster
 from forecast.inference.local import processes
 from forecast.inference.named import Named, make
@@ -70,7 +71,15 @@ def beside(
         for each in named:
             began = time.monotonic()
             log.info("%s on %s %s windows", each.label, f"{len(chosen):,}", part)
-            forecaster: Any = make(each, data, part, spread)
+            try:
+                forecaster: Any = make(each, data, part, spread)
+            except Exception as error:  # of a library: any; a trained model must not be lost by what stands beside it
+                if isinstance(error, ForecastError):
+                    raise
+                reason = " ".join(str(error).split()) or type(error).__name__
+                records[each.label] = {"fitted": "never", "fits": 1, "failed": 1, "bridged": 0, "reason": reason}
+                log.warning("%s has no row: it cannot be fitted: %s", each.label, reason)
+                continue
             told = _told(forecaster, each.label, len(chosen), quiet)
             if whole:
                 (row,) = score(data, told, each.label, part=part, batch_size=BATCH, others={}, windows=chosen)

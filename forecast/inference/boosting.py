@@ -52,12 +52,12 @@ class Boosting:
 
             x, y = self._drawn(self.data.windows("train"), rows, 0)
             x_val, y_val = self._drawn(self.data.windows("val"), max(1, rows // 4), 1)
-            self.drawn = len(x)
+            self.drawn, self.some = len(x), ~np.isnan(x).all(0)  # scikit-learn cannot bin a column of nothing
             model = HistGradientBoostingRegressor(
                 max_iter=trees, learning_rate=0.08, max_leaf_nodes=31, min_samples_leaf=20, l2_regularization=1.0,
                 early_stopping=True, n_iter_no_change=PATIENCE, random_state=0,
             )  # fmt: skip
-            return model.fit(x, y, X_val=x_val, y_val=y_val)
+            return model.fit(x[:, self.some], y, X_val=x_val[:, self.some], y_val=y_val)
 
     def _drawn(self, windows: Windows, rows: int, seed: int) -> tuple[Floats, Floats]:
         """Features and what is to be forecast of at most `rows` rows whose target was observed."""
@@ -116,6 +116,6 @@ class Boosting:
             index = np.indices((n, t, h)).reshape(3, -1)
             features, level = self._features(origin[a + index[0]], series[a + index[0]], index[1], index[2])
             level = np.nan_to_num(level)  # no value in the last season: the mean of the training rows
-            made[a : a + n] = (self.model.predict(features) + level).reshape(n, t, h)
+            made[a : a + n] = (self.model.predict(features[:, self.some]) + level).reshape(n, t, h)
         self.count += b * t
         return torch.from_numpy(made).transpose(1, 2)

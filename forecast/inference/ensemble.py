@@ -76,7 +76,7 @@ def members(runs: Sequence[Run]) -> list[Member]:
     for each in found[1:]:
         if differ := _differ(found[0].data, each.data):
             raise UsageError(
-                f"runs {found[0].run} and {each.run} differ in {differ}", "expected the same windows of the same values",
+                f"runs {found[0].run} and {each.run} differ in {differ}", "expected the same windows and values",
                 "leave one out",
             )  # fmt: skip
     return found

@@ -156,10 +156,9 @@ def _form(fitted: Any, mean: float, size: float) -> Form:
 
 
 def states(forms: Sequence[Form], values: Values) -> tuple[Values, Values, Values]:
-    """Run R models over values (R, n): level (R, n) and slope (R, n) after each value, and seasonal states (R, m +
-    n), of which column m + t is that after value t and the first m are those before. NaN: nothing was seen, the
-    states go on as
-    forecast."""
+    """Run R models over values (R, n): level (R, n) and slope (R, n) after each value, and seasonal states (R, m + n),
+    of which column m + t is that after value t and the first m are those before. NaN: nothing was seen, the states go
+    on as forecast."""
     alpha, beta, gamma, phi, now, drift = (np.array([form[i] for form in forms], dtype=np.float64) for i in range(6))
     r, n = values.shape
     m = int(np.lcm.reduce([len(form.season) for form in forms]))

@@ -168,3 +168,13 @@ def test_a_named_model_is_no_yardstick_of_the_report(tmp_path):
     assert run.naive == "seasonal naive"
     assert [each.name for each in run.baseline_rows] == ["theta(season=24)"]
     assert [each.name for each in run.naive_rows] == ["seasonal naive"]
+
+
+def test_what_a_library_cannot_fit_loses_no_run(data, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("forecast.inference.boosting.Boosting._fit", broken)
+    rows, records = beside(data, lambda b: b.future, "m", parse(["boosting", "theta"]), few=2)
+    assert [row["kind"] for row in rows] == ["baseline"]
+    assert records["boosting"]["reason"] == "no luck"
