@@ -18,7 +18,19 @@ from forecast.dashboards.load import Run
 CONTROL = "none"
 PARTS = ("model", "embed", "norm", "head")
 # What may differ between runs of one line: which run it is, where it ran, what was written.
-NOT_OF_THE_LINE = ("seed", "data.seed", "name", "resume", "runs", "quiet", "predictions", "data.path", "data.card")
+NOT_OF_THE_LINE = (
+    "seed",
+    "data.seed",
+    "name",
+    "resume",
+    "runs",
+    "quiet",
+    "predictions",
+    "data.path",
+    "data.card",
+    "baseline",
+    "baseline_windows",
+)
 BUDGET = ("budget", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_train_batches")
 NOT_OF_THE_LINE_GROUPS = ("track.", "trainer.threads", "trainer.devices", "trainer.save_every", "data.workers")
 
@@ -83,6 +95,7 @@ class Group(NamedTuple):
     setting: Setting
     lines: list[Line]
     naive: list[tuple[str, float, float]]  # name, mse, mae (scaled)
+    beside: list[tuple[str, float, float]]  # the models named beside them, of all runs that had them
     windows: int
     block: int  # cutoffs in a block of the bootstrap
     notes: list[str]
@@ -146,11 +159,21 @@ def _group(runs: Sequence[Run]) -> Group:
     notes = [f"Of {repeated} more runs with a seed that stands here already the newest counts."] if repeated else []
     naive = [(row.name, row.scaled.get("mse", math.nan), row.scaled.get("mae", math.nan))
              for row in first.naive_rows]  # fmt: skip
+    named = {row.name: row for run in runs for row in run.baseline_rows}
+    beside = [(name, row.scaled.get("mse", math.nan), row.scaled.get("mae", math.nan)) for name, row in named.items()]
     windows = int(first.part("windows").get("test") or 0)
     block = paired.block_length(windows, int(first.metrics.get("horizon") or 1), first.season, stride)
     lines, more = _compared(lines, block)
     notes += _budgets(lines)
-    return Group(_setting(first), lines, sorted(naive, key=lambda row: row[1]), windows, block, [*notes, *more])
+    return Group(
+        _setting(first),
+        lines,
+        sorted(naive, key=lambda row: row[1]),
+        sorted(beside, key=lambda row: row[1]),
+        windows,
+        block,
+        [*notes, *more],
+    )
 
 
 def _budgets(lines: Sequence[Line]) -> list[str]:

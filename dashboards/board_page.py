@@ -70,10 +70,10 @@ def cells(line: Line) -> list[str]:
 
 
 def rows(group: Group) -> Iterator[tuple[str, list[str]]]:
-    """Every line of a table, the naive forecasts last."""
+    """Every line of a table, the models named beside ours and the naive forecasts last."""
     for line in group.lines:
         yield name(line), cells(line)
-    for title, mse, mae in group.naive:
+    for title, mse, mae in (*group.beside, *group.naive):
         yield title, ["–", number(mse), number(mae), *["–"] * (len(TITLES) - 3)]
 
 
@@ -107,8 +107,9 @@ def table_csv(groups: Sequence[Group]) -> str:
                   "setting": number_, "test_windows": group.windows}  # fmt: skip
         for line in group.lines:
             writer.writerow({**shared, **_record(line)})
-        for title, mse, mae in group.naive:
-            writer.writerow({**shared, "kind": "naive", "model": title, "test_mse": mse, "test_mae": mae})
+        for kind, found in (("baseline", group.beside), ("naive", group.naive)):
+            for title, mse, mae in found:
+                writer.writerow({**shared, "kind": kind, "model": title, "test_mse": mse, "test_mae": mae})
     return out.getvalue()
 
 

@@ -23,6 +23,7 @@ class Row(NamedTuple):
     original: dict[str, float]
     horizon: dict[str, list[float]]
     channels: dict[str, dict[str, float]]  # scores of each channel, those in scaled units end _z
+    windows: int | None = None  # on so few of the windows; None: on all
 
 
 class Run(NamedTuple):
@@ -41,12 +42,28 @@ class Run(NamedTuple):
     def rows(self) -> list[Row]:
         """The score table, the model first, then what it is worth as a stream, then the naive forecasts."""
         found = [_row(row) for row in self.metrics.get("rows") or [] if isinstance(row, dict)]
-        return sorted(found, key=lambda row: {"model": 0, "streamed": 1}.get(row.kind, 2))
+        return sorted(found, key=lambda row: {"model": 0, "streamed": 1, "baseline": 3}.get(row.kind, 2))
 
     @property
     def naive_rows(self) -> list[Row]:
-        """The forecasts that a model is measured against."""
-        return [row for row in self.rows if row.kind not in ("model", "streamed")]
+        """The simple forecasts that a model is measured against."""
+        return [row for row in self.rows if row.kind not in ("model", "streamed", "baseline")]
+
+    @property
+    def baseline_rows(self) -> list[Row]:
+        """The models named beside it: theta, ets, …"""
+        return [row for row in self.rows if row.kind == "baseline"]
+
+    @property
+    def baseline_notes(self) -> list[str]:
+        """When each of them was fitted, and why one has no row."""
+        notes = []
+        for name, facts in self.part("baselines").items():
+            lost, reason = facts.get("failed") == facts.get("fits"), facts.get("reason")
+            notes.append(
+                f"{name}: " + (f"no row, every fit failed: {reason}" if lost else f"fitted {facts.get('fitted')}")
+            )
+        return notes
 
     @property
     def yardstick(self) -> Row | None:
@@ -225,6 +242,7 @@ def _row(row: Facts) -> Row:
         original={str(k): _float(v) for k, v in _dict(row.get("original")).items()},
         horizon=horizon,
         channels={str(k): {n: _float(v) for n, v in _dict(s).items()} for k, s in _dict(row.get("channels")).items()},
+        windows=row.get("windows") if isinstance(row.get("windows"), int) else None,
     )
 
 

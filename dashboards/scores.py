@@ -28,6 +28,8 @@ def headline(run: Run) -> tuple[str, str, str]:
         return "This run has no scores.", "", ""
     mine = model.scaled["mse"]
     rivals = sorted((row for row in rows if row in run.naive_rows), key=lambda row: row.name != run.naive)
+    rivals += [row for row in rows if row in run.baseline_rows and row.windows is None]  # of the same windows
+    simple = "simple forecast" if not run.baseline_rows else "forecast"
     windows = (run.metrics.get("windows") or {}).get("test")
     over = f" over {windows:,d} test windows" if isinstance(windows, int) else ""
     against = listed([f"{_against(mine, row.scaled['mse'])} {row.name}" for row in rivals])
@@ -41,10 +43,10 @@ def headline(run: Run) -> tuple[str, str, str]:
         closer = [row.name for row in rivals if row.scaled.get("mae", math.inf) < mae]
         if closer:  # a verdict by one score must not hide the other
             return words, f"By MSE {run.model} is the best row; by MAE {listed(closer)} {_is(closer)} better.", ""
-        return words, f"{run.model} beats every simple forecast beside it.", "good"
+        return words, f"{run.model} beats every {simple} beside it.", "good"
     if len(better) == len(rivals):
-        return words, f"{run.model} beats none of the simple forecasts beside it: {names}.", "bad"
-    return words, f"{run.model} does not beat every simple forecast: {names}.", "bad"
+        return words, f"{run.model} beats none of the {simple}s beside it: {names}.", "bad"
+    return words, f"{run.model} does not beat every {simple}: {names}.", "bad"
 
 
 def _is(several: Sequence[object]) -> str:
@@ -94,7 +96,12 @@ def score_table(run: Run) -> list[str]:
         name = f'<th scope="row">{swatch(role_of(row.name, row.kind))}{text(row.name)}</th>'
         body.append(f"<tr{' class=model' if row.kind == 'model' else ''}>{name}{''.join(cells)}</tr>")
     mixed = "" if unit is not None else " The channels differ in unit: their own errors are below, by channel."
-    return [table("Scores on the test windows", head, body), note(NOTE + mixed), *_stream(run)]
+    return [table("Scores on the test windows", head, body), note(NOTE + mixed), *_stream(run), *_beside(run)]
+
+
+def _beside(run: Run) -> list[str]:
+    """What the models named beside ours were fitted on."""
+    return [note(text("Beside it, " + "; ".join(run.baseline_notes) + "."))] if run.baseline_notes else []
 
 
 def _stream(run: Run) -> list[str]:

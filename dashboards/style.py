@@ -75,8 +75,8 @@ def styled(salt: str = "") -> Iterator[None]:
 
 def role_of(name: str, kind: str = "naive") -> str:
     """The colour role of a row in the score table."""
-    if kind == "model":
-        return "model"
+    if kind in ("model", "baseline"):  # of a baseline the name may hold any word
+        return "model" if kind == "model" else "other"
     words = name.lower()
     known = {"season": "seasonal", "last": "last", "ridge": "ridge"}
     return next((role for word, role in known.items() if word in words), "other")

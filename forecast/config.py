@@ -167,6 +167,8 @@ class Train:
     resume: str | None = None
     runs: str = RUNS
     predictions: bool = True
+    baseline: Any = None  # a name or a list of names
+    baseline_windows: int | None = None
     quiet: bool = False
 
 
@@ -180,6 +182,9 @@ class Evaluate:
     split: Part = Part.test
     batch_size: int | None = None
     save: bool = False
+    baseline: Any = None  # a name or a list of names
+    baseline_windows: int | None = None
+    ensemble: Any = None  # a list of runs
     runs: str = RUNS
 
 
@@ -247,7 +252,7 @@ def check(cfg: DictConfig) -> None:
         raise UsageError(f"{fault.full_key} cannot be resolved", said, "set it to a value") from fault
     if OmegaConf.select(cfg, "data") is not None and cfg.data.get("card") is None and cfg.data.get("path") is None:
         missing |= {"data.path"}
-    if OmegaConf.get_type(cfg) is Evaluate and cfg.run is None and cfg.compare is None:
+    if OmegaConf.get_type(cfg) is Evaluate and cfg.run is None and cfg.compare is None and cfg.ensemble is None:
         missing |= {"run"}
     if missing:
         key = next((name for name in NEEDED if name in missing), min(missing))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -289,7 +290,7 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     flat = {f"test_streamed/{key}": stream[key] for key in ("ratio", "bytes_per_series") if stream.get(key) is not None}
     for row in metrics["rows"]:
         head = {"model": "test", "streamed": "test_streamed"}.get(row["kind"])
-        head = head or f"test_{row['name'].replace(' ', '_')}"
+        head = head or "test_" + re.sub(r"[^\w.-]+", "_", row["name"]).strip("_")
         flat.update({f"{head}/{key}_z": value for key, value in row["scaled"].items() if value is not None})
         flat.update({f"{head}/{key}": value for key, value in row["original"].items() if value is not None})
     return flat

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from forecast.data.batch import batches
 from forecast.data.module import SeriesModule
+from forecast.data.window import Windows
 from forecast.inference.baseline import Forecaster, Ridge, Seasonal, naive_rows
 from forecast.metrics import Errors, seasonal_scale
 from forecast.types import SeriesBatch
@@ -35,14 +36,16 @@ def score(
     batch_size: int = BATCH,
     watch: Watch | None = None,
     others: Mapping[str, Forecaster] | None = None,
+    windows: Windows | None = None,
 ) -> list[dict[str, Any]]:
-    """One row of scores per forecaster, the model first. `watch` sees every batch with all its forecasts."""
+    """One row of scores per forecaster, the model first. `watch` sees every batch with all its forecasts;
+    `windows`: other ones than all of the part."""
     spec = data.spec
     everyone = {name: model, **(rivals(data) if others is None else others)}
     targets = spec.channels[: spec.targets]
     sums = {key: Errors(spec.horizon, targets, spec.units[: spec.targets]) for key in everyone}
     mean, std, scale = units(data)
-    for batch in batches(data.gather, data.windows(part), batch_size):
+    for batch in batches(data.gather, data.windows(part) if windows is None else windows, batch_size):
         made = {key: forecaster(batch) for key, forecaster in everyone.items()}
         at = batch.series
         for key, forecast in made.items():

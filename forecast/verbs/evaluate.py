@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 from forecast import build
 from forecast.artifacts import Run, find
 from forecast.errors import DataError, UsageError, fits_in_memory
+from forecast.inference.baseline import Forecaster
+from forecast.inference.beside import beside
+from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import BATCH, score
 from forecast.inference.streamed import score_stream
@@ -22,7 +25,9 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     from forecast import config as schema
 
     asked: dict[str, Any] = schema.plain(cfg)
-    run = find(asked["run"], asked["runs"])
+    runs = _several(asked)
+    run = find(asked["run"] or runs[0], asked["runs"])
+    named = parse(asked["baseline"], asked["baseline_windows"])
     config, saved = run.read("config.json"), run.read("metrics.json")["rows"]  # before an hour of scoring
     predictor = Predictor.load(run)
     data = build.data(config).remember(predictor.recipe.holidays).prepare()
@@ -35,12 +40,44 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
         rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
     streamed, stream = score_stream(data, predictor.chain, predictor.name, rows[0], part=part)
     rows += streamed
+    if runs:
+        rows += _ensemble([find(each, asked["runs"]) for each in runs], size)
+    others, records = beside(
+        data, predictor.forecast, predictor.name, named, part=part, few=asked["baseline_windows"], quiet=False
+    )
+    rows += others
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
-    sys.stdout.write(f"{tables.scores(rows)}\n\n{tables.streamed(stream)}\n")
+    sys.stdout.write(f"{tables.scores(rows)}\n\n{tables.streamed(stream)}\n{tables.fitted(rows, records)}")
     if part == "test":
         sys.stdout.write(f"\n{_compared(saved, rows)}\n")
     if asked["save"]:
-        run.add(f"metrics_{part}.json", {"part": part, "stream": stream, "rows": rows})
+        run.add(f"metrics_{part}.json", {"part": part, "stream": stream, "rows": rows,
+                                          **({"baselines": records} if records else {})})  # fmt: skip
+
+
+def _several(asked: dict[str, Any]) -> list[str]:
+    """The runs of an ensemble. Its weights are chosen on val: it is scored on test alone."""
+    given = asked["ensemble"]
+    if given is not None and asked["split"] != "test":
+        raise UsageError(
+            f"split={asked['split']} with ensemble=",
+            "its weights are chosen on val, its scores are of test",
+            "leave split out",
+        )
+    return [] if given is None else [str(each) for each in given] if isinstance(given, list) else [str(given)]
+
+
+def _ensemble(runs: list[Run], size: int) -> list[dict[str, Any]]:
+    """A row for each member and one for their weighted mean, all on the test windows."""
+    from forecast.inference.ensemble import members, weigh
+
+    found = members(runs)
+    made = weigh(found, size)
+    alone: dict[str, Forecaster] = {each.name: each for each in found}
+    rows = score(found[0].data, made, made.name, batch_size=size, others=alone)
+    for row in rows:
+        row["kind"] = "ensemble" if row["name"] == made.name else "member"
+    return [rows[0] | {"weights": {each.run: w for each, w in zip(found, made.weights, strict=True)}}, *rows[1:]]
 
 
 def _same_data(run: Run, data: "SeriesModule") -> None:

@@ -37,7 +37,7 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in sorted(rows, key=lambda r: (r["scaled"]["mse"] is None, r["scaled"]["mse"])):
         scaled, original = row["scaled"], row["original"]
         ratio = None if not base or scaled["mse"] is None else scaled["mse"] / base
-        name = f"{row['name']} ◀" if row["kind"] == "model" else row["name"]
+        name = f"{row['name']} ◀" if row["kind"] in ("model", "ensemble") else row["name"]
         values = (scaled["mse"], scaled["mae"], original["mae"], original["mase"], ratio)
         body.append([name, *map(number, values)])
     if base is None:
@@ -56,6 +56,25 @@ def streamed(stream: Mapping[str, Any]) -> str:
         f"streamed from {stream['origin']}, {stream['steps']:,} steps: {ratio} × the MSE of windows, "
         f"state {stream['bytes_per_series']:,} bytes for each series"
     )
+
+
+def fitted(rows: Sequence[Mapping[str, Any]], records: Mapping[str, Any]) -> str:
+    """Lines on the named models: what was fitted when, what failed, and the model's own scores where only some
+    windows were scored."""
+    lines = []
+    for label, record in records.items():
+        row = next((row for row in rows if row["kind"] == "baseline" and str(row["name"]).startswith(label)), None)
+        if row is None:
+            lines.append(f"{label}: no row, each of its {record['fits']:,} fits failed: {record['reason']}")
+            continue
+        failed = (
+            f"; {record['failed']:,} fits failed, the naive forecast stands in ({record['reason']})"
+            if record["failed"]
+            else ""
+        )
+        own = f"; on these windows the model has {number(row['paired']['scaled']['mse'])}" if "paired" in row else ""
+        lines.append(f"{label}: fitted {record['fitted']}; {record['seconds']:.0f} s{failed}{own}")
+    return "".join(f"\n{line}" for line in lines) + ("\n" if lines else "")
 
 
 def opening(config: Mapping[str, Any], data: "SeriesModule", parameters: int, run: Run) -> str:
@@ -77,7 +96,7 @@ def closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> 
         f"{metrics['windows']['test']:,} test windows, each scored once with the weights of the best validation:",
         "",
         scores(metrics["rows"]),
-        "",
+        fitted(metrics["rows"], metrics.get("baselines", {})),
         *([] if "refused" in metrics["stream"] else [streamed(metrics["stream"]), ""]),
         f"report    {_short(run.path / 'report.html')}",
         "forecast  forecast predict run=latest input=FILE output=forecast.csv",

@@ -22,13 +22,23 @@ if TYPE_CHECKING:
 
     from forecast.data.module import SeriesModule
     from forecast.heads import Chain
+    from forecast.inference.named import Named
     from forecast.tasks.forecast import ForecastTask
     from forecast.track import Tracker
 
 log = logging.getLogger("forecast")
 RESUMES = "resumes.json"  # in the run folder: each command that went on with it
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
-CHANGEABLE = ("trainer", "budget", "track", "quiet", "predictions", "resume")  # on resume; the rest is the run's
+CHANGEABLE = (
+    "trainer",
+    "budget",
+    "track",
+    "quiet",
+    "predictions",
+    "baseline",
+    "baseline_windows",
+    "resume",
+)  # on resume; the rest is the run's
 
 
 def train(cfg: "DictConfig", overrides: list[str]) -> float:
@@ -49,6 +59,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     began = time.monotonic()
     if not 0 <= config["seed"] < 1 << 31:  # seeds of a step are made of the seed and the step's number
         raise UsageError(f"seed is {config['seed']}", "expected 0 … 2147483647")
+    _named(config)
     data = build.data(config).remember(Recipe.from_state(run.read("data.json")).holidays if run else None).prepare()
     config["data"].update(
         card=data.name, path=data.path, holidays=data.holidays
@@ -81,6 +92,13 @@ def _something_to_learn(data: "SeriesModule") -> None:
         ranges = getattr(data.split, part).tolist()
         if not any(data.observed[first:last, : data.spec.targets].any() for first, last in ranges):
             raise DataError(f"no target was observed in the {part} part", do="change data.splits")
+
+
+def _named(config: Mapping[str, Any]) -> "list[Named]":
+    """The models beside ours; a wrong name is said before an hour of training."""
+    from forecast.inference.named import parse
+
+    return parse(config.get("baseline"), config.get("baseline_windows"))  # not in the record of an older run
 
 
 def _claim(run: Run, config: Mapping[str, Any]) -> None:
@@ -147,6 +165,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write scores, predictions, report; seal the folder."""
     from forecast.dashboards.report import write_report
+    from forecast.inference.beside import beside
     from forecast.inference.intervals import score_intervals
     from forecast.inference.predictor import Predictor
     from forecast.inference.record import Recorder
@@ -163,12 +182,14 @@ def _finish(
     else:
         rows = score(data, predictor.forecast, name)
     streamed, stream = score_stream(data, predictor.chain, name, rows[0])
+    few, quiet = config.get("baseline_windows"), config["quiet"]
+    others, records = beside(data, predictor.forecast, name, _named(config), few=few, quiet=quiet)
     metrics = {
         "task": config["task"]["name"], "dataset": data.card.name, "model": name,
         "context": data.spec.context, "horizon": data.spec.horizon, "season": data.spec.season, "seed": config["seed"],
         "part": "test", "windows": {part: len(data.windows(part)) for part in ("train", "val", "test")},
         "parameters": build.parameters(predictor.chain), **fitted, "stream": stream,
-        "rows": [*rows, *streamed],
+        "rows": [*rows, *streamed, *others], **({"baselines": records} if records else {}),
     }  # fmt: skip
     if predictor.calibration is not None:
         metrics["intervals"] = score_intervals(data, predictor.chain, predictor.calibration, predictor.clip)

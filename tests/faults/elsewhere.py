@@ -2,6 +2,7 @@
 
 # site → test
 ELSEWHERE = {
+    "inference/ensemble.py members: differ in": "tests/inference/test_ensemble.py::test_an_ensemble_is_weighed_on_val_and_scored_on_test",
     "artifacts.py load_weights: cannot be read": "tests/faults/test_corrupted.py::test_a_lying_header_allocates_nothing",
     "artifacts.py checked: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
     "artifacts.py _json: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",
