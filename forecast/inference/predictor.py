@@ -51,14 +51,17 @@ class Predictor:
         """Scaled forecasts (B, H, T) of a batch of windows."""
         return self.chain(batch)
 
-    def predict(self, table: Any, *, batch_size: int = 256, tell: Callable[[str], object] = log.info) -> pl.DataFrame:
+    def predict(
+        self, table: Any, *, batch_size: int = 256, tell: Callable[[str], object] = log.info, short: str | None = None
+    ) -> pl.DataFrame:
         """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat, in original units.
 
         `table` is a path or a frame with the columns of the training data; no later values or labels are needed.
-        `tell` is called with what a person should know: series that were not in training, rows read twice.
+        `tell` is called with what a person should know: series that were not in training, rows read twice. A series
+        shorter than the context is an error or has what it lacks masked (`short`: error, mask, None: as in training).
         """
         notes: list[str] = []
-        ready = self.recipe.future(self.recipe.read(table, notes=notes), notes)
+        ready = self.recipe.future(self.recipe.read(table, notes=notes), notes, short)
         for note in ready.notes:
             tell(note)
         spec = self.recipe.spec

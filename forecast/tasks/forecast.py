@@ -51,7 +51,8 @@ class ForecastTask(pl.LightningModule):
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx  # counts micro-batches, and survives a resume
         set_step(self.chain, step)
         torch.manual_seed((self.seed << 32) + step)  # dropout is a function of seed and step, not of history
-        loss = self.output.loss(self.chain(batch), batch.future, batch.future_mask if self.chain.masked else None)
+        mask = batch.future_mask if self.chain.masked else None
+        loss = self.output.loss(self.chain(batch), batch.future, mask, batch.weight)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the loss of batch {number} in epoch {self.current_epoch + 1} is {loss.item()}",
