@@ -1,7 +1,7 @@
 """Forecasts that add up: the forecasts of all nodes of a hierarchy, projected onto those that are sums of each other.
 
-Wickramasuriya, Athanasopoulos & Hyndman 2019 (MinT): ỹ = S (S'W⁻¹S)⁻¹ S'W⁻¹ ŷ for a covariance W of the errors of ŷ, which
-is, with the constraints C = [I, −sums], ỹ = ŷ − W C'(C W C')⁻¹ C ŷ: one system of as many unknowns as there are aggregates.
+Wickramasuriya, Athanasopoulos & Hyndman 2019 (MinT): ỹ = S (S'W⁻¹S)⁻¹ S'W⁻¹ ŷ for a covariance W of the errors of ŷ;
+with the constraints C = [I, −sums] it is ỹ = ŷ − W C'(C W C')⁻¹ C ŷ: one system of as many unknowns as aggregates.
 W is I for ols, the errors' variances for wls, and for mint their covariance, shrunk towards the variances (Schäfer &
 Strimmer 2005) so that it can be inverted where there are fewer errors than nodes.
 """
@@ -78,7 +78,7 @@ def errors_of(path: Path, hierarchy: Hierarchy, channel: str) -> Floats:
             "expected those of every node of the hierarchy",
             "train with the sums as series of their own, or set reconcile=ols",
         )
-    table = found.pivot(on="unique_id", index="cutoff", values="error").select(hierarchy.nodes).drop_nulls()
+    table = found.pivot(on="unique_id", index="cutoff", values="error")[list(hierarchy.nodes)].drop_nulls()
     if table.height < LEAST:
         raise DataError(
             f"the run has {table.height} origins at which every node has an error",
@@ -109,7 +109,7 @@ def reconcile(made: pl.DataFrame, hierarchy: Hierarchy, method: str, predictions
         one = made.filter(pl.col("channel") == channel)
         wide = one.pivot(on="unique_id", index=KEYS, values="y_hat").sort("step", "ds")
         _same_steps(one, wide, wanted)
-        base = wide.select(wanted).to_numpy()
+        base = wide[list(wanted)].to_numpy()
         whole = _whole(base, hierarchy, method, predictions, channel)
         keys = wide.select(KEYS)
         parts += [
