@@ -58,18 +58,18 @@ class Hierarchy(NamedTuple):
             return _tree(texts[0], texts[1], where)
         return _groups(frame.columns[1:], texts, where)
 
-    def histories(self, frame: pl.DataFrame, *, id: str, time: str) -> pl.DataFrame:
+    def histories(self, frame: pl.DataFrame, *, id: str, time: str, whole: bool = True) -> pl.DataFrame:
         """A long table of bottom series with the rows of all aggregates in front: sums of each numeric column over the
-        stamps at which every series below has a value (so a sum is no less than what it says)."""
+        stamps at which every series below has a row (so a sum is no less than what it says); if not `whole`, over all
+        stamps, for counts, which are 0 where a series has not begun."""
         numbers = [c for c in frame.columns if c not in (id, time) and frame[c].dtype.is_numeric()]
         rows = frame.select(id, time, *numbers).with_columns(pl.col(id).cast(pl.String))
         parts = []
         for name, row in zip(self.aggregates, self.sums, strict=True):
             below = [self.bottom[i] for i in np.flatnonzero(row)]
-            whole = rows.filter(pl.col(id).is_in(below)).group_by(time).agg(pl.len().alias("_n"), pl.sum(*numbers))
-            parts.append(
-                whole.filter(pl.col("_n") == len(below)).select(pl.lit(name).alias(id), time, *numbers).sort(time)
-            )
+            added = rows.filter(pl.col(id).is_in(below)).group_by(time).agg(pl.len().alias("_n"), pl.sum(*numbers))
+            added = added.filter(pl.col("_n") == len(below)) if whole else added
+            parts.append(added.select(pl.lit(name).alias(id), time, *numbers).sort(time))
         wide = [part.cast({c: pl.Float64 for c in numbers}) for part in (*parts, rows)]
         return pl.concat(wide)
 

@@ -1,4 +1,4 @@
-"""Panels: what lies before a series is never seen, a series alone is what it is among others, all are drawn as often."""
+"""Panels: nothing before a start is seen, a series alone is what it is among others, all are drawn as often."""
 
 from pathlib import Path
 from typing import Any

@@ -122,6 +122,8 @@ def test_histories_of_sums_begin_where_every_series_has_begun() -> None:
                        pl.DataFrame({"id": "b", "ds": days[2:], "y": [10, 20]})])  # fmt: skip
     whole = h.histories(frame, id="id", time="ds")
     assert whole.filter(pl.col("id") == "all")["y"].to_list() == [13, 24] and whole.height == 8
+    counts = h.histories(frame, id="id", time="ds", whole=False)
+    assert counts.filter(pl.col("id") == "all")["y"].to_list() == [1, 2, 13, 24]
 
 
 def test_series_that_do_not_fit_each_other_are_told(tmp_path: Path) -> None:
