@@ -21,7 +21,7 @@ from forecast.data.scale import FEW, Scaler
 from forecast.errors import DataError, UsageError
 from forecast.heads import Point
 from forecast.inference.predictor import Predictor
-from forecast.inference.scoring import score
+from forecast.inference.scoring import score, units
 
 from .conftest import toy
 
@@ -114,6 +114,16 @@ def test_nothing_before_a_start_is_scored_or_changes_a_score(path: Path) -> None
     ahead = predictor(data)
     rows = score(data, ahead.forecast, "toy", others={})
     assert rows[0]["values"] == len(data.windows("test")) * H
+    _, number = data.windows("test").at(np.arange(len(data.windows("test"))))
+    alone = []
+    for s in np.unique(number):
+        each = take(data.gather, data.windows("test"), np.flatnonzero(number == s))
+        denominator = units(data)[2][s]
+        if float(denominator) > 0:  # of late there are no two training rows
+            off = (ahead.forecast(each) - each.future).double() * data.scaler.std[s, 0]
+            alone.append(float((off.abs() / denominator).mean()))
+    assert rows[0]["series"]["count"] == len(alone) == 2
+    assert rows[0]["series"]["mase"] == pytest.approx(np.mean(alone), rel=1e-5)
     batch = take(data.gather, data.windows("test"), np.arange(len(data.windows("test"))))
     wild = batch._replace(past=torch.where(batch.past_mask, batch.past, 1e6))
     torch.testing.assert_close(ahead.forecast(wild), ahead.forecast(batch))
