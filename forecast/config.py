@@ -48,7 +48,25 @@ class Gaps(StrEnum):
 
 class Scale(StrEnum):
     standard = "standard"
+    mean = "mean"
     none = "none"
+
+
+class Sample(StrEnum):
+    window = "window"
+    series = "series"
+
+
+class Short(StrEnum):
+    error = "error"
+    mask = "mask"
+
+
+class Reconcile(StrEnum):
+    bottom_up = "bottom_up"
+    ols = "ols"
+    wls = "wls"
+    mint = "mint"
 
 
 class Schedule(StrEnum):
@@ -105,6 +123,9 @@ class Series:
     holidays: Any = None  # a country or a list of countries, a table of days
     gaps: Gaps = Gaps.error
     scale: Scale = Scale.standard
+    min_context: int | None = None
+    sample: Sample = Sample.window
+    weight: str | None = None
     context: int = MISSING
     horizon: int = MISSING
     stride: int = 1
@@ -195,6 +216,9 @@ class Predict:
     run: str = MISSING
     input: str = MISSING
     output: str = MISSING
+    short: Short | None = None
+    hierarchy: str | None = None
+    reconcile: Reconcile | None = None
     batch_size: int | None = None
     overwrite: bool = False
     runs: str = RUNS

@@ -47,6 +47,7 @@ class SeriesBatch(NamedTuple):
     future_clock: Tensor  # (B, H, F) float32
     origin: Tensor  # (B,) int64, row of the first target step
     series: Tensor  # (B,) int64, number of the series
+    weight: Tensor | None = None  # (B,) float32, of each window in the loss; None: all weigh the same
 
 
 class Context(NamedTuple):

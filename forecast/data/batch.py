@@ -35,8 +35,11 @@ class Gather:
         context: int,
         horizon: int,
         truth: Floats | None = None,
+        weight: Floats | None = None,
     ) -> None:
-        """`values` (N, C) scaled, NaN = missing, targets first; `truth` (N, T): what is scored, if other."""
+        """`values` (N, C) scaled, NaN = missing, targets first; `truth` (N, T): what is scored, if other; `weight`
+        (S,): of each series in the loss."""
+        self.weight = None if weight is None else torch.from_numpy(weight.astype(np.float32))
         self.targets, self.context, self.horizon = targets, context, horizon
         self.values = torch.from_numpy(values.astype(np.float32))  # (N, C), NaN = missing
         scored = self.values[:, :targets] if truth is None else torch.from_numpy(truth.astype(np.float32))
@@ -55,8 +58,9 @@ class Gather:
         context: int,
         horizon: int,
         observed: NDArray[np.bool_] | None = None,
+        weight: Floats | None = None,
     ) -> "Gather":
-        """From a table and its scaler; `observed` (N, C) as `apply_gaps` gives it."""
+        """From a table and its scaler; `observed` (N, C) as `apply_gaps` gives it, `weight` (S,) of each series."""
         scaled = scaler.apply(series.values, series.number)
         _bounded(series, scaled)
         truth = None
@@ -64,7 +68,8 @@ class Gather:
             unseen = ~observed[:, : series.targets]
             if (unseen & ~np.isnan(scaled[:, : series.targets])).any():
                 truth = np.where(unseen, np.nan, scaled[:, : series.targets])
-        return cls(scaled, series.clock, targets=series.targets, context=context, horizon=horizon, truth=truth)
+        sizes = {"targets": series.targets, "context": context, "horizon": horizon}
+        return cls(scaled, series.clock, **sizes, truth=truth, weight=weight)
 
     def __call__(self, origin: Tensor, series: Tensor) -> SeriesBatch:
         """(B,) int64 origin rows and numbers of their series → a batch."""
@@ -74,6 +79,7 @@ class Gather:
         return SeriesBatch(
             self.past(first), self.past_mask(first), self.past_clock(first),
             self.future(origin), self.future_mask(origin), self.future_clock(origin), origin, series,
+            None if self.weight is None else self.weight[series],
         )  # fmt: skip
 
     @property
@@ -157,7 +163,7 @@ def chunked(
 
 def _cut(gather: Gather, windows: Windows, numbers: list[NDArray[np.int64]], pinned: bool) -> Iterator[SeriesBatch]:
     whole = take(gather, windows, np.concatenate(numbers))
-    columns: list[Tensor] = [_pinned(part) for part in whole] if pinned else list(whole)
+    columns = [part if part is None or not pinned else _pinned(part) for part in whole]
     sizes = [len(k) for k in numbers]
     return map(SeriesBatch._make, zip(*(_pieces(part, sizes) for part in columns), strict=True))
 
@@ -167,8 +173,10 @@ def _pinned(part: Tensor) -> Tensor:
     return part.pin_memory() if part.stride(0) else part
 
 
-def _pieces(part: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+def _pieces(part: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
     """The part of each batch; views. Of a mask that is the same everywhere one piece serves all batches of a size."""
+    if part is None:
+        return [None] * len(sizes)
     if part.stride(0) or len(part) == 1:
         return part.split(sizes)
     of = {size: part[:size] for size in set(sizes)}

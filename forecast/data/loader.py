@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from forecast.data.batch import Gather, chunked, take
+from forecast.data.panel import by_series
 from forecast.data.window import Windows
 from forecast.errors import UsageError
 from forecast.types import SeriesBatch
@@ -43,11 +44,13 @@ class BatchOrder(Sampler[Numbers]):
     `done` is asked when a pass begins: given the batches of an epoch, it tells how many epochs are finished and how
     many batches of the next were served. Without it the epoch is that of `set_epoch`, which is not enough to resume:
     Lightning calls it with 0 in the first epoch after a resume, and the batches of epoch 0 would be seen again.
+
+    `until` (S+1,), the windows before each series, draws by series: each equally often, see `by_series`.
     """
 
     def __init__(
         self, windows: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1,
-        done: Done | None = None,
+        done: Done | None = None, until: Numbers | None = None,
     ) -> None:  # fmt: skip
         if not shuffle and world > 1:
             if windows < world:
@@ -59,7 +62,7 @@ class BatchOrder(Sampler[Numbers]):
             batch_size = min(batch_size, windows // world)
         self.count, self.batch_size, self.shuffle, self.seed = windows, batch_size, shuffle, seed
         self.rank, self.world, self.epoch, self.skip = rank, world, 0, 0
-        self.done = done
+        self.done, self.until = done, until
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:
         """The epoch of the next pass; `skip` of its batches were served before (a resumed run)."""
@@ -81,7 +84,10 @@ class BatchOrder(Sampler[Numbers]):
         if self.shuffle:
             mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
-            order = torch.randperm(self.count, generator=generator).numpy()
+            if self.until is None:
+                order = torch.randperm(self.count, generator=generator).numpy()
+            else:
+                order = by_series(self.until, generator)
         mine, self.skip = self._mine()[skip:], 0
         return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in mine)
 
@@ -109,9 +115,15 @@ def loader(
     rank: int = 0,
     world: int = 1,
     workers: int = 0,
+    sample: str = "window",
 ) -> Loader | DataLoader[SeriesBatch]:
-    """Batches of a part. Gathering is faster than handing batches between processes: workers seldom pay."""
-    order = BatchOrder(len(data), batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world, done=done)
+    """Batches of a part. Gathering is faster than handing batches between processes: workers seldom pay.
+
+    `sample` is window or series: what is drawn equally often in an epoch of a shuffled part."""
+    order = BatchOrder(
+        len(data), batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world, done=done,
+        until=data.windows.until if sample == "series" else None,
+    )  # fmt: skip
     if not workers:
         return Loader(data, order)
     return DataLoader(
@@ -128,4 +140,4 @@ def loader(
 
 def _apart(batch: Any) -> SeriesBatch:
     """A mask whose rows are all one, written out: it could not be pinned."""
-    return SeriesBatch._make(part.contiguous() for part in batch)
+    return SeriesBatch._make(None if part is None else part.contiguous() for part in batch)

@@ -21,12 +21,13 @@ from forecast.data.freq import parse_freq
 from forecast.data.holidays import Holidays, is_table, named, placed, read_table, suits
 from forecast.data.infer import REST, infer_frame_card, is_rest
 from forecast.data.loader import BatchDataset, Loader, loader
+from forecast.data.panel import BY_SCALE, borders, column_weights, in_front, left_out, said, weigh
 from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
 from forecast.data.recipe import Recipe
-from forecast.data.scale import Scaler, constant, fit
-from forecast.data.settings import asked, numbers, shares, whole
+from forecast.data.scale import Scaler, constant, few, fit
+from forecast.data.settings import asked, least_context, numbers, shares, whole
 from forecast.data.split import PARTS, Split, split
-from forecast.data.table import Runs, Series, apply_gaps, gap_list, holidays_of, runs, select, stamp, summary
+from forecast.data.table import Floats, Runs, Series, apply_gaps, gap_list, holidays_of, runs, select, stamp, summary
 from forecast.data.window import Windows, windows
 from forecast.errors import UsageError, nearest
 from forecast.types import SeriesBatch, Spec
@@ -48,6 +49,8 @@ class SeriesModule(lightning.LightningDataModule):
     source: dict[str, Any]  # the file that was read: absolute path, sha256, rows
     gap_list: list[dict[str, Any]]  # id, channel (None: all), first, last, steps; the longest GAPS of them
     gap_total: int  # all of them
+    left_out: dict[str, list[str]]  # part -> series without a window in it
+    weight: Floats | None  # (S,) of each series in the loss
 
     def __init__(
         self,
@@ -68,6 +71,9 @@ class SeriesModule(lightning.LightningDataModule):
         holidays: str | Sequence[str] | None = None,
         gaps: str = "error",
         scale: str = "standard",
+        min_context: int | None = None,
+        sample: str = "window",
+        weight: str | None = None,
         stride: int = 1,
         batch_size: int = 32,
         workers: int = 0,
@@ -108,6 +114,8 @@ class SeriesModule(lightning.LightningDataModule):
         self.batch_size = whole("data.batch_size", batch_size, 1, 32)
         self.workers = whole("data.workers", workers, 0, 0)
         self.seed = whole("data.seed", seed, 0, 1)
+        self.sample, self.weigh = sample, weight
+        self.least = least_context(min_context, self.context, gaps)
         self.prepared = False
 
     def prepare(self) -> "SeriesModule":
@@ -118,20 +126,27 @@ class SeriesModule(lightning.LightningDataModule):
         card, full = self._read(notes)
         past = self._past(full)
         measured = select(full, self.target, past)
-        self.series, self.observed = apply_gaps(measured, self.gaps)
+        treated, observed = apply_gaps(measured, self.gaps)
         self.card, self.past = card, past
         with asked(self.facts["splits"] is not None):
-            self.split = split(measured, card.splits)
-        self.scaler = fit(self.scale, measured, self.split.train)
-        notes += constant(measured, self.split.train)
+            parts = split(measured, card.splits)
+        self.scaler = fit(self.scale, measured, parts.train)
+        notes += [*constant(measured, parts.train), *few(measured, parts.train)]
+        lack = self.context - self.least if self.least is not None else 0
+        self.series, self.observed, self.split = in_front(treated, observed, parts, lack)
         s = self.series
+        self.left_out = left_out(s, self.split, self.context, self.horizon)
+        notes += [*said(self.left_out, len(s.ids)), *borders(s, self.split)]
         self.spec = Spec(s.channels, s.targets, s.units, s.fields, self.context, self.horizon, s.freq, s.season)
-        self.gather = Gather.of(s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed)
+        self.weight = weigh(self.weigh, self.scaler, s.targets, self.given)
+        self.gather = Gather.of(
+            s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed, weight=self.weight
+        )
         missing = runs(measured)
         self.gap_list, self.gap_total = gap_list(measured, missing, GAPS), len(missing.first)
         if self.gap_total > GAPS:
             notes.append(f"the longest {GAPS:,} of {self.gap_total:,} gaps are listed")
-        self.findings = [*_findings(card, self.name is None, measured, self.split, missing), *notes]
+        self.findings = [*_findings(card, self.name is None, measured, parts, missing), *notes]
         self.prepared = True
         return self
 
@@ -144,7 +159,7 @@ class SeriesModule(lightning.LightningDataModule):
             assert self.path is not None
             place = Path(self.path)
             frame = read_file(place, notes)
-            card = self._inferred(frame, place)
+            card = self._inferred(self._bare(frame), place)
             read = [CardFile(self.path, rows=frame.height)]
             left = [c for c in frame.columns if c not in (card.time.column, card.id, *(c.name for c in card.channels))]
             if left and self.past is not None and is_rest(self.past, frame.columns):
@@ -152,7 +167,7 @@ class SeriesModule(lightning.LightningDataModule):
         else:
             card, own = self._card(self.name), card_file(self.name)
             frame, read = read_frame(card, path=self.path, folder=own and own.parent, notes=notes)
-            card = card.named(frame.columns)
+            card = card.named(self._bare(frame).columns)
             if own and len(read) == 1:
                 self.path = read[0].path
         read = [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]
@@ -163,7 +178,15 @@ class SeriesModule(lightning.LightningDataModule):
             card = replace(card, holidays=self.holidays)
         with asked(self.holidays is not None):
             suits(card.holidays, card.time.freq)
-        return card, from_frame(card, frame, Path(read[0].path).name, notes, self.looked_up)
+        where = Path(read[0].path).name
+        full = from_frame(card, frame, where, notes, self.looked_up)
+        self.given = column_weights(self.weigh, frame, card.id, full, where)
+        return card, full
+
+    def _bare(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Without the column of weights, which is no channel unless it is named as one."""
+        kept = (BY_SCALE, *(self.target or ()), *(self.past or ()))
+        return frame if self.weigh is None or self.weigh in kept else frame.drop(self.weigh, strict=False)
 
     def remember(self, holidays: Holidays | None) -> "SeriesModule":
         """Before `prepare`: the days off as the run knows them that is scored or gone on with."""
@@ -247,6 +270,7 @@ class SeriesModule(lightning.LightningDataModule):
             rank=rank,
             world=world,
             workers=self.workers,
+            sample=self.sample,
         )
 
     def _done(self, batches: int) -> tuple[int, int]:
@@ -260,8 +284,9 @@ class SeriesModule(lightning.LightningDataModule):
         """Plain data with which `Recipe.from_state` treats another table as this one was treated."""
         self.prepare()
         card = narrow(self.card, self.spec.channels, self.spec.targets)
-        recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays)
-        return {**recipe.to_state(), "source": self.source}
+        recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays, self.least)
+        left = {part: names for part, names in self.left_out.items() if names}
+        return {**recipe.to_state(), "source": self.source, **({"left_out": left} if left else {})}
 
 
 def _source(read: Sequence[CardFile]) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from forecast.data.card import Card
 from forecast.data.holidays import Holidays
+from forecast.data.panel import pad
 from forecast.data.read import from_frame, read_series
 from forecast.data.scale import Scaler
 from forecast.data.table import Series, apply_gaps, extend, tail
 from forecast.data.window import Windows, last_windows
-from forecast.errors import ArtifactError, DataError
+from forecast.errors import ArtifactError, DataError, UsageError
 
 if TYPE_CHECKING:
     from forecast.data.batch import Gather
@@ -40,6 +42,7 @@ class Recipe(NamedTuple):
     scaler: Scaler
     spec: "Spec"
     holidays: Holidays | None = None  # the days off that the training knew
+    least: int | None = None  # data.min_context: steps of history of the shortest context in training
 
     def to_state(self) -> dict[str, Any]:
         """Plain data for JSON; the inverse of `from_state`."""
@@ -51,6 +54,7 @@ class Recipe(NamedTuple):
             "scaler": self.scaler.to_dict(),
             "spec": spec,
             **({"holidays": self.holidays.to_dict()} if self.holidays else {}),
+            **({"min_context": self.least} if self.least is not None else {}),
         }
 
     @classmethod
@@ -72,6 +76,7 @@ class Recipe(NamedTuple):
                 Scaler.from_dict(state["scaler"]),
                 Spec(**facts),
                 Holidays.from_dict(state["holidays"]) if state.get("holidays") else None,
+                state.get("min_context"),
             )
         except (KeyError, TypeError, AttributeError, DataError) as fault:
             raise ArtifactError(
@@ -92,20 +97,49 @@ class Recipe(NamedTuple):
         frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
         return from_frame(self.card, frame, where, notes, self.holidays)
 
-    def future(self, series: Series, notes: Sequence[str] = ()) -> Ready:
-        """Everything needed to forecast the steps after the end of each series; `notes` are those of `read`."""
+    def future(self, series: Series, notes: Sequence[str] = (), short: str | None = None) -> Ready:
+        """Everything needed to forecast the steps after the end of each series; `notes` are those of `read`.
+
+        A series shorter than the context is an error (`short` is error) or its context is masked (mask); None: masked
+        if the run was trained with such contexts.
+        """
         from forecast.data.batch import Gather
 
         context, horizon = self.spec.context, self.spec.horizon
+        masked = self._masks(series, short)
         scaler, unknown = self.scaler.for_ids(series)
         said = [*notes, _unknown(unknown, len(series.ids), scaler.kind)] if unknown else list(notes)
         if self.gaps == "fill":  # a value may be carried in from before the context
             series, _ = apply_gaps(series, "fill")
         recent = tail(series, context)
-        ahead = extend(recent if self.gaps == "fill" else apply_gaps(recent, self.gaps)[0], context, horizon)
+        recent = recent if self.gaps == "fill" else apply_gaps(recent, self.gaps)[0]
+        if masked:
+            recent, _ = pad(recent, np.maximum(context - recent.rows, 0))
+        help = "give a longer history" + (", or set short=mask" if self.gaps != "error" else "")
+        ahead = extend(recent, context, horizon, help)
         said += _other_version(self.holidays, ahead.holidays)
         gather = Gather.of(ahead, scaler, context=context, horizon=horizon)
         return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown, said)
+
+    def _masks(self, series: Series, short: str | None) -> bool:
+        """Whether contexts are masked where a series is too short for them; each must have a value to go by."""
+        if short != "mask" and (short is not None or self.least is None):
+            return False
+        if self.gaps == "error":
+            raise UsageError(
+                "short=mask with a run that was trained with data.gaps=error",
+                "expected a model that is told what it did not see",
+                "give a longer history, or train with data.gaps=mask data.min_context=1",
+            )
+        seen = np.add.reduceat((~np.isnan(series.values[:, : series.targets])).any(axis=1), series.start[:-1])
+        if not seen.all():
+            s = int((seen == 0).argmax())
+            raise DataError(
+                f"series '{series.ids[s]}' has no value in any of its {series.rows[s]:,} rows",
+                "expected at least one to go by",
+                "give its history, or leave it out",
+            )
+        return True
 
 
 def _unknown(names: list[str], count: int, kind: str) -> str:

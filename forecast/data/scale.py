@@ -1,7 +1,11 @@
-"""Zero mean, unit deviation, per series and channel, from observed training rows: z = (x - mean) / std."""
+"""Zero mean, unit deviation, per series and channel, from observed training rows: z = (x - mean) / std.
+
+A series of a panel that has few of them borrows from the others (Pool), so that its scale is no accident of a handful
+of values, and is known where it has none at all.
+"""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +14,33 @@ from forecast.data.freq import Ints
 from forecast.data.table import Floats, Series
 from forecast.errors import ArtifactError, DataError
 
+FEW: Final = 8  # observed values from which on a series is scaled by itself alone
+
+
+class Pool(NamedTuple):
+    """What is known of a series before anything of it was seen: the mean over series of their means and variances."""
+
+    mean: Floats  # (C,)
+    std: Floats  # (C,)
+
+    @classmethod
+    def of(cls, mean: Floats, std: Floats, known: NDArray[np.bool_] | None = None) -> "Pool":
+        """From the (S, C) statistics of the `known` ones, of which each channel has at least one."""
+        weight = np.ones_like(mean) if known is None else known.astype(np.float64)
+        mean, variance = (np.average(part, axis=0, weights=weight) for part in (mean, std**2))
+        return cls(mean, np.sqrt(variance))
+
+    def settle(self, count: Ints, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
+        """(S, C) statistics of `count` values each, towards those of the pool where they are fewer than FEW; a
+        deviation of 0 becomes 1."""
+        share = np.minimum(count, FEW) / FEW
+        mixed = np.sqrt(share * std**2 + (1 - share) * self.std**2)
+        std = np.where(share < 1, mixed, std)
+        return np.where(count > 0, mean, self.mean), np.where(std > 0, std, 1.0)
+
 
 class Scaler(NamedTuple):
-    """Statistics of S series; `kind` is standard, or none for mean 0 and deviation 1."""
+    """Statistics of S series; `kind` is standard, mean (mean 0, the mean of |x| as deviation), or none (0 and 1)."""
 
     ids: tuple[str, ...]  # S
     mean: Floats  # (S, C)
@@ -20,18 +48,20 @@ class Scaler(NamedTuple):
     kind: str = "standard"
 
     @classmethod
-    def fit(cls, series: Series, ranges: Ints) -> "Scaler":
+    def fit(cls, series: Series, ranges: Ints, kind: str = "standard") -> "Scaler":
         """From the observed values of rows [first, last) of each series, `ranges` (S, 2)."""
-        count, mean, std = _moments(series, ranges)
-        if (empty := count == 0).any():
-            s, c = (int(i) for i in np.argwhere(empty)[0])
+        count, mean, std = _measured(kind, series, ranges)
+        if (empty := (count == 0).all(axis=0)).any():
+            c, more = int(empty.argmax()), f" and {len(series.ids) - 1:,} more" if len(series.ids) > 1 else ""
             raise DataError(
-                f"channel '{series.channels[c]}' of series '{series.ids[s]}' has no value in the "
-                f"{ranges[s, 1] - ranges[s, 0]:,} training rows",
+                f"channel '{series.channels[c]}' of series '{series.ids[0]}'{more} has no value in the "
+                f"{(ranges[:, 1] - ranges[:, 0]).sum():,} training rows",
                 "expected at least one",
-                "change data.splits, or leave the channel or series out",
+                "change data.splits, or leave the channel out",
             )
-        return cls(series.ids, mean, std)
+        if len(series.ids) == 1:
+            return cls(series.ids, mean, np.where(std > 0, std, 1.0), kind)
+        return cls(series.ids, *Pool.of(mean, std, count > 0).settle(count, mean, std), kind)
 
     @classmethod
     def none(cls, series: Series) -> "Scaler":
@@ -60,8 +90,8 @@ class Scaler(NamedTuple):
         if unknown and self.kind == "none":
             mean[at < 0], std[at < 0] = 0.0, 1.0
         elif unknown:
-            own = _moments(series, np.stack([series.start[:-1], series.start[1:]], axis=1))
-            mean[at < 0], std[at < 0] = own[1][at < 0], own[2][at < 0]
+            own = _measured(self.kind, series, np.stack([series.start[:-1], series.start[1:]], axis=1))
+            mean[at < 0], std[at < 0] = (part[at < 0] for part in Pool.of(self.mean, self.std).settle(*own))
         return Scaler(series.ids, mean, std, self.kind), unknown
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,11 +122,29 @@ class Scaler(NamedTuple):
 
 def fit(kind: str, series: Series, ranges: Ints) -> Scaler:
     """The scaler of that kind."""
-    if kind == "standard":
-        return Scaler.fit(series, ranges)
+    if kind in ("standard", "mean"):
+        return Scaler.fit(series, ranges, kind)
     if kind == "none":
         return Scaler.none(series)
-    raise DataError(f"data.scale is '{kind}'", "expected standard or none", "set data.scale=standard")
+    raise DataError(f"data.scale is '{kind}'", "expected standard, mean or none", "set data.scale=standard")
+
+
+def few(series: Series, ranges: Ints) -> list[str]:
+    """A line for people about series of a panel with few observed values in their training rows `ranges` (S, 2)."""
+    count = _moments(series, ranges)[0].min(axis=1)
+    short = np.flatnonzero(count < FEW)
+    if len(series.ids) == 1 or not len(short):
+        return []
+    who = f"{len(short):,} series {'has' if len(short) == 1 else 'have'} fewer than {FEW} observed training rows"
+    return [f"{who} and borrow{'s' if len(short) == 1 else ''} scale from the others (first: '{series.ids[short[0]]}')"]
+
+
+def _measured(kind: str, series: Series, ranges: Ints) -> tuple[Ints, Floats, Floats]:
+    """(S, C) each: observed values, what is subtracted, what is divided by (0 where nothing varies)."""
+    if kind != "mean":
+        return _moments(series, ranges)
+    count, size, _ = _moments(series._replace(values=np.abs(series.values)), ranges)
+    return count, np.zeros_like(size), size
 
 
 def constant(series: Series, ranges: Ints) -> list[str]:
@@ -120,14 +168,14 @@ def constant(series: Series, ranges: Ints) -> list[str]:
 
 
 def _moments(series: Series, ranges: Ints) -> tuple[Ints, Floats, Floats]:
-    """(S, C) each: observed values, their mean and deviation (0 and 1 without any, 1 if constant)."""
+    """(S, C) each: observed values, their mean and deviation (0 without any, or if constant)."""
     inside = _inside(series, ranges)
     values = series.values[inside]
     rows = ranges[:, 1] - ranges[:, 0]
     some = np.flatnonzero(rows > 0)  # reduceat cannot sum over nothing
     first = np.concatenate([[0], np.cumsum(rows[some])])[:-1]
     shape = (len(rows), values.shape[1])
-    count, mean, std = np.zeros(shape, np.int64), np.zeros(shape), np.ones(shape)
+    count, mean, std = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
     if not len(some):
         return count, mean, std
     seen = ~np.isnan(values)
@@ -138,7 +186,7 @@ def _moments(series: Series, ranges: Ints) -> tuple[Ints, Floats, Floats]:
     spread = np.sqrt(np.add.reduceat(off * off, first, axis=0) / np.maximum(count[some], 1))
     # Rounding leaves a constant channel a deviation of a few ulp of its mean.
     constant = spread <= 1e-12 * np.maximum(np.abs(mean[some]), np.finfo(float).tiny)
-    std[some] = np.where(constant, 1.0, spread)
+    std[some] = np.where(constant, 0.0, spread)
     return count, mean, std
 
 

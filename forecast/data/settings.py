@@ -29,6 +29,21 @@ def whole(key: str, value: Any, least: int, example: int) -> int:
     return value
 
 
+def least_context(steps: Any, context: int, gaps: str) -> int | None:
+    """data.min_context: None for the whole context, which alone a model without masks can see."""
+    if steps is None:
+        return None
+    if whole("data.min_context", steps, 1, 1) > context:
+        raise UsageError(f"data.min_context is {steps}", f"expected at most {context}, the context", "lower it")
+    if gaps == "error" and steps < context:
+        raise UsageError(
+            f"data.min_context is {steps} with data.gaps=error",
+            "expected a model that is told what it did not see",
+            "set data.gaps=mask",
+        )
+    return int(steps)
+
+
 def numbers(key: str, values: Any) -> tuple[float, ...]:
     """A number or a list of numbers."""
     if values is None:

@@ -54,15 +54,13 @@ def _rows(series: Series, splits: Mapping[str, int]) -> Ints:
     sizes = [int(splits[part]) for part in PARTS]
     if min(sizes) < 0 or not sizes[0]:
         raise DataError(f"data.splits is {dict(splits)}", "expected numbers of rows", _HOW)
-    short = np.flatnonzero(series.rows < sum(sizes))
-    if len(short):
-        number = int(short[0])
+    if (series.rows < sum(sizes)).all():
         raise DataError(
-            f"series '{series.ids[number]}' has {series.rows[number]:,} rows",
+            f"series '{series.ids[0]}' has {series.rows[0]:,} rows",
             f"data.splits needs {sum(sizes):,}",
             _HOW,
         )
-    return np.tile(np.cumsum([0, *sizes]), (len(series.ids), 1))
+    return np.minimum(np.cumsum([0, *sizes]), series.rows[:, None])
 
 
 def _dates(series: Series, splits: Mapping[str, Any]) -> Ints:

@@ -290,7 +290,7 @@ def tail(series: Series, rows: int) -> Series:
     return series._replace(start=start, time=series.time[pick], values=series.values[pick], clock=series.clock[pick])
 
 
-def extend(series: Series, context: int, horizon: int) -> Series:
+def extend(series: Series, context: int, horizon: int, help: str = "give a longer history") -> Series:
     """Append the `horizon` future steps to each series: NaN values, real stamps and clock."""
     short = np.flatnonzero(series.rows < context)
     if len(short):
@@ -299,7 +299,7 @@ def extend(series: Series, context: int, horizon: int) -> Series:
         raise DataError(
             f"series '{series.ids[first]}' has {series.rows[first]:,} rows{more}",
             f"expected at least {context:,}, the context of the model",
-            "give a longer history",
+            help,
         )
     count = len(series.ids)
     number = np.repeat(np.arange(count), horizon)

@@ -36,16 +36,16 @@ class Windows:
 def windows(series: Series, ranges: Ints, context: int, horizon: int, stride: int = 1, part: str = "") -> Windows:
     """Every window whose H targets lie in rows [first, last) of `ranges` (S, 2) and whose L inputs exist.
 
-    Inputs may lie before the range, not before the series. DataError when a series has no room for one.
+    Inputs may lie before the range, not before the series. A series may have no window; DataError when none has one.
     """
     for name, value in (("task.context", context), ("task.horizon", horizon), ("data.stride", stride)):
         if value < 1:
             raise UsageError(f"{name} is {value}", "expected at least 1", f"set {name}")
     first = np.maximum(ranges[:, 0], series.start[:-1] + context)
     count = (ranges[:, 1] - horizon - first) // stride + 1
-    if (count < 1).any():
+    if (count < 1).all():
         _refuse(series, ranges, first, count, context, horizon, part)
-    return Windows(first, np.concatenate([[0], np.cumsum(count)]), stride, context, horizon)
+    return Windows(first, np.concatenate([[0], np.cumsum(np.maximum(count, 0))]), stride, context, horizon)
 
 
 def last_windows(series: Series, context: int, horizon: int) -> Windows:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from forecast.data.batch import Gather
+from forecast.data.panel import pad
 from forecast.data.recipe import Recipe
 from forecast.data.table import Series, apply_gaps, extend, tail
 from forecast.data.window import windows
@@ -47,10 +48,11 @@ def adapted(
         series, observed = apply_gaps(series, "fill")
         truth = series._replace(values=np.where(observed, series.values, np.nan))
     recent = apply_gaps(tail(series, context + steps), "mask" if recipe.gaps == "fill" else recipe.gaps)[0]
-    ahead = extend(recent, context, horizon)
+    before = np.maximum(context - recent.rows, 0)  # what a short series lacks is masked, or was refused before this
+    ahead = extend(pad(recent, before)[0], context, horizon)
     seen = ~np.isnan(ahead.values)
     if recipe.gaps == "fill":
-        seen = ~np.isnan(extend(tail(truth, context + steps), context, horizon).values)
+        seen = ~np.isnan(extend(pad(tail(truth, context + steps), before)[0], context, horizon).values)
     gather = Gather.of(ahead, scaler, context=context, horizon=horizon, observed=seen)
     least = int((ahead.rows - context - horizon).min())
     if least < steps:

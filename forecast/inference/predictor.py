@@ -110,7 +110,7 @@ class Predictor:
     @torch.inference_mode()
     def predict(
         self, table: Any, *, levels: Sequence[float] | None = None, adapt: int = 0, batch_size: int = 256,
-        tell: Callable[[str], object] = log.info,
+        tell: Callable[[str], object] = log.info, short: str | None = None,
     ) -> pl.DataFrame:  # fmt: skip
         """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat and a column for each
         quantile (q05, q95, …), in original units.
@@ -118,9 +118,11 @@ class Predictor:
         `table` is a path or a frame with the columns of the training data; no later values or labels are needed.
         `levels`: of the quantiles; None: 0.05 and 0.95 where the run has intervals, an empty list: none.
         `adapt`: steps at the end of the table whose values the intervals learn from first, see inference/adaptive.py.
-        `tell` is called with what a person should know: series that were not in training, rows read twice.
+        `tell` is called with what a person should know: series that were not in training, rows read twice. A series
+        shorter than the context is an error or has what it lacks masked (`short`: error, mask, None: as in training).
         """
-        return pl.concat(self._frames(self.ahead(table, adapt=adapt, tell=tell), self.asked(levels), batch_size))
+        wanted = self.asked(levels)
+        return pl.concat(self.frames(self.ahead(table, adapt=adapt, tell=tell, short=short), wanted, batch_size))
 
     def asked(self, levels: Sequence[float] | None) -> list[float]:
         """The levels to forecast; UsageError for one that is none, or where the run has no intervals."""
@@ -138,11 +140,13 @@ class Predictor:
         return list(levels)
 
     @torch.inference_mode()
-    def ahead(self, table: Any, *, adapt: int = 0, tell: Callable[[str], object] = log.info) -> Ahead:
+    def ahead(
+        self, table: Any, *, adapt: int = 0, tell: Callable[[str], object] = log.info, short: str | None = None
+    ) -> Ahead:
         """The table made ready, and the calibration after the values of its last `adapt` steps."""
         notes: list[str] = []
         read = self.recipe.read(table, notes=notes)
-        ready = self.recipe.future(read, notes)
+        ready = self.recipe.future(read, notes, short)
         for note in ready.notes:
             tell(note)
         calibration = self.calibration
@@ -150,7 +154,9 @@ class Predictor:
             calibration = adapted(self.chain, self.recipe, read, calibration, adapt, tell)
         return Ahead(ready, calibration, self.clip_for(ready.scaler))
 
-    def _frames(self, ahead: Ahead, levels: list[float], batch_size: int) -> Iterator[pl.DataFrame]:
+    @torch.inference_mode()
+    def frames(self, ahead: Ahead, levels: list[float], batch_size: int = 256) -> Iterator[pl.DataFrame]:
+        """What `predict` gives, a frame for each batch."""
         ready, spec = ahead.ready, self.recipe.spec
         for batch in batches(ready.gather, ready.windows, batch_size):
             made, number = self.chain(batch), batch.series.numpy()

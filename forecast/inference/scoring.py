@@ -13,7 +13,7 @@ from forecast.data.batch import batches
 from forecast.data.module import SeriesModule
 from forecast.data.window import Windows
 from forecast.inference.baseline import Forecaster, Ridge, Seasonal, naive_rows
-from forecast.metrics import Errors, seasonal_scale
+from forecast.metrics import Errors, SeriesMase, seasonal_scale
 from forecast.types import SeriesBatch
 
 BATCH = 256  # windows; fixed, so that evaluation repeats training's own scores to the last bit
@@ -38,23 +38,29 @@ def score(
     others: Mapping[str, Forecaster] | None = None,
     windows: Windows | None = None,
 ) -> list[dict[str, Any]]:
-    """One row of scores per forecaster, the model first. `watch` sees every batch with all its forecasts;
-    `windows`: other ones than all of the part."""
+    """One row of scores per forecaster, the model first; of a panel with `series`, the mean over series of their MASE.
+
+    `watch` sees every batch with all its forecasts; `windows`: other ones than all of the part.
+    """
     spec = data.spec
     everyone = {name: model, **(rivals(data) if others is None else others)}
     targets = spec.channels[: spec.targets]
     sums = {key: Errors(spec.horizon, targets, spec.units[: spec.targets]) for key in everyone}
     mean, std, scale = units(data)
+    each = {key: SeriesMase(len(data.series.ids)) for key in everyone}
     for batch in batches(data.gather, data.windows(part) if windows is None else windows, batch_size):
         made = {key: forecaster(batch) for key, forecaster in everyone.items()}
         at = batch.series
         for key, forecast in made.items():
             sums[key].update(forecast, batch.future, batch.future_mask, mean=mean[at], std=std[at], scale=scale[at])
+            each[key].update((forecast - batch.future) * std[at], batch.future_mask, scale[at], at)
         if watch is not None:
             watch(batch, made)
     kinds = {key: "model" if key == name else "naive" for key in everyone}
     rows = [{"name": key, "kind": kinds[key], **errors.result()} for key, errors in sums.items()]
     for row in rows:
+        if len(data.series.ids) > 1:
+            row["series"] = each[row["name"]].result()
         if isinstance(forecaster := everyone[row["name"]], Seasonal):
             row["bridged"] = forecaster.bridged  # values whose day before was missing
     return rows

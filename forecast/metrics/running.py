@@ -100,6 +100,26 @@ class Errors:
         }
 
 
+class SeriesMase:
+    """The MASE of each of S series, and their mean: every series counts the same, however many windows it has."""
+
+    def __init__(self, count: int) -> None:
+        self.sums, self.counts = (torch.zeros(count, dtype=torch.float64) for _ in range(2))
+
+    def update(self, error: Tensor, mask: Tensor, scale: Tensor, series: Tensor) -> None:
+        """error, mask (B, H, T) and the MASE scale (B, 1, T) in original units; `series` (B,) the number of each."""
+        seen = mask & (scale > 0)
+        size = torch.where(seen, error.abs() / torch.where(scale > 0, scale, 1.0), 0.0)
+        self.sums.index_add_(0, series, size.to(torch.float64).sum((1, 2)))
+        self.counts.index_add_(0, series, seen.sum((1, 2)).to(torch.float64))
+
+    def result(self) -> dict[str, Any]:
+        """`mase`, the mean over the `count` series that have one; None where there is none."""
+        some = self.counts > 0
+        mean = float((self.sums[some] / self.counts[some]).mean()) if some.any() else None
+        return {"mase": mean, "count": int(some.sum())}
+
+
 def _ratio(top: Tensor, bottom: Tensor) -> float | None:
     return float(top / bottom) if float(bottom) > 0 else None
 

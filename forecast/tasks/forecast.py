@@ -51,7 +51,7 @@ class ForecastTask(pl.LightningModule):
         set_step(self.chain, step)
         torch.manual_seed((self.seed << 32) + step)  # dropout is a function of seed and step, not of history
         mask = batch.future_mask if self.chain.masked else None
-        loss = self.chain.output.loss(self.chain(batch), batch.future, mask)
+        loss = self.chain.output.loss(self.chain(batch), batch.future, mask, batch.weight)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the loss of batch {number} in epoch {self.current_epoch + 1} is {loss.item()}",

@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast.artifacts import atomic
+from forecast.artifacts import atomic, find
+from forecast.data.hierarchy import Hierarchy
 from forecast.errors import DataError, UsageError, fits_in_memory
+from forecast.inference import reconcile
 from forecast.inference.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -27,12 +29,19 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     source = Path(asked["input"]).expanduser()
     if not source.is_file():
         raise DataError(f"{source} is no file", "expected a csv or parquet file with the columns of the training data")
+    reconcile.check(asked["hierarchy"], asked["reconcile"])
+    hierarchy = Hierarchy.read(asked["hierarchy"]) if asked["hierarchy"] is not None else None
     size = 256 if asked["batch_size"] is None else asked["batch_size"]
     if size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
-    predictor = Predictor.load(asked["run"], runs=asked["runs"])
+    run = find(asked["run"], asked["runs"])
+    predictor = Predictor.load(run)
     with fits_in_memory("batch_size", size):
-        made = predictor.predict(source, batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n"))
+        made = predictor.predict(
+            source, batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n"), short=asked["short"]
+        )
+    if hierarchy is not None:
+        made = reconcile.reconcile(made, hierarchy, asked["reconcile"], run.path / "predictions.parquet")
     try:
         with atomic(output) as temporary:
             made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)

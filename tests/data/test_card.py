@@ -43,6 +43,7 @@ def test_the_cards_of_the_first_slice_are_there() -> None:
             "exchange",
             "household",
             "ili",
+            "shop",
             "traffic",
             "weather",
         )
@@ -58,7 +59,9 @@ def test_the_readme_lists_every_card_as_it_is() -> None:
             found[cells[0]] = cells
     for card in map(load_card, card_names()):
         (file,) = card.files
-        split = " / ".join(f"{v:,}" if isinstance(v, int) else f"{v:.0%}" for v in card.splits.values())
+        split = " / ".join(
+            f"{v:,}" if isinstance(v, int) else f"{v:.0%}" if isinstance(v, float) else v for v in card.splits.values()
+        )
         facts = [file.path, f"{file.rows:,}", card.time.freq, str(card.season), split, card.licence]
         assert [found[card.name][i] for i in (2, 3, 5, 6, 7, 8)] == facts, card.name
         assert found[card.name][9] == ("yes" if file.url else "here"), card.name

@@ -61,8 +61,9 @@ def test_a_constant_channel_has_deviation_one(value: float) -> None:
 
 def test_a_channel_without_training_values_is_refused() -> None:
     series = toy((40, 40), 2)
+    series.values[:28, 1] = np.nan
     series.values[40:68, 1] = np.nan
-    with pytest.raises(DataError, match="channel 'c1' of series 's1' has no value in the 28 training rows"):
+    with pytest.raises(DataError, match="channel 'c1' of series 's0' and 1 more has no value in the 56 training rows"):
         Scaler.fit(series, split(series, SPLITS).train)
 
 

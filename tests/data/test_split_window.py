@@ -106,7 +106,7 @@ def test_every_window_exactly_once(lengths: list[int], context: int, horizon: in
         for s, (a, b) in enumerate(ranges.tolist())
         for o in range(max(a, series.start[s] + context), b - horizon + 1, stride)
     ]
-    if {s for _, s in want} != set(range(len(lengths))):
+    if not want:  # a series alone may have none
         with pytest.raises(DataError, match=r"task\.context or task\.horizon"):
             windows(series, ranges, context, horizon, stride)
         return
@@ -118,12 +118,12 @@ def test_every_window_exactly_once(lengths: list[int], context: int, horizon: in
 
 
 def test_too_short_names_series_rows_and_need() -> None:
-    series = bare([100, 10])
+    series = bare([12, 10])
     parts = split(series, {"train": 0.7, "val": 0.1, "test": 0.2})
     with pytest.raises(DataError) as fault:
         windows(series, parts.val, 5, 3, part="val")
     assert str(fault.value) == (
-        "the val part of series 's1' has 1 rows after 7 earlier ones; "
+        "the val part of series 's0' has 2 rows after 8 earlier ones (and 1 more of 2 series); "
         "a window needs 3 (context 5, horizon 3); "
         "lower task.context or task.horizon, or change data.splits"
     )

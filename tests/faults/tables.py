@@ -5,10 +5,11 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from .case import ANY, TRAIN, Case
-from .make import ROWS, changed, csv, forged, frame, gzipped, hours, local, parquet, put, rows, stamps, values
+from .make import ROWS, both, changed, csv, forged, frame, gzipped, hours, local, parquet, put, rows, stamps, values
 
 P = "data check f.parquet"
 PREDICT = "predict run=run input=f.csv output=o.csv"
+SUMS = f"{PREDICT} hierarchy=h.csv reconcile=bottom_up"
 AUTUMN, SPRING = datetime(2024, 10, 24), datetime(2024, 3, 28)
 EPOCH = 1_704_067_200
 
@@ -122,13 +123,23 @@ CASES = [
     Case("two columns that may name the series", "data/infer.py _id_column",
          csv([f"{row},{a},{b}" for row in rows() for a in "ab" for b in "cd"], "ds,y,shop,item"), "f.csv: stamps repeat, and the columns shop, item hold text; expected one that names the series → set data.id=COLUMN"),
     Case("a series without a value to learn from", "data/scale.py fit: has no value",
-         csv([f"a,{row}" for row in rows()] + [f"b,{stamp},{'' if i < 80 else 1}" for i, stamp in enumerate(hours())],
-             "unique_id,ds,y"), "channel 'y' of series 'b' has no value in the 70 training rows; expected at least one → change data.splits, or leave the channel or series out", f"{TRAIN} data.gaps=mask"),
+         values(lambda i: "" if i < 80 else i), "channel 'y' of series 'f' has no value in the 70 training rows; expected at least one → change data.splits, or leave the channel out", f"{TRAIN} data.gaps=mask"),
     Case("a part without a value to score", "verbs/train.py _something_to_learn",
          values(lambda i: i if i < 75 else ""), "no target was observed in the test part → change data.splits", f"{TRAIN} data.gaps=mask"),
     Case("a series shorter than a window", "data/window.py _refuse", csv(rows(18)), "the train part of series 'f' has 12 rows; a window needs 15 (context 12, horizon 3) → lower task.context or task.horizon, or change data.splits", TRAIN),
-    Case("one of two series shorter than a window", "data/window.py _refuse",
-         csv([f"a,{row}" for row in rows()] + [f"b,{row}" for row in rows(10)], "unique_id,ds,y"), "the train part of series 'b' has 7 rows; a window needs 15 (context 12, horizon 3) → lower task.context or task.horizon, or change data.splits", TRAIN),
+    Case("two series shorter than a window", "data/window.py _refuse",
+         csv([f"{name},{row}" for name in "ab" for row in rows(10)], "unique_id,ds,y"), "the train part of series 'a' has 7 rows (and 1 more of 2 series); a window needs 15 (context 12, horizon 3) → lower task.context or task.horizon, or change data.splits", TRAIN),
+    Case("weights that differ in a series", "data/panel.py column_weights: has the weight",
+         csv([f"a,{row},{i % 2 + 1}" for i, row in enumerate(rows())], "unique_id,ds,y,w"), "f.csv, column 'w': series 'a' has the weight 1 and 2; expected one number for all rows of a series, 0 or more, and more than 0 for one of them → correct the column", f"{TRAIN} data.weight=w"),
+    Case("a short history masked for a model without masks", "data/recipe.py _masks: short=mask", csv(rows(5)), "short=mask with a run that was trained with data.gaps=error; expected a model that is told what it did not see → give a longer history, or train with data.gaps=mask data.min_context=1", f"{PREDICT} short=mask", 2, run=True),
+    # Sums
+    Case("a hierarchy of one column", "data/hierarchy.py of", both(csv(), put("parent\na\n", "h.csv")), "h.csv has the column parent alone; expected parent and child, or the names of series and columns to group them by → add a column", SUMS),
+    Case("a hierarchy with an empty name", "data/hierarchy.py _names", both(csv(), put("parent,child\nall,\n", "h.csv")), "h.csv: row 1, column 'child' is empty; expected a name → fill it or drop the row", SUMS),
+    Case("a node of two parents", "data/hierarchy.py _tree: has the parents", both(csv(), put("parent,child\nall,f\nmore,f\n", "h.csv")), "h.csv: 'f' has the parents 'all' and 'more'; expected one parent for each child → drop one, or give a row for each series and columns to group by", SUMS),
+    Case("a node above itself", "data/hierarchy.py _tree: above itself", both(csv(), put("parent,child\na,b\nb,a\na,f\n", "h.csv")), "h.csv: 'b' is above itself; expected a tree → correct the parents", SUMS),
+    Case("a series in two groups of one kind", "data/hierarchy.py _groups: twice", both(csv(), put("unique_id,kind\nf,x\nf,y\n", "h.csv")), "h.csv names the series 'f' twice; expected one row for each series → drop one", SUMS),
+    Case("a series named as a sum", "data/hierarchy.py _groups: name of a sum", both(csv(), put("unique_id,kind\ntotal,x\n", "h.csv")), "h.csv: 'total' is a series and the name of a sum; expected names of their own → rename the series", SUMS),
+    Case("a hierarchy of other series", "inference/reconcile.py _complete: does not hold", both(csv(), put("parent,child\nall,f\nall,g\n", "h.csv")), "the hierarchy names 'g', which the input does not hold; expected every series for reconcile=bottom_up → add it, or correct the hierarchy", SUMS, run=True),
     Case("a history shorter than the context", "data/table.py extend", csv(rows(11)), "series 'f' has 11 rows; expected at least 12, the context of the model → give a longer history", PREDICT, run=True),
     Case("a history without a column of the model", "data/read.py from_frame: has no column", csv(head="ds,load"), "f.csv has no column 'y'; found ds, load → choose one of: ds, load", PREDICT,
          run=True),

@@ -69,7 +69,7 @@ def test_words_that_the_command_line_checks_before(tmp_path: Path) -> None:
     data = SeriesModule(path=str(tmp_path / "f.csv"), context=12, horizon=3).prepare()
     with pytest.raises(UsageError, match="^there is no part 'tset'; did you mean test"):
         data.windows("tset")
-    with pytest.raises(DataError, match="^data.scale is 'robust'; expected standard or none"):
+    with pytest.raises(DataError, match="^data.scale is 'robust'; expected standard, mean or none"):
         fit_scaler("robust", data.series, data.split.train)
     with pytest.raises(UsageError, match="^data.gaps is 'fil'; did you mean fill"):
         apply_gaps(data.series, "fil")
