@@ -114,7 +114,11 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
         raise UsageError(f"the embedding gives {embed.layout}, the head {name} reads time steps", do="set head=flat")
     given = {"d_memory": encoder.d_model, "length": length, "bare": embed.bare, "layout": embed.layout}
     head = make(config["head"], "head", spec=spec, **given, seed=seed)
-    return Chain(norm=norm(config, spec), embed=embed, encoder=encoder, head=head, masked=masked)
+    beside: dict[str, Any] = {}
+    if spec.known or spec.behind or spec.static:
+        tokens = None if embed.bare else models.CovariateTokens(spec, embed.d_model)  # channels take nothing beside
+        beside = {"covariates": tokens, "effect": heads.Effect(spec)}
+    return Chain(norm=norm(config, spec), embed=embed, encoder=encoder, head=head, masked=masked, **beside)
 
 
 def norm(config: Config, spec: Spec) -> models.NoNorm:

@@ -82,6 +82,10 @@ class Series:
     id: str | None = None
     target: Any = None  # a name or a list of names
     past: Any = None
+    known: Any = None
+    static: Any = None
+    categories: Any = None
+    covariates: str | None = None
     freq: str | None = None
     zone: str | None = None
     season: int | None = None
@@ -175,6 +179,7 @@ class Predict:
     run: str = MISSING
     input: str = MISSING
     output: str = MISSING
+    covariates: str | None = None
     batch_size: int | None = None
     overwrite: bool = False
     runs: str = RUNS

@@ -35,4 +35,4 @@ def batch(
 
 def rows(x: SeriesBatch, index: torch.Tensor) -> SeriesBatch:
     """Some windows of a batch."""
-    return SeriesBatch(*(t[index] for t in x))
+    return SeriesBatch(*(t if t is None else t[index] for t in x))

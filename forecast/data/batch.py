@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from forecast.data.known import Known
 from forecast.data.scale import Scaler
 from forecast.data.table import Floats, Series, stamp
 from forecast.data.window import Windows
@@ -35,8 +36,11 @@ class Gather:
         context: int,
         horizon: int,
         truth: Floats | None = None,
+        known: Known | None = None,
     ) -> None:
-        """`values` (N, C) scaled, NaN = missing, targets first; `truth` (N, T): what is scored, if other."""
+        """`values` (N, C) scaled, NaN = missing, targets first; `truth` (N, T): what is scored, if other; `known`:
+        covariates beside the same rows."""
+        self.known = known
         self.targets, self.context, self.horizon = targets, context, horizon
         self.values = torch.from_numpy(values.astype(np.float32))  # (N, C), NaN = missing
         scored = self.values[:, :targets] if truth is None else torch.from_numpy(truth.astype(np.float32))
@@ -55,6 +59,7 @@ class Gather:
         context: int,
         horizon: int,
         observed: NDArray[np.bool_] | None = None,
+        known: Known | None = None,
     ) -> "Gather":
         """From a table and its scaler; `observed` (N, C) as `apply_gaps` gives it."""
         scaled = scaler.apply(series.values, series.number)
@@ -64,7 +69,8 @@ class Gather:
             unseen = ~observed[:, : series.targets]
             if (unseen & ~np.isnan(scaled[:, : series.targets])).any():
                 truth = np.where(unseen, np.nan, scaled[:, : series.targets])
-        return cls(scaled, series.clock, targets=series.targets, context=context, horizon=horizon, truth=truth)
+        shape = {"targets": series.targets, "context": context, "horizon": horizon}
+        return cls(scaled, series.clock, **shape, truth=truth, known=known)
 
     def __call__(self, origin: Tensor, series: Tensor) -> SeriesBatch:
         """(B,) int64 origin rows and numbers of their series → a batch."""
@@ -74,13 +80,14 @@ class Gather:
         return SeriesBatch(
             self.past(first), self.past_mask(first), self.past_clock(first),
             self.future(origin), self.future_mask(origin), self.future_clock(origin), origin, series,
+            *(() if self.known is None else self.known(origin, series)),
         )  # fmt: skip
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one window in a batch."""
         parts = (self.past, self.past_mask, self.past_clock, self.future, self.future_mask, self.future_clock)
-        return sum(part.row_bytes for part in parts)
+        return sum(part.row_bytes for part in parts) + (self.known.row_bytes if self.known else 0)
 
 
 class _Parts:
@@ -157,9 +164,11 @@ def chunked(
 
 def _cut(gather: Gather, windows: Windows, numbers: list[NDArray[np.int64]], pinned: bool) -> Iterator[SeriesBatch]:
     whole = take(gather, windows, np.concatenate(numbers))
-    columns: list[Tensor] = [_pinned(part) for part in whole] if pinned else list(whole)
     sizes = [len(k) for k in numbers]
-    return map(SeriesBatch._make, zip(*(_pieces(part, sizes) for part in columns), strict=True))
+    columns = [
+        [None] * len(sizes) if part is None else _pieces(_pinned(part) if pinned else part, sizes) for part in whole
+    ]
+    return map(SeriesBatch._make, zip(*columns, strict=True))
 
 
 def _pinned(part: Tensor) -> Tensor:

@@ -128,4 +128,4 @@ def loader(
 
 def _apart(batch: Any) -> SeriesBatch:
     """A mask whose rows are all one, written out: it could not be pinned."""
-    return SeriesBatch._make(part.contiguous() for part in batch)
+    return SeriesBatch._make(None if part is None else part.contiguous() for part in batch)

@@ -15,14 +15,18 @@ import pytorch_lightning as lightning
 from torch.utils.data import DataLoader
 
 from forecast.data.batch import Gather
-from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card, narrow, plain_splits
+from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card, plain_splits
 from forecast.data.clock import known_zone
+from forecast.data.coding import Coding
+from forecast.data.covariates import columns_beside, told
 from forecast.data.freq import parse_freq
 from forecast.data.holidays import Holidays, is_table, named, placed, read_table, suits
 from forecast.data.infer import REST, infer_frame_card, is_rest
+from forecast.data.known import coding_of, complete, facts_of, known_of
 from forecast.data.loader import BatchDataset, Loader, loader
 from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
 from forecast.data.recipe import Recipe
+from forecast.data.roles import narrow, with_roles, words
 from forecast.data.scale import Scaler, constant, fit
 from forecast.data.settings import asked, numbers, shares, whole
 from forecast.data.split import PARTS, Split, split
@@ -44,6 +48,7 @@ class SeriesModule(lightning.LightningDataModule):
     scaler: Scaler
     spec: Spec
     gather: Gather
+    coding: Coding | None  # of the covariates, where there are any
     findings: list[str]  # for people: what was read and inferred
     source: dict[str, Any]  # the file that was read: absolute path, sha256, rows
     gap_list: list[dict[str, Any]]  # id, channel (None: all), first, last, steps; the longest GAPS of them
@@ -60,6 +65,10 @@ class SeriesModule(lightning.LightningDataModule):
         id: str | None = None,
         target: str | Sequence[str] | None = None,
         past: str | Sequence[str] | None = None,
+        known: str | Sequence[str] | None = None,
+        static: str | Sequence[str] | None = None,
+        categories: str | Sequence[str] | None = None,
+        covariates: str | None = None,
         freq: str | None = None,
         zone: str | None = None,
         season: int | None = None,
@@ -85,8 +94,9 @@ class SeriesModule(lightning.LightningDataModule):
         self.name = str(own) if card is not None and (own := card_file(card)) else card
         self.path = None if path is None else str(absolute(path))
         self.columns: dict[str, Any] = {"time": time, "id": id}
-        self.target = [target] if isinstance(target, str) else None if target is None else list(target)
-        self.past = [past] if isinstance(past, str) else None if past is None else list(past)
+        self.target, self.past = words(target), words(past)
+        self.roles = {"known": words(known), "static": words(static), "categories": words(categories)}
+        self.covariates = None if covariates is None else str(absolute(covariates))
         self.facts: dict[str, Any] = {
             "freq": freq,
             "zone": zone,
@@ -119,14 +129,19 @@ class SeriesModule(lightning.LightningDataModule):
         past = self._past(full)
         measured = select(full, self.target, past)
         self.series, self.observed = apply_gaps(measured, self.gaps)
-        self.card, self.past = card, past
+        self.card, self.past, self.covariates = card, past, card.covariates
         with asked(self.facts["splits"] is not None):
             self.split = split(measured, card.splits)
         self.scaler = fit(self.scale, measured, self.split.train)
         notes += constant(measured, self.split.train)
         s = self.series
-        self.spec = Spec(s.channels, s.targets, s.units, s.fields, self.context, self.horizon, s.freq, s.season)
-        self.gather = Gather.of(s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed)
+        length, steps = self.context, self.horizon
+        self.coding = coding_of(s, self.split.train, scaled=self.scale != "none")
+        known = known_of(s, self.coding, context=length, horizon=steps, gaps=self.gaps)
+        complete(known, s, self.split.test[:, 1], self.coding)
+        spec = Spec(s.channels, s.targets, s.units, s.fields, length, steps, s.freq, s.season)
+        self.spec = spec._replace(**facts_of(self.coding, self.gaps))
+        self.gather = Gather.of(s, self.scaler, context=length, horizon=steps, observed=self.observed, known=known)
         missing = runs(measured)
         self.gap_list, self.gap_total = gap_list(measured, missing, GAPS), len(missing.first)
         if self.gap_total > GAPS:
@@ -152,11 +167,13 @@ class SeriesModule(lightning.LightningDataModule):
         else:
             card, own = self._card(self.name), card_file(self.name)
             frame, read = read_frame(card, path=self.path, folder=own and own.parent, notes=notes)
-            card = card.named(frame.columns)
+            beside = {*(self.roles["known"] or ()), *(self.roles["static"] or ())}
+            card = card.named([c for c in frame.columns if c not in beside])
             if own and len(read) == 1:
                 self.path = read[0].path
         read = [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]
-        self.source = _source(read)
+        card = self._with_roles(card)
+        self.source = _source(read, card.covariates)
         paths = [Path(self.path).name] if self.path else [file.path for file in card.files]
         card = replace(card, files=tuple(replace(f, path=path) for f, path in zip(read, paths, strict=True)))
         if self.holidays is not None:
@@ -164,6 +181,16 @@ class SeriesModule(lightning.LightningDataModule):
         with asked(self.holidays is not None):
             suits(card.holidays, card.time.freq)
         return card, from_frame(card, frame, Path(read[0].path).name, notes, self.looked_up)
+
+    def _with_roles(self, card: Card) -> Card:
+        """The covariates in effect; of a second table that nothing is said about every column is known ahead."""
+        card = replace(card, covariates=self.covariates or card.covariates)
+        known = self.roles["known"]
+        if card.covariates and known is None and not any(c.role == "known_future" for c in card.channels):
+            taken = {c.name for c in card.channels} | {*(self.roles["static"] or ()), *(self.past or ())}
+            known = [c for c in columns_beside(read_file(Path(card.covariates)), card) if c not in taken]
+        with asked():
+            return with_roles(card, known=known, static=self.roles["static"], categories=self.roles["categories"])
 
     def remember(self, holidays: Holidays | None) -> "SeriesModule":
         """Before `prepare`: the days off as the run knows them that is scored or gone on with."""
@@ -174,8 +201,9 @@ class SeriesModule(lightning.LightningDataModule):
         """The card of a file without one; what is set in the config is not inferred."""
         facts = {k: v for k, v in self.facts.items() if v not in (None, ())}
         return infer_frame_card(
-            frame, place.name, name=place.stem, **self.columns, target=self.target, past=self.past, **facts
-        )
+            frame, place.name, name=place.stem, **self.columns, target=self.target, past=self.past,
+            known=self.roles["known"] or (), static=self.roles["static"] or (), **facts,
+        )  # fmt: skip
 
     def _card(self, name: str) -> Card:
         """A card as it is in effect: what is set in the config wins."""
@@ -199,7 +227,8 @@ class SeriesModule(lightning.LightningDataModule):
     def _past(self, full: Series) -> list[str] | None:
         """Names of the channels that are only looked at."""
         if self.past is None or not is_rest(self.past, full.channels):
-            return self.past
+            apart = full.covariates.behind if full.covariates else ()
+            return self.past if self.past is None else [name for name in self.past if name not in apart]
         return [c for c in full.channels if c not in (self.target or full.channels)]
 
     def where(self, batch: SeriesBatch, most: int = 3) -> str:
@@ -259,14 +288,15 @@ class SeriesModule(lightning.LightningDataModule):
     def state(self) -> dict[str, Any]:
         """Plain data with which `Recipe.from_state` treats another table as this one was treated."""
         self.prepare()
-        card = narrow(self.card, self.spec.channels, self.spec.targets)
-        recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays)
+        names = self.series.covariates.names if self.series.covariates else ()
+        card = narrow(self.card, self.spec.channels, self.spec.targets, names)
+        recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays, self.coding)
         return {**recipe.to_state(), "source": self.source}
 
 
-def _source(read: Sequence[CardFile]) -> dict[str, Any]:
+def _source(read: Sequence[CardFile], covariates: str | None) -> dict[str, Any]:
     """What was read, for the record; several files: the first one's path and the digest of their digests."""
-    digests = [file.sha256 for file in read]
+    digests = [file.sha256 for file in read] + ([sha256(Path(covariates))] if covariates else [])
     joined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return {"path": read[0].path, "sha256": joined, "rows": sum(file.rows or 0 for file in read)}
 
@@ -277,6 +307,7 @@ def _findings(card: Card, inferred: bool, series: Series, parts: Split, missing:
     behind = len(series.channels) - series.targets
     channels = f"{series.targets} target{'s' if series.targets > 1 else ''}"
     channels += f" and {behind} past-only" if behind else ""
+    channels += told(series.covariates)
     sizes = {part: int((r[:, 1] - r[:, 0]).sum()) for part, r in zip(PARTS, parts, strict=True)}
     lines = (
         [

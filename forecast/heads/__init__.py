@@ -2,10 +2,11 @@
 
 from forecast.heads.chain import Chain
 from forecast.heads.direct import Direct
+from forecast.heads.effect import Effect
 from forecast.heads.flat import Flat
 from forecast.heads.generative import Generative
 from forecast.heads.output import Point
 from forecast.heads.segments import Segments
 from forecast.heads.timewise import Timewise
 
-__all__ = ["Chain", "Direct", "Flat", "Generative", "Point", "Segments", "Timewise"]
+__all__ = ["Chain", "Direct", "Effect", "Flat", "Generative", "Point", "Segments", "Timewise"]

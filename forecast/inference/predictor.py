@@ -51,14 +51,18 @@ class Predictor:
         """Scaled forecasts (B, H, T) of a batch of windows."""
         return self.chain(batch)
 
-    def predict(self, table: Any, *, batch_size: int = 256, tell: Callable[[str], object] = log.info) -> pl.DataFrame:
+    def predict(
+        self, table: Any, covariates: "str | Path | None" = None, *, batch_size: int = 256,
+        tell: Callable[[str], object] = log.info,
+    ) -> pl.DataFrame:  # fmt: skip
         """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat, in original units.
 
-        `table` is a path or a frame with the columns of the training data; no later values or labels are needed.
+        `table` is a path or a frame with the columns of the training data; no later values or labels are needed, but
+        those of the covariates that are known ahead: in rows after the end, or in a second table, `covariates`.
         `tell` is called with what a person should know: series that were not in training, rows read twice.
         """
         notes: list[str] = []
-        ready = self.recipe.future(self.recipe.read(table, notes=notes), notes)
+        ready = self.recipe.future(self.recipe.read(table, notes=notes, covariates=covariates), notes)
         for note in ready.notes:
             tell(note)
         spec = self.recipe.spec

@@ -32,7 +32,9 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
     predictor = Predictor.load(asked["run"], runs=asked["runs"])
     with fits_in_memory("batch_size", size):
-        made = predictor.predict(source, batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n"))
+        made = predictor.predict(
+            source, asked["covariates"], batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n")
+        )
     try:
         with atomic(output) as temporary:
             made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)
