@@ -119,7 +119,12 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
     made = output(config)
     given = {"d_memory": encoder.d_model, "length": length, "bare": embed.bare, "layout": embed.layout}
     head = make(config["head"], "head", spec=spec, **given, width=made.width, seed=seed)
-    return Chain(norm=norm(config, spec), embed=embed, encoder=encoder, head=head, masked=masked, output=made)
+    beside: dict[str, Any] = {}
+    if spec.known or spec.behind or spec.static:
+        tokens = None if embed.bare else models.CovariateTokens(spec, embed.d_model)  # channels take nothing beside
+        beside = {"covariates": tokens, "effect": heads.Effect(spec)}
+    parts = {"norm": norm(config, spec), "embed": embed, "encoder": encoder, "head": head, "output": made}
+    return Chain(**parts, masked=masked, **beside)
 
 
 def norm(config: Config, spec: Spec) -> models.NoNorm:

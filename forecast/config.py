@@ -115,6 +115,10 @@ class Series:
     id: str | None = None
     target: Any = None  # a name or a list of names
     past: Any = None
+    known: Any = None
+    static: Any = None
+    categories: Any = None
+    covariates: str | None = None
     freq: str | None = None
     zone: str | None = None
     season: int | None = None
@@ -216,6 +220,10 @@ class Predict:
     run: str = MISSING
     input: str = MISSING
     output: str = MISSING
+    covariates: str | None = None
+    levels: Any = None  # a number or a list of numbers
+    paths: int = 0
+    adapt: int = 0
     short: Short | None = None
     hierarchy: str | None = None
     reconcile: Reconcile | None = None

@@ -1,6 +1,7 @@
 """What data and models both know: the facts of a problem, and a batch of it.
 
-Shapes: B windows, L context steps, H horizon steps, C input channels (the T targets first), F calendar fields.
+Shapes: B windows, L context steps, H horizon steps, C input channels (the T targets first), F calendar fields,
+K covariates that are known ahead, P that are known only as they come, Q facts of a series.
 """
 
 from typing import NamedTuple
@@ -34,6 +35,11 @@ class Spec(NamedTuple):
     horizon: int  # H
     freq: str  # pandas alias of one step, e.g. "h", "15min", "MS"
     season: int  # steps in one season, 1 where there is none
+    known: tuple[str, ...] = ()  # K covariates that are known ahead
+    behind: tuple[str, ...] = ()  # P more that are no channels and are seen in the past only
+    static: tuple[str, ...] = ()  # Q facts of a series
+    sizes: tuple[int, ...] = ()  # (K + P + Q) codes of a category, the unknown one (0) among them; 0 for a number
+    masks: bool = False  # covariates may be missing, and batches say which
 
 
 class SeriesBatch(NamedTuple):
@@ -47,6 +53,11 @@ class SeriesBatch(NamedTuple):
     future_clock: Tensor  # (B, H, F) float32
     origin: Tensor  # (B,) int64, row of the first target step
     series: Tensor  # (B,) int64, number of the series
+    # Covariates as they were known at the cutoff: scaled numbers and codes, 0 where missing. None where there are none.
+    # With spec.masks their last axis is twice as long: behind the values stands 1 where one was known.
+    known_past: Tensor | None = None  # (B, L, K + P) float32
+    known_future: Tensor | None = None  # (B, H, K) float32
+    static: Tensor | None = None  # (B, Q) float32
     weight: Tensor | None = None  # (B,) float32, of each window in the loss; None: all weigh the same
 
 
@@ -58,3 +69,5 @@ class Context(NamedTuple):
     past_clock: Tensor  # (B, L, F)
     future_clock: Tensor  # (B, H, F)
     memory_mask: Tensor | None  # (B, L') bool, which tokens of the memory saw something observed
+    known_past: Tensor | None = None  # as in the batch
+    known_future: Tensor | None = None

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from forecast.data.known import Known
 from forecast.data.scale import Scaler
 from forecast.data.table import Floats, Series, stamp
 from forecast.data.window import Windows
@@ -35,11 +36,12 @@ class Gather:
         context: int,
         horizon: int,
         truth: Floats | None = None,
+        known: Known | None = None,
         weight: Floats | None = None,
     ) -> None:
-        """`values` (N, C) scaled, NaN = missing, targets first; `truth` (N, T): what is scored, if other; `weight`
-        (S,): of each series in the loss."""
-        self.weight = None if weight is None else torch.from_numpy(weight.astype(np.float32))
+        """`values` (N, C) scaled, NaN = missing, targets first; `truth` (N, T): what is scored, if other; `known`:
+        covariates beside the same rows; `weight` (S,): of each series in the loss."""
+        self.known, self.weight = known, None if weight is None else torch.from_numpy(weight.astype(np.float32))
         self.targets, self.context, self.horizon = targets, context, horizon
         self.values = torch.from_numpy(values.astype(np.float32))  # (N, C), NaN = missing
         scored = self.values[:, :targets] if truth is None else torch.from_numpy(truth.astype(np.float32))
@@ -58,6 +60,7 @@ class Gather:
         context: int,
         horizon: int,
         observed: NDArray[np.bool_] | None = None,
+        known: Known | None = None,
         weight: Floats | None = None,
     ) -> "Gather":
         """From a table and its scaler; `observed` (N, C) as `apply_gaps` gives it, `weight` (S,) of each series."""
@@ -69,7 +72,7 @@ class Gather:
             if (unseen & ~np.isnan(scaled[:, : series.targets])).any():
                 truth = np.where(unseen, np.nan, scaled[:, : series.targets])
         sizes = {"targets": series.targets, "context": context, "horizon": horizon}
-        return cls(scaled, series.clock, **sizes, truth=truth, weight=weight)
+        return cls(scaled, series.clock, **sizes, truth=truth, known=known, weight=weight)
 
     def __call__(self, origin: Tensor, series: Tensor) -> SeriesBatch:
         """(B,) int64 origin rows and numbers of their series → a batch."""
@@ -79,6 +82,7 @@ class Gather:
         return SeriesBatch(
             self.past(first), self.past_mask(first), self.past_clock(first),
             self.future(origin), self.future_mask(origin), self.future_clock(origin), origin, series,
+            *((None, None, None) if self.known is None else self.known(origin, series)),
             None if self.weight is None else self.weight[series],
         )  # fmt: skip
 
@@ -86,7 +90,7 @@ class Gather:
     def row_bytes(self) -> int:
         """Bytes of one window in a batch."""
         parts = (self.past, self.past_mask, self.past_clock, self.future, self.future_mask, self.future_clock)
-        return sum(part.row_bytes for part in parts)
+        return sum(part.row_bytes for part in parts) + (self.known.row_bytes if self.known else 0)
 
 
 class _Parts:
@@ -163,9 +167,11 @@ def chunked(
 
 def _cut(gather: Gather, windows: Windows, numbers: list[NDArray[np.int64]], pinned: bool) -> Iterator[SeriesBatch]:
     whole = take(gather, windows, np.concatenate(numbers))
-    columns = [part if part is None or not pinned else _pinned(part) for part in whole]
     sizes = [len(k) for k in numbers]
-    return map(SeriesBatch._make, zip(*(_pieces(part, sizes) for part in columns), strict=True))
+    columns = [
+        [None] * len(sizes) if part is None else _pieces(_pinned(part) if pinned else part, sizes) for part in whole
+    ]
+    return map(SeriesBatch._make, zip(*columns, strict=True))
 
 
 def _pinned(part: Tensor) -> Tensor:

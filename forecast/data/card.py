@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 KINDS: Final = ("series",)
 ALL: Final = "all"  # the channels of a card that leaves their names to the file
-ROLES: Final = ("target", "past_only")
+ROLES: Final = ("target", "past_only", "known_future", "static")
 SPLITS: Final[dict[str, Any]] = {"train": 0.7, "val": 0.1, "test": 0.2}  # of a file that has no card
 
 
@@ -34,12 +34,13 @@ class TimeColumn:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One numeric column; `column` is its name in the file where that differs."""
+    """One column; `column` is its name in the file where that differs. A covariate may be of the kind category."""
 
     name: str
     role: str = "target"
     unit: str = ""
     column: str | None = None
+    kind: str = ""  # category, or "": numbers, or a category where a covariate's column holds text
 
     @property
     def source(self) -> str:
@@ -66,6 +67,7 @@ class Card:
     missing: tuple[float, ...]
     splits: dict[str, Any]
     holidays: tuple[str, ...] = ()  # countries or parts of them (DE, DE-BY), tables of one's own: see holidays.py
+    covariates: str | None = None  # a second table, with the covariates that it has: see known.py
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON and YAML can hold; the inverse of `from_dict`."""
@@ -73,6 +75,11 @@ class Card:
         for file in plain["files"]:
             for key in [key for key, value in file.items() if value in (None, "") and key != "sha256"]:
                 del file[key]
+        for channel in plain["channels"]:
+            if not channel["kind"]:
+                del channel["kind"]
+        if not self.covariates:
+            del plain["covariates"]
         return plain if self.channels else {**plain, "channels": ALL}
 
     @classmethod
@@ -82,7 +89,10 @@ class Card:
             plain,
             cls,
             where,
-            optional=("about", "source", "licence", "files", "id", "season", "missing", "splits", "holidays"),
+            optional=(
+                *("about", "source", "licence", "files", "id", "season", "missing", "splits", "holidays"),
+                "covariates",
+            ),
         )
         files = tuple(_part(CardFile, f, f"{where}: files") for f in plain.get("files") or ())
         time = _part(TimeColumn, plain["time"], f"{where}: time")
@@ -104,6 +114,7 @@ class Card:
             missing=tuple(_number(float, m, f"{where}: missing") for m in plain.get("missing") or ()),
             splits=plain_splits(plain.get("splits") or SPLITS),
             holidays=named(plain.get("holidays"), f"{where}: holidays"),
+            covariates=None if plain.get("covariates") is None else str(plain["covariates"]),
         )
         for file in files:
             check_file(file, where)
@@ -157,17 +168,17 @@ def _check(card: Card, where: str, every: bool) -> None:
     if card.kind not in KINDS:
         raise DataError(f"{where} has the kind '{card.kind}'", f"expected {' or '.join(KINDS)}", "correct the card")
     for channel in card.channels:
-        if channel.role in ("known_future", "static"):
-            raise DataError(
-                f"{where}: channel '{channel.name}' has the role '{channel.role}'",
-                "which is not supported yet",
-                "use target or past_only, or leave it out",
-            )
         if channel.role not in ROLES:
             raise DataError(
                 f"{where}: channel '{channel.name}' has the role '{channel.role}'",
-                f"expected {' or '.join(ROLES)}",
+                f"expected {', '.join(ROLES[:-1])} or {ROLES[-1]}",
                 nearest(channel.role, ROLES),
+            )
+        if channel.kind not in ("", "category") or channel.kind and channel.role == "target":
+            raise DataError(
+                f"{where}: channel '{channel.name}' with the role {channel.role} is of the kind '{channel.kind}'",
+                "expected none, or category for a covariate",
+                "correct the card",
             )
     names = [c.name for c in card.channels]
     if double := next((n for n in names if names.count(n) > 1), None):
@@ -192,13 +203,6 @@ def plain_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
                 "give train, val and test, or the dates val and test",
             )
     return {k: v.isoformat() if isinstance(v, date | datetime) else v for k, v in splits.items()}
-
-
-def narrow(card: Card, channels: Sequence[str], targets: int) -> Card:
-    """The card of the named channels only, the first `targets` of which are forecast."""
-    by_name = {c.name: c for c in card.channels}
-    roles = ["target" if i < targets else "past_only" for i in range(len(channels))]
-    return replace(card, channels=tuple(replace(by_name[n], role=r) for n, r in zip(channels, roles, strict=True)))
 
 
 def card_names() -> tuple[str, ...]:
@@ -245,7 +249,8 @@ def read_card(path: Path) -> Card:
             "correct it",
         ) from fault
     card = Card.from_dict(plain, str(path))
-    return replace(card, holidays=placed(card.holidays, path.parent))
+    beside = None if card.covariates is None else str((path.parent / os.path.expanduser(card.covariates)).absolute())
+    return replace(card, holidays=placed(card.holidays, path.parent), covariates=beside)
 
 
 def save_card(card: Card, path: Path) -> None:
@@ -260,7 +265,7 @@ def save_card(card: Card, path: Path) -> None:
 
 def describe(card: Card) -> str:
     """The card as lines `key: value`, for reading."""
-    units = {c.name: f" ({c.unit})" if c.unit else "" for c in card.channels}
+    units = {c.name: f" ({c.unit or c.kind})" if c.unit or c.kind else "" for c in card.channels}
     by_role = {r: ", ".join(c.name + units[c.name] for c in card.channels if c.role == r) for r in ROLES}
     lines = {
         "name": card.name,
@@ -272,6 +277,9 @@ def describe(card: Card) -> str:
         "id": card.id or "none: one series",
         "targets": by_role["target"] or "all other columns of the file",
         "past only": by_role["past_only"],
+        "known ahead": by_role["known_future"],
+        "static": by_role["static"],
+        "covariates": card.covariates or "",
         "season": f"{card.season} steps" if card.season > 1 else "none",
         "missing": ", ".join(f"{m:g}" for m in card.missing),
         "splits": ", ".join(f"{k} {v}" for k, v in card.splits.items()),

@@ -15,7 +15,7 @@ from forecast.data.card import SPLITS, Card, CardFile, Channel, TimeColumn, plai
 from forecast.data.clock import to_utc, to_wall
 from forecast.data.freq import Freq, infer_freq, parse_freq
 from forecast.data.read import read_file
-from forecast.data.stamps import NOTHING, epoch, is_stamps, looks_like_number, parse_names, parse_stamps
+from forecast.data.stamps import NOTHING, epoch, is_stamps, is_text, parse_names, parse_stamps
 from forecast.errors import DataError, UsageError, nearest
 
 REST: Final = "rest"  # data.past=rest: every channel that is not forecast
@@ -30,6 +30,8 @@ def infer_card(
     id: str | None = None,
     target: Sequence[str] | None = None,
     past: Sequence[str] | None = None,
+    known: Sequence[str] = (),
+    static: Sequence[str] = (),
     freq: str | None = None,
     zone: str | None = None,
     season: int | None = None,
@@ -46,6 +48,8 @@ def infer_card(
         id=id,
         target=target,
         past=past,
+        known=known,
+        static=static,
         freq=freq,
         zone=zone,
         season=season,
@@ -63,6 +67,8 @@ def infer_frame_card(
     id: str | None = None,
     target: Sequence[str] | None = None,
     past: Sequence[str] | None = None,
+    known: Sequence[str] = (),
+    static: Sequence[str] = (),
     freq: str | None = None,
     zone: str | None = None,
     season: int | None = None,
@@ -80,11 +86,12 @@ def infer_frame_card(
                     nearest(column, frame.columns),
                 )
     time = time or _time_column(frame, where)
-    id = id or _id_column(frame, time, [*(target or ()), *(past or ())], where)
+    beside = [*known, *static]  # some of them may be in another file
+    id = id or _id_column(frame, time, [*(target or ()), *(past or ()), *beside], where)
     behind = [c for c in past or () if c not in (target or ())]
     if rest and target is not None:
-        behind = [c for c in frame.columns if c not in (time, id, *target) and _holds_numbers(frame[c])]
-    wanted = list(target) if target is not None else _numbers(frame, {time, id, *behind}, where)
+        behind = [c for c in frame.columns if c not in (time, id, *target, *beside) and _holds_numbers(frame[c])]
+    wanted = list(target) if target is not None else _numbers(frame, {time, id, *behind, *beside}, where)
     if zone is None and isinstance(kind := frame[time].dtype, pl.Datetime):
         zone = kind.time_zone
     step = parse_freq(freq) if freq else real_step(frame, time, id, zone, where)
@@ -97,7 +104,12 @@ def infer_frame_card(
         files=(CardFile(where, rows=frame.height),),
         time=TimeColumn(time, step.alias, zone),
         id=id,
-        channels=(*(Channel(c) for c in wanted), *(Channel(c, "past_only") for c in behind)),
+        channels=(
+            *(Channel(c) for c in wanted),
+            *(Channel(c, "past_only") for c in behind if c not in beside),
+            *(Channel(c, "known_future") for c in known),
+            *(Channel(c, "static") for c in static),
+        ),
         season=season or step.season,
         missing=tuple(float(m) for m in missing),
         splits=plain_splits(splits or SPLITS),
@@ -111,7 +123,7 @@ def is_rest(past: Sequence[str] | None, columns: Sequence[str]) -> bool:
 
 def _holds_numbers(column: pl.Series) -> bool:
     """A column that can be a channel: numbers, or text that is mostly numbers, in at least one row."""
-    if _is_text(column) or is_stamps(column) or _is_row_number(column):
+    if is_text(column) or is_stamps(column) or _is_row_number(column):
         return False
     if column.dtype == pl.String:
         return not column.str.strip_chars().str.to_lowercase().is_in(NOTHING).fill_null(True).all()
@@ -140,7 +152,7 @@ def _time_column(frame: pl.DataFrame, where: str) -> str:
 def _id_column(frame: pl.DataFrame, time: str, taken: Sequence[str], where: str) -> str | None:
     """A usual name, or the only column of text when stamps repeat; None for one series."""
     rest = [c for c in frame.columns if c != time and c not in taken]
-    text = [c for c in rest if _is_text(frame[c]) and not is_stamps(frame[c])]
+    text = [c for c in rest if is_text(frame[c]) and not is_stamps(frame[c])]
     repeats = bool(frame[time].is_duplicated().any())
     usual = [c for c in rest if c.lower() in _IDS and (repeats or c in text)]
     if len(usual) == 1:
@@ -158,22 +170,10 @@ def _id_column(frame: pl.DataFrame, time: str, taken: Sequence[str], where: str)
     return None
 
 
-def _is_text(column: pl.Series) -> bool:
-    """Text that is mostly no number; in a csv every column is text at first."""
-    if isinstance(column.dtype, pl.Categorical | pl.Enum):
-        return True
-    if column.dtype != pl.String:
-        return False
-    head = column.drop_nulls().str.strip_chars()
-    head = head.filter(~head.str.to_lowercase().is_in(NOTHING)).head(100)
-    text = bool(len(head)) and head.cast(pl.Float64, strict=False).null_count() * 2 > len(head)
-    return text and not looks_like_number(head)
-
-
 def _numbers(frame: pl.DataFrame, taken: set[str | None], where: str) -> list[str]:
     """Every other column; text is refused, since it may be what the user cares for."""
     rest = [c for c in frame.columns if c not in taken and not _is_row_number(frame[c])]
-    text = [c for c in rest if _is_text(frame[c]) or is_stamps(frame[c])]
+    text = [c for c in rest if is_text(frame[c]) or is_stamps(frame[c])]
     if text:
         raise DataError(
             f"{where}: column '{text[0]}' is neither numbers nor the time: '{frame[text[0]].drop_nulls()[0]}'",

@@ -15,15 +15,19 @@ import pytorch_lightning as lightning
 from torch.utils.data import DataLoader
 
 from forecast.data.batch import Gather
-from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card, narrow, plain_splits
+from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card, plain_splits
 from forecast.data.clock import known_zone
+from forecast.data.coding import Coding
+from forecast.data.covariates import columns_beside, told
 from forecast.data.freq import parse_freq
 from forecast.data.holidays import Holidays, is_table, named, placed, read_table, suits
 from forecast.data.infer import REST, infer_frame_card, is_rest
+from forecast.data.known import coding_of, complete, facts_of, known_of
 from forecast.data.loader import BatchDataset, Loader, loader
 from forecast.data.panel import BY_SCALE, borders, column_weights, in_front, left_out, said, weigh
 from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
 from forecast.data.recipe import Recipe
+from forecast.data.roles import narrow, with_roles, words
 from forecast.data.scale import Scaler, constant, few, fit
 from forecast.data.settings import asked, least_context, numbers, shares, whole
 from forecast.data.split import PARTS, Split, split
@@ -45,6 +49,7 @@ class SeriesModule(lightning.LightningDataModule):
     scaler: Scaler
     spec: Spec
     gather: Gather
+    coding: Coding | None  # of the covariates, where there are any
     findings: list[str]  # for people: what was read and inferred
     source: dict[str, Any]  # the file that was read: absolute path, sha256, rows
     gap_list: list[dict[str, Any]]  # id, channel (None: all), first, last, steps; the longest GAPS of them
@@ -63,6 +68,10 @@ class SeriesModule(lightning.LightningDataModule):
         id: str | None = None,
         target: str | Sequence[str] | None = None,
         past: str | Sequence[str] | None = None,
+        known: str | Sequence[str] | None = None,
+        static: str | Sequence[str] | None = None,
+        categories: str | Sequence[str] | None = None,
+        covariates: str | None = None,
         freq: str | None = None,
         zone: str | None = None,
         season: int | None = None,
@@ -91,8 +100,9 @@ class SeriesModule(lightning.LightningDataModule):
         self.name = str(own) if card is not None and (own := card_file(card)) else card
         self.path = None if path is None else str(absolute(path))
         self.columns: dict[str, Any] = {"time": time, "id": id}
-        self.target = [target] if isinstance(target, str) else None if target is None else list(target)
-        self.past = [past] if isinstance(past, str) else None if past is None else list(past)
+        self.target, self.past = words(target), words(past)
+        self.roles = {"known": words(known), "static": words(static), "categories": words(categories)}
+        self.covariates = None if covariates is None else str(absolute(covariates))
         self.facts: dict[str, Any] = {
             "freq": freq,
             "zone": zone,
@@ -127,7 +137,7 @@ class SeriesModule(lightning.LightningDataModule):
         past = self._past(full)
         measured = select(full, self.target, past)
         treated, observed = apply_gaps(measured, self.gaps)
-        self.card, self.past = card, past
+        self.card, self.past, self.covariates = card, past, card.covariates
         with asked(self.facts["splits"] is not None):
             parts = split(measured, card.splits)
         self.scaler = fit(self.scale, measured, parts.train)
@@ -137,10 +147,15 @@ class SeriesModule(lightning.LightningDataModule):
         s = self.series
         self.left_out = left_out(s, self.split, self.context, self.horizon)
         notes += [*said(self.left_out, len(s.ids)), *borders(s, self.split)]
-        self.spec = Spec(s.channels, s.targets, s.units, s.fields, self.context, self.horizon, s.freq, s.season)
+        length, steps = self.context, self.horizon
+        self.coding = coding_of(s, self.split.train, scaled=self.scale != "none")
+        known = known_of(s, self.coding, context=length, horizon=steps, gaps=self.gaps)
+        complete(known, s, self.split.test[:, 1], self.coding)
+        spec = Spec(s.channels, s.targets, s.units, s.fields, length, steps, s.freq, s.season)
+        self.spec = spec._replace(**facts_of(self.coding, self.gaps))
         self.weight = weigh(self.weigh, self.scaler, s.targets, self.given)
         self.gather = Gather.of(
-            s, self.scaler, context=self.context, horizon=self.horizon, observed=self.observed, weight=self.weight
+            s, self.scaler, context=length, horizon=steps, observed=self.observed, known=known, weight=self.weight
         )
         missing = runs(measured)
         self.gap_list, self.gap_total = gap_list(measured, missing, GAPS), len(missing.first)
@@ -167,11 +182,13 @@ class SeriesModule(lightning.LightningDataModule):
         else:
             card, own = self._card(self.name), card_file(self.name)
             frame, read = read_frame(card, path=self.path, folder=own and own.parent, notes=notes)
-            card = card.named(self._bare(frame).columns)
+            beside = {*(self.roles["known"] or ()), *(self.roles["static"] or ())}
+            card = card.named([c for c in self._bare(frame).columns if c not in beside])
             if own and len(read) == 1:
                 self.path = read[0].path
         read = [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]
-        self.source = _source(read)
+        card = self._with_roles(card)
+        self.source = _source(read, card.covariates)
         paths = [Path(self.path).name] if self.path else [file.path for file in card.files]
         card = replace(card, files=tuple(replace(f, path=path) for f, path in zip(read, paths, strict=True)))
         if self.holidays is not None:
@@ -188,6 +205,16 @@ class SeriesModule(lightning.LightningDataModule):
         kept = (BY_SCALE, *(self.target or ()), *(self.past or ()))
         return frame if self.weigh is None or self.weigh in kept else frame.drop(self.weigh, strict=False)
 
+    def _with_roles(self, card: Card) -> Card:
+        """The covariates in effect; of a second table that nothing is said about every column is known ahead."""
+        card = replace(card, covariates=self.covariates or card.covariates)
+        known = self.roles["known"]
+        if card.covariates and known is None and not any(c.role == "known_future" for c in card.channels):
+            taken = {c.name for c in card.channels} | {*(self.roles["static"] or ()), *(self.past or ())}
+            known = [c for c in columns_beside(read_file(Path(card.covariates)), card) if c not in taken]
+        with asked():
+            return with_roles(card, known=known, static=self.roles["static"], categories=self.roles["categories"])
+
     def remember(self, holidays: Holidays | None) -> "SeriesModule":
         """Before `prepare`: the days off as the run knows them that is scored or gone on with."""
         self.looked_up = holidays
@@ -197,8 +224,9 @@ class SeriesModule(lightning.LightningDataModule):
         """The card of a file without one; what is set in the config is not inferred."""
         facts = {k: v for k, v in self.facts.items() if v not in (None, ())}
         return infer_frame_card(
-            frame, place.name, name=place.stem, **self.columns, target=self.target, past=self.past, **facts
-        )
+            frame, place.name, name=place.stem, **self.columns, target=self.target, past=self.past,
+            known=self.roles["known"] or (), static=self.roles["static"] or (), **facts,
+        )  # fmt: skip
 
     def _card(self, name: str) -> Card:
         """A card as it is in effect: what is set in the config wins."""
@@ -222,7 +250,8 @@ class SeriesModule(lightning.LightningDataModule):
     def _past(self, full: Series) -> list[str] | None:
         """Names of the channels that are only looked at."""
         if self.past is None or not is_rest(self.past, full.channels):
-            return self.past
+            apart = full.covariates.behind if full.covariates else ()
+            return self.past if self.past is None else [name for name in self.past if name not in apart]
         return [c for c in full.channels if c not in (self.target or full.channels)]
 
     def where(self, batch: SeriesBatch, most: int = 3) -> str:
@@ -283,15 +312,16 @@ class SeriesModule(lightning.LightningDataModule):
     def state(self) -> dict[str, Any]:
         """Plain data with which `Recipe.from_state` treats another table as this one was treated."""
         self.prepare()
-        card = narrow(self.card, self.spec.channels, self.spec.targets)
-        recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays, self.least)
+        names = self.series.covariates.names if self.series.covariates else ()
+        card = narrow(self.card, self.spec.channels, self.spec.targets, names)
+        recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays, self.coding, self.least)
         left = {part: names for part, names in self.left_out.items() if names}
         return {**recipe.to_state(), "source": self.source, **({"left_out": left} if left else {})}
 
 
-def _source(read: Sequence[CardFile]) -> dict[str, Any]:
+def _source(read: Sequence[CardFile], covariates: str | None) -> dict[str, Any]:
     """What was read, for the record; several files: the first one's path and the digest of their digests."""
-    digests = [file.sha256 for file in read]
+    digests = [file.sha256 for file in read] + ([sha256(Path(covariates))] if covariates else [])
     joined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return {"path": read[0].path, "sha256": joined, "rows": sum(file.rows or 0 for file in read)}
 
@@ -302,6 +332,7 @@ def _findings(card: Card, inferred: bool, series: Series, parts: Split, missing:
     behind = len(series.channels) - series.targets
     channels = f"{series.targets} target{'s' if series.targets > 1 else ''}"
     channels += f" and {behind} past-only" if behind else ""
+    channels += told(series.covariates)
     sizes = {part: int((r[:, 1] - r[:, 0]).sum()) for part, r in zip(PARTS, parts, strict=True)}
     lines = (
         [

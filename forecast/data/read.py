@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from forecast.data.beside import Beside
 from forecast.data.card import Card, CardFile
 from forecast.data.clock import night_of_change, to_utc
+from forecast.data.coding import Coding
 from forecast.data.formats import DAMAGE, READERS, refuse
 from forecast.data.freq import Ints, Stamps, parse_freq
 from forecast.data.holidays import Holidays, suits
@@ -65,13 +67,14 @@ def read_series(
     folder: Path | None = None,
     notes: list[str] | None = None,
     holidays: Holidays | None = None,
+    coding: Coding | None = None,
 ) -> Series:
     """The series of a card's own files (digests are checked) or of another file with the same columns.
 
     `folder` is that of a card of the user's own; what people should know is added to `notes`.
     """
     frame, read = read_frame(card, path=path, folder=folder, notes=notes)
-    return from_frame(card, frame, Path(read[0].path).name, notes, holidays)
+    return from_frame(card, frame, Path(read[0].path).name, notes, holidays, coding)
 
 
 def read_frame(
@@ -137,16 +140,19 @@ def from_frame(
     where: str,
     notes: list[str] | None = None,
     holidays: Holidays | None = None,
+    coding: Coding | None = None,
 ) -> Series:
     """The regular series in a table, checked: columns, numbers, stamps, their order and step.
 
-    `holidays` are those of the card as far as a run knows them already.
+    `holidays` are those of the card as far as a run knows them already, `coding` its covariates. These are in the
+    table or in that of the card.
     """
     suits(card.holidays, card.time.freq)
     if not frame.height:
         raise DataError(f"{where} has no rows", "expected a table with data", "give at least one row")
     card = card.named(frame.columns)
-    channels = sorted(card.channels, key=lambda c: c.role != "target")  # stable: targets first
+    beside = Beside.of(card, frame, where, coding, notes)
+    channels = beside.channels
     need = [card.time.column, *([card.id] if card.id else []), *(c.source for c in channels)]
     for column in need:
         if column not in frame.columns:
@@ -163,7 +169,7 @@ def from_frame(
     if notes is not None:
         notes += [note for c, v in zip(channels, columns, strict=True) if (note := sentinel(v, c.source, where))]
     values = np.column_stack(columns)[order]
-    keep = _ordered(card, ids, number, time, values, order, where)
+    keep = _ordered(card, ids, number, time, np.column_stack([values, beside.own.values[order]]), order, where)
     if notes is not None and len(keep) < len(order):
         twice = np.setdiff1d(np.arange(len(order)), keep)
         notes.append(
@@ -173,6 +179,9 @@ def from_frame(
     number, time, values, order = number[keep], time[keep], values[keep], order[keep]
     start = np.searchsorted(number, np.arange(len(ids) + 1)).astype(np.int64)
     _on_grid(card, ids, start, time, order, where)
+    covariates, past = beside.read(ids, number, start, time, order, values)
+    number, time, values = number[past], time[past], values[past]
+    start = np.searchsorted(number, np.arange(len(ids) + 1)).astype(np.int64)
     series = Series(
         ids,
         start,
@@ -187,6 +196,7 @@ def from_frame(
         card.season,
         card.time.zone,
         (holidays or Holidays(card.holidays)) if card.holidays else None,
+        covariates,
     )
     return regular(series, where)
 

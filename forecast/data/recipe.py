@@ -1,6 +1,7 @@
 """What a run remembers of its data: enough to read another table the same way and forecast it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,9 +9,11 @@ import numpy as np
 import polars as pl
 
 from forecast.data.card import Card
+from forecast.data.coding import Coding
 from forecast.data.holidays import Holidays
+from forecast.data.known import complete, known_of
 from forecast.data.panel import pad
-from forecast.data.read import from_frame, read_series
+from forecast.data.read import absolute, from_frame, read_series
 from forecast.data.scale import Scaler
 from forecast.data.table import Series, apply_gaps, extend, tail
 from forecast.data.window import Windows, last_windows
@@ -42,6 +45,7 @@ class Recipe(NamedTuple):
     scaler: Scaler
     spec: "Spec"
     holidays: Holidays | None = None  # the days off that the training knew
+    coding: Coding | None = None  # its covariates
     least: int | None = None  # data.min_context: steps of history of the shortest context in training
 
     def to_state(self) -> dict[str, Any]:
@@ -54,6 +58,7 @@ class Recipe(NamedTuple):
             "scaler": self.scaler.to_dict(),
             "spec": spec,
             **({"holidays": self.holidays.to_dict()} if self.holidays else {}),
+            **({"covariates": self.coding.to_dict()} if self.coding else {}),
             **({"min_context": self.least} if self.least is not None else {}),
         }
 
@@ -76,6 +81,7 @@ class Recipe(NamedTuple):
                 Scaler.from_dict(state["scaler"]),
                 Spec(**facts),
                 Holidays.from_dict(state["holidays"]) if state.get("holidays") else None,
+                Coding.from_dict(state["covariates"]) if state.get("covariates") else None,
                 state.get("min_context"),
             )
         except (KeyError, TypeError, AttributeError, DataError) as fault:
@@ -86,16 +92,31 @@ class Recipe(NamedTuple):
             ) from fault
 
     def read(
-        self, source: "str | Path | pl.DataFrame | Any", where: str = "the table", notes: list[str] | None = None
+        self,
+        source: "str | Path | pl.DataFrame | Any",
+        where: str = "the table",
+        notes: list[str] | None = None,
+        covariates: "str | Path | None" = None,
     ) -> Series:
         """A file, a polars frame or a pandas frame with the same columns → series, checked as in training.
 
-        The digest in the card is that of the training data and not expected of another file.
+        The digest in the card is that of the training data and not expected of another file. `covariates` is a second
+        table; left out, that of the training, where it still is.
         """
+        card = replace(self.card, covariates=self._beside(covariates))
         if isinstance(source, str | Path):
-            return read_series(self.card, path=source, notes=notes, holidays=self.holidays)
+            return read_series(card, path=source, notes=notes, holidays=self.holidays, coding=self.coding)
         frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
-        return from_frame(self.card, frame, where, notes, self.holidays)
+        return from_frame(card, frame, where, notes, self.holidays, self.coding)
+
+    def _beside(self, given: "str | Path | None") -> str | None:
+        """The path of the second table."""
+        if given is not None:
+            if self.coding is None or not self.coding.moving:
+                raise UsageError(f"covariates={given}: the model knows none", do="leave it out")
+            return str(absolute(given))
+        before = self.card.covariates
+        return before if before is not None and Path(before).is_file() else None
 
     def future(self, series: Series, notes: Sequence[str] = (), short: str | None = None) -> Ready:
         """Everything needed to forecast the steps after the end of each series; `notes` are those of `read`.
@@ -118,7 +139,10 @@ class Recipe(NamedTuple):
         help = "give a longer history" + (", or set short=mask" if self.gaps != "error" else "")
         ahead = extend(recent, context, horizon, help)
         said += _other_version(self.holidays, ahead.holidays)
-        gather = Gather.of(ahead, scaler, context=context, horizon=horizon)
+        last = ahead.start[1:] - horizon - 1
+        known = known_of(ahead, self.coding, context=context, horizon=horizon, gaps=self.gaps, cutoff=last)
+        complete(known, ahead, ahead.start[1:], self.coding, ahead=True)
+        gather = Gather.of(ahead, scaler, context=context, horizon=horizon, known=known)
         return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown, said)
 
     def _masks(self, series: Series, short: str | None) -> bool:

@@ -208,6 +208,18 @@ def _shape(form: str) -> str:
     return form
 
 
+def is_text(column: pl.Series) -> bool:
+    """Text that is mostly no number; in a csv every column is text at first."""
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        return True
+    if column.dtype != pl.String:
+        return False
+    head = column.drop_nulls().str.strip_chars()
+    head = head.filter(~head.str.to_lowercase().is_in(NOTHING)).head(100)
+    text = bool(len(head)) and head.cast(pl.Float64, strict=False).null_count() * 2 > len(head)
+    return text and not looks_like_number(head)
+
+
 def parse_numbers(column: pl.Series, missing: tuple[float, ...], where: str) -> NDArray[np.float64]:
     """(N,) float64, NaN where the cell is empty or holds a sentinel; text and infinities are refused."""
     name = column.name

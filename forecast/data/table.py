@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.data.clock import clock, fields_for, night_of_change, to_utc, to_wall
+from forecast.data.covariates import Covariates
 from forecast.data.freq import Ints, Stamps, parse_freq
 from forecast.data.holidays import FIELDS as HOLIDAY_FIELDS
 from forecast.data.holidays import Holidays, describe
@@ -33,6 +34,7 @@ class Series(NamedTuple):
     season: int
     zone: str | None
     holidays: Holidays | None = None  # covers the days of the table
+    covariates: Covariates | None = None  # what is known beside the channels, the future included
 
     @property
     def rows(self) -> Ints:

@@ -4,6 +4,7 @@ from forecast.heads.chain import Chain
 from forecast.heads.counts import NegativeBinomial, ZeroInflated
 from forecast.heads.direct import Direct
 from forecast.heads.distribution import Normal, StudentT
+from forecast.heads.effect import Effect
 from forecast.heads.flat import Flat
 from forecast.heads.generative import Generative
 from forecast.heads.output import Output, Point, Quantiles
@@ -11,6 +12,6 @@ from forecast.heads.segments import Segments
 from forecast.heads.timewise import Timewise
 
 __all__ = [
-    "Chain", "Direct", "Flat", "Generative", "NegativeBinomial", "Normal", "Output", "Point", "Quantiles", "Segments",
-    "StudentT", "Timewise", "ZeroInflated",
+    "Chain", "Direct", "Effect", "Flat", "Generative", "NegativeBinomial", "Normal", "Output", "Point", "Quantiles",
+    "Segments", "StudentT", "Timewise", "ZeroInflated",
 ]  # fmt: skip

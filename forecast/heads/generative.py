@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from forecast.heads.base import Head
 from forecast.models.attention import Attention, FeedForward, Kind
+from forecast.models.covariates import Features
+from forecast.models.covariates import ahead as of_both
 from forecast.models.dropout import Dropout
 from forecast.models.embed import Calendar, ValueEmbedding
 from forecast.ops.naive import last_value, seasonal_naive
@@ -92,6 +94,9 @@ class Generative(Head):
         self.norm = nn.LayerNorm(d_model)
         self.projection = nn.Linear(d_model, spec.targets * width)
         self._quiet(self.projection.parameters())
+        self.spec = spec
+        known = len(spec.known)
+        self.known = Features(spec.sizes[:known], d_model, masks=spec.masks) if known else None
 
     def forward(self, memory: Tensor, context: Context) -> Tensor:
         ahead = self._placeholder(context)  # (B, H, C)
@@ -101,6 +106,9 @@ class Generative(Head):
         if context.past_mask is not None:
             mask = torch.cat([context.past_mask[:, -self.label :], torch.ones_like(ahead, dtype=torch.bool)], 1)
         x, memory = self.embed(values, mask, clock), self.bridge(memory)
+        if self.known is not None and context.known_past is not None and context.known_future is not None:
+            start = of_both(context.known_past, self.spec)[:, -self.label :]
+            x = x + self.known(torch.cat([start, context.known_future], 1))
         for layer in self.layers:
             x = layer(x, memory, context.memory_mask)
         forecast = self.projection(self.norm(x)[:, -self.horizon :])

@@ -121,6 +121,8 @@ def refusal(chain: Chain) -> tuple[str, str] | None:
 def obstacles(chain: Chain) -> list[tuple[str, str]]:
     """Why a chain cannot stream, and what to set instead; nothing where it can."""
     found = []
+    if chain.covariates is not None or chain.effect is not None:
+        found.append(("it reads covariates as they were known at each cutoff", "data.known=[] data.static=[]"))
     if isinstance(chain.norm, InstanceNorm) and not isinstance(chain.norm, RollingNorm):
         found.append(("it normalises a whole window", "norm=rolling"))
     if chain.embed.layout != "steps":

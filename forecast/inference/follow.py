@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from forecast.data.batch import Gather
+from forecast.data.known import known_of
 from forecast.data.panel import pad
 from forecast.data.recipe import Recipe
 from forecast.data.table import Series, apply_gaps, extend, tail
@@ -53,7 +54,8 @@ def adapted(
     seen = ~np.isnan(ahead.values)
     if recipe.gaps == "fill":
         seen = ~np.isnan(extend(pad(tail(truth, context + steps), before)[0], context, horizon).values)
-    gather = Gather.of(ahead, scaler, context=context, horizon=horizon, observed=seen)
+    known = known_of(ahead, recipe.coding, context=context, horizon=horizon, gaps=recipe.gaps)
+    gather = Gather.of(ahead, scaler, context=context, horizon=horizon, observed=seen, known=known)
     least = int((ahead.rows - context - horizon).min())
     if least < steps:
         tell(f"adapt={steps}: the shortest series has {least:,} steps after its first {context:,} to learn from")

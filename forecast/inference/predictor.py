@@ -109,20 +109,22 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(
-        self, table: Any, *, levels: Sequence[float] | None = None, adapt: int = 0, batch_size: int = 256,
-        tell: Callable[[str], object] = log.info, short: str | None = None,
+        self, table: Any, covariates: "str | Path | None" = None, *, levels: Sequence[float] | None = None, adapt: int = 0,
+        batch_size: int = 256, tell: Callable[[str], object] = log.info, short: str | None = None,
     ) -> pl.DataFrame:  # fmt: skip
         """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat and a column for each
         quantile (q05, q95, …), in original units.
 
-        `table` is a path or a frame with the columns of the training data; no later values or labels are needed.
+        `table` is a path or a frame with the columns of the training data; no later values or labels are needed, but
+        those of the covariates that are known ahead: in rows after the end, or in a second table, `covariates`.
         `levels`: of the quantiles; None: 0.05 and 0.95 where the run has intervals, an empty list: none.
         `adapt`: steps at the end of the table whose values the intervals learn from first, see inference/adaptive.py.
         `tell` is called with what a person should know: series that were not in training, rows read twice. A series
         shorter than the context is an error or has what it lacks masked (`short`: error, mask, None: as in training).
         """
         wanted = self.asked(levels)
-        return pl.concat(self.frames(self.ahead(table, adapt=adapt, tell=tell, short=short), wanted, batch_size))
+        ahead = self.ahead(table, covariates, adapt=adapt, tell=tell, short=short)
+        return pl.concat(self.frames(ahead, wanted, batch_size))
 
     def asked(self, levels: Sequence[float] | None) -> list[float]:
         """The levels to forecast; UsageError for one that is none, or where the run has no intervals."""
@@ -141,11 +143,12 @@ class Predictor:
 
     @torch.inference_mode()
     def ahead(
-        self, table: Any, *, adapt: int = 0, tell: Callable[[str], object] = log.info, short: str | None = None
-    ) -> Ahead:
+        self, table: Any, covariates: "str | Path | None" = None, *, adapt: int = 0,
+        tell: Callable[[str], object] = log.info, short: str | None = None,
+    ) -> Ahead:  # fmt: skip
         """The table made ready, and the calibration after the values of its last `adapt` steps."""
         notes: list[str] = []
-        read = self.recipe.read(table, notes=notes)
+        read = self.recipe.read(table, notes=notes, covariates=covariates)
         ready = self.recipe.future(read, notes, short)
         for note in ready.notes:
             tell(note)

@@ -16,8 +16,8 @@ from forecast.types import SeriesBatch
 
 
 class Recorder:
-    """Use as a context manager and hand `watch` to `score`: unique_id, channel, cutoff, ds, step, y, y_hat, naive, and lo
-    and hi, the 90 % interval, where there is one."""
+    """Use as a context manager and hand `watch` to `score`: unique_id, channel, cutoff, ds, step, y, y_hat, naive, and
+    where there are intervals lo and hi, the ends of that of 90 %."""
 
     def __init__(self, path: Path, data: SeriesModule, predictor: Predictor) -> None:
         self.data, self.name, self.predictor = data, predictor.name, predictor

@@ -2,6 +2,7 @@
 
 from forecast.models.aaren import Aaren
 from forecast.models.base import Encoder, StreamingEncoder
+from forecast.models.covariates import CovariateTokens
 from forecast.models.embed import NoEmbedding, ValueEmbedding
 from forecast.models.informer import Informer
 from forecast.models.linear import Linear
@@ -15,6 +16,7 @@ from forecast.models.transformer import Transformer
 __all__ = [
     "Aaren",
     "ChannelEmbedding",
+    "CovariateTokens",
     "Encoder",
     "Identity",
     "Informer",

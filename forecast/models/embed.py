@@ -86,6 +86,10 @@ class Embedding(nn.Module):
         """(B, L, C) -> which tokens hold an observed value."""
         return mask.any(-1)
 
+    def along(self, x: Tensor) -> Tensor:
+        """(B, L, D), one vector for each step -> one for each token, or what broadcasts to them."""
+        return x
+
     def start(self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> State:
         """The state before the first step; only an embedding of steps has one."""
         raise TypeError(f"{type(self).__name__} has no state to start from; set embed=value embed.causal=true")

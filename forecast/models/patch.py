@@ -54,6 +54,10 @@ class PatchEmbedding(Embedding):
         """(B, L, C) -> (B·T, N): which patches hold an observed value."""
         return self._cut(mask[..., : self.targets].transpose(1, 2)).any(-1).flatten(0, 1)
 
+    def along(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B·T, N, D): the mean over the steps of a patch, the same for each target."""
+        return self._cut(x.transpose(1, 2)).mean(-1).transpose(1, 2).repeat_interleave(self.targets, 0)
+
     def _cut(self, x: Tensor) -> Tensor:
         """(B, T, L) -> (B, T, N, patch)."""
         missing = self.patch + (self.length(x.shape[-1]) - 1) * self.stride - x.shape[-1]
@@ -93,3 +97,7 @@ class ChannelEmbedding(Embedding):
         """(B, L, C) -> (B, C + F): channels with an observed value; the calendar is always known."""
         seen = mask.any(1)
         return torch.cat([seen, seen.new_ones(len(seen), self.fields)], -1)
+
+    def along(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, 1, D)."""
+        return x.mean(1, keepdim=True)

@@ -8,6 +8,7 @@ from forecast.artifacts import Run, find
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.baseline import Forecaster
 from forecast.inference.beside import beside
+from forecast.inference.intervals import score_intervals
 from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import BATCH, score
@@ -48,11 +49,15 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     rows += others
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
     sys.stdout.write(f"{tables.scores(rows)}\n\n{tables.streamed(stream)}\n{tables.fitted(rows, records)}")
+    found: dict[str, Any] = {}
+    if predictor.calibration is not None:
+        found["intervals"] = score_intervals(data, predictor.chain, predictor.calibration, predictor.clip, part=part)
+        sys.stdout.write(f"\n{tables.intervals(found['intervals'], tables.one_unit(rows[0]))}\n")
     if part == "test":
         sys.stdout.write(f"\n{_compared(saved, rows)}\n")
     if asked["save"]:
         run.add(f"metrics_{part}.json", {"part": part, "stream": stream, "rows": rows,
-                                          **({"baselines": records} if records else {})})  # fmt: skip
+                                          **({"baselines": records} if records else {}), **found})  # fmt: skip
 
 
 def _several(asked: dict[str, Any]) -> list[str]:

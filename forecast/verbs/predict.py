@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from forecast.artifacts import atomic, find
 from forecast.data.hierarchy import Hierarchy
 from forecast.errors import DataError, UsageError, fits_in_memory
@@ -24,8 +26,7 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     output = Path(asked["output"]).expanduser()
     if output.suffix not in WRITERS:
         raise UsageError(f"output={output}", f"expected a name ending in {' or '.join(WRITERS)}")
-    if output.exists() and not asked["overwrite"]:
-        raise UsageError(f"{output} exists", do="name another file, or set overwrite=true")
+    _free(output, asked["overwrite"])
     source = Path(asked["input"]).expanduser()
     if not source.is_file():
         raise DataError(f"{source} is no file", "expected a csv or parquet file with the columns of the training data")
@@ -35,22 +36,69 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     if size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
     run = find(asked["run"], asked["runs"])
-    predictor = Predictor.load(run)
+    predictor, levels = Predictor.load(run), _levels(asked["levels"], hierarchy)
+    wanted = predictor.asked(levels)
+    for key in ("paths", "adapt"):
+        _whole(key, asked[key])
+    if asked["paths"]:
+        _free(beside(output), asked["overwrite"])
     with fits_in_memory("batch_size", size):
-        made = predictor.predict(
-            source, batch_size=size, tell=lambda note: sys.stderr.write(f"{note}\n"), short=asked["short"]
-        )
+        ahead = predictor.ahead(
+            source, asked["covariates"], adapt=asked["adapt"], tell=lambda note: sys.stderr.write(f"{note}\n"),
+            short=asked["short"],
+        )  # fmt: skip
+        made = pl.concat(predictor.frames(ahead, wanted, size))
+        paths = pl.concat(predictor.paths(ahead, asked["paths"], batch_size=size)) if asked["paths"] else None
     if hierarchy is not None:
         made = reconcile.reconcile(made, hierarchy, asked["reconcile"], run.path / "predictions.parquet")
+    if paths is not None:
+        _write(paths, beside(output))
+    _write(made, output)
+    series = made["unique_id"].n_unique()
+    span = f"{stamp(made['ds'].min())} to {stamp(made['ds'].max())}"
+    said = f"{output}: {made.height:,} forecasts by {predictor.name}, {series:,} series, {span}"
+    if paths is not None:
+        said += f"\n{beside(output)}: {asked['paths']:,} joint paths of each"
+    sys.stdout.write(f"{said}\n{made.head(5)}\n")
+
+
+def beside(output: Path) -> Path:
+    """Where joint paths go."""
+    return output.with_suffix(f".paths{output.suffix}")
+
+
+def _levels(given: Any, hierarchy: Hierarchy | None) -> list[float] | None:
+    if hierarchy is None:
+        return [given] if isinstance(given, int | float) else _numbers(given)
+    if given:
+        raise UsageError("levels= with hierarchy=", "quantiles do not add up", "leave one of them out")
+    return []
+
+
+def _numbers(given: Any) -> list[float] | None:
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(isinstance(each, int | float) for each in given):
+        raise UsageError(f"levels is {given!r}", "expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]")
+    return [float(each) for each in given]
+
+
+def _whole(key: str, value: int) -> None:
+    if value < 0:
+        raise UsageError(f"{key} is {value}", "expected a count, 0 for none")
+
+
+def _free(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists", do="name another file, or set overwrite=true")
+
+
+def _write(made: pl.DataFrame, output: Path) -> None:
     try:
         with atomic(output) as temporary:
             made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}", do="name another place") from error
-    series = made["unique_id"].n_unique()
-    span = f"{stamp(made['ds'].min())} to {stamp(made['ds'].max())}"
-    said = f"{output}: {made.height:,} forecasts by {predictor.name}, {series:,} series, {span}"
-    sys.stdout.write(f"{said}\n{made.head(5)}\n")
 
 
 def stamp(value: Any) -> str:

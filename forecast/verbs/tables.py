@@ -30,8 +30,7 @@ def number(value: float | None) -> str:
 def scores(rows: Sequence[Mapping[str, Any]]) -> str:
     """The model beside the naive rows: scaled and original scores, and the ratio to the seasonal-naive MSE."""
     base = next((row["scaled"]["mse"] for row in rows if row["name"] == "seasonal naive"), None)
-    units = {channel["unit"] for channel in rows[0]["channels"].values()}
-    unit = f" {next(iter(units))}" if len(units) == 1 and units != {""} else ""
+    unit = one_unit(rows[0])
     header = ["", "MSE (scaled)", "MAE (scaled)", f"MAE{unit}", "MASE", "MSE ÷ seasonal naive"]
     body = []
     for row in sorted(rows, key=lambda r: (r["scaled"]["mse"] is None, r["scaled"]["mse"])):
@@ -45,6 +44,35 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> str:
     if all(row["original"]["mae"] is None for row in rows):  # channels of several units
         header, body = header[:3] + header[4:], [row[:3] + row[4:] for row in body]
     return table(header, body)
+
+
+WAYS = {"own": "as the output says", "calibrated": "calibrated on validation", "adapting": "adapting to what came"}
+
+
+def intervals(found: Mapping[str, Any], unit: str = "") -> str:
+    """What the 90 % intervals are worth: of single values, and of the sum and the peak of the horizon by paths."""
+    header = ["90 % intervals", "covered", f"width{unit}", "CRPS (scaled)", "WQL", "sum covered", "peak covered"]
+    body = []
+    for way, words in WAYS.items():
+        if way not in found or "nominal" not in found[way]:
+            continue
+        each = found[way]
+        nominal = each["nominal"]["90"]
+        width = nominal["width_original"] if unit else nominal["width"]
+        joint = [(each.get(what) or {}).get("paths", {}).get("90") for what in ("sum", "peak")]
+        cells = [percent(nominal["coverage"]), number(width), number(each["crps"]), number(each["wql"])]
+        body.append([words, *cells, *map(percent, joint)])
+    return table(header, body)
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def one_unit(row: Mapping[str, Any]) -> str:
+    """ " kWh" where all channels have that unit, else nothing."""
+    units = {channel["unit"] for channel in row["channels"].values()}
+    return f" {next(iter(units))}" if len(units) == 1 and units != {""} else ""
 
 
 def streamed(stream: Mapping[str, Any]) -> str:
@@ -97,6 +125,7 @@ def closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> 
         "",
         scores(metrics["rows"]),
         fitted(metrics["rows"], metrics.get("baselines", {})),
+        *([intervals(metrics["intervals"], one_unit(metrics["rows"][0])), ""] if "intervals" in metrics else []),
         *([] if "refused" in metrics["stream"] else [streamed(metrics["stream"]), ""]),
         f"report    {_short(run.path / 'report.html')}",
         "forecast  forecast predict run=latest input=FILE output=forecast.csv",

@@ -62,7 +62,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     _named(config)
     data = build.data(config).remember(Recipe.from_state(run.read("data.json")).holidays if run else None).prepare()
     config["data"].update(
-        card=data.name, path=data.path, holidays=data.holidays
+        card=data.name, path=data.path, holidays=data.holidays, covariates=data.covariates
     )  # absolute: the run is read from other directories too
     _something_to_learn(data)
     torch.manual_seed(config["seed"])

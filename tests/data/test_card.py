@@ -98,7 +98,7 @@ def test_unknown_names_get_the_nearest() -> None:
         ({"time": {"column": "ds"}}, "time has no 'freq'"),
         ({"time": "ds"}, "time is str"),
         ({"time": {"column": "ds", "freq": "hourly"}}, r"'hourly' is not a frequency.*set data\.freq=h"),
-        ({"channels": [{"name": "y", "role": "known_future"}]}, "not supported yet"),
+        ({"channels": [{"name": "y", "kind": "category"}]}, "expected none, or category for a covariate"),
         ({"channels": [{"name": "y", "role": "static"}]}, "not supported yet"),
         ({"channels": [{"name": "y", "role": "traget"}]}, "role 'traget'.*did you mean target"),
         ({"channels": [{"name": "y", "role": "past_only"}]}, "no target channel"),

@@ -45,9 +45,7 @@ def data():
 def task(data, *, schedule="cosine", **change):
     torch.manual_seed(0)
     chain = build.chain({**CONFIG, **change}, data.spec, masked=False)
-    return ForecastTask(
-        chain, build.optimiser({**CONFIG, **change}), schedule=schedule, seed=1, where=data.where
-    )
+    return ForecastTask(chain, build.optimiser({**CONFIG, **change}), schedule=schedule, seed=1, where=data.where)
 
 
 def weights(module):
