@@ -285,9 +285,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Names that MLflow takes: test/mse_z in scaled units, test/mae in original ones, test_ridge/mse_z beside it;
-    test_streamed/mse_z, …, ratio and bytes_per_series of a model that streams."""
+    test_streamed/mse_z, …, ratio and bytes_per_series of a model that streams; test/coverage_90, crps_z, wql, energy_z
+    of its intervals, test_adapting/… of those that follow what comes."""
     stream = metrics.get("stream") or {}
     flat = {f"test_streamed/{key}": stream[key] for key in ("ratio", "bytes_per_series") if stream.get(key) is not None}
+    for way, found in (metrics.get("intervals") or {}).items():
+        of = "test" if way == "calibrated" else f"test_{way}"
+        kept = {"crps_z": found.get("crps"), "wql": found.get("wql"), "energy_z": found.get("energy")}
+        kept |= {f"coverage_{c}": each["coverage"] for c, each in found.get("nominal", {}).items()}
+        flat.update({f"{of}/{key}": value for key, value in kept.items() if value is not None})
     for row in metrics["rows"]:
         head = {"model": "test", "streamed": "test_streamed"}.get(row["kind"])
         head = head or "test_" + re.sub(r"[^\w.-]+", "_", row["name"]).strip("_")

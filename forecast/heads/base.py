@@ -33,8 +33,8 @@ class Head(nn.Module):
             self.highway.data.copy_(matrix)
 
     def joined(self, own: Tensor, plain: Tensor | float) -> Tensor:
-        """The head's own numbers (B, H, T·P), those of a target together, and a plain forecast (B, H, T), which is added
-        to the first of each: its place."""
+        """The head's own numbers (B, H, T·P), those of a target together, and a plain forecast (B, H, T) that is added
+        to the first of each, its place."""
         if self.width == 1:
             return own + plain
         own = own.unflatten(-1, (self.targets, self.width))

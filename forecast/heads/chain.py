@@ -1,4 +1,4 @@
-"""norm ∘ embed ∘ encoder ∘ head ∘ output as one module: what is trained, saved and served. Knows nothing of Lightning."""
+"""norm ∘ embed ∘ encoder ∘ head ∘ output as one module: what is trained, saved, served. Knows nothing of Lightning."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -155,8 +155,8 @@ class Quantiles(Output):
 
 
 def between(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
-    """The piecewise linear map through points (x, y), both (…, P) with x rising, at (…, N) -> (…, N), of which the first
-    axes may be left out; beyond the last points it goes on as steeply."""
+    """The piecewise linear map through points (x, y), both (…, P) with x rising, at (…, N) -> (…, N); the first axes of
+    `at` may be left out. Beyond the last points it goes on as steeply."""
     at = at.expand(*x.shape[:-1], at.shape[-1])
     right = torch.searchsorted(x.contiguous(), at.contiguous()).clamp(1, x.shape[-1] - 1)
     left = right - 1

@@ -53,7 +53,7 @@ class Adaptive:
             self._tick()
 
     def push(self, series: Tensor, scores: Tensor) -> None:
-        """Scores (W, H, T), over their usual size now, of forecasts made now for `series` (W,); NaN where nothing is observed."""
+        """Scores (W, H, T), over their usual size now, of forecasts made now for `series` (W,); NaN: not observed."""
         assert self.now is not None
         slot = self.now % len(self.ring)
         self.ring[slot][series] = scores

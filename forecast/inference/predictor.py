@@ -109,8 +109,8 @@ class Predictor:
 
     @torch.inference_mode()
     def predict(
-        self, table: Any, covariates: "str | Path | None" = None, *, levels: Sequence[float] | None = None, adapt: int = 0,
-        batch_size: int = 256, tell: Callable[[str], object] = log.info, short: str | None = None,
+        self, table: Any, covariates: "str | Path | None" = None, *, levels: Sequence[float] | None = None,
+        adapt: int = 0, batch_size: int = 256, tell: Callable[[str], object] = log.info, short: str | None = None,
     ) -> pl.DataFrame:  # fmt: skip
         """The H steps after the end of each series: unique_id, channel, cutoff, ds, step, y_hat and a column for each
         quantile (q05, q95, …), in original units.
@@ -183,8 +183,8 @@ class Predictor:
 
     @torch.inference_mode()
     def paths(self, ahead: Ahead, count: int, *, batch_size: int = 256, seed: int = 0) -> Iterator[pl.DataFrame]:
-        """Joint paths of each series: unique_id, channel, cutoff, ds, step, path, y, in original units; a frame for each
-        batch. Path n of all series has the ranks of one past window, so paths may be added over series too."""
+        """Joint paths of each series: unique_id, channel, cutoff, ds, step, path, y, in original units; a frame for
+        each path and batch. Path n of all series has the ranks of one past window: paths may be added over series."""
         ready, spec = ahead.ready, self.recipe.spec
         if ahead.calibration is None:
             raise UsageError("this run has no joint paths: it was not calibrated", do="train with task.calibrate=true")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from forecast import build
 from forecast.artifacts import CALIBRATION, LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
-from forecast.errors import DataError, ForecastError, RunError, UsageError
+from forecast.errors import ForecastError, RunError, UsageError
 from forecast.verbs import tables
+from forecast.verbs.checks import named, something_to_learn, whole_counts
 from forecast.verbs.provenance import environment, peak_memory
 from forecast.verbs.sweep import TRIAL
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from forecast.data.module import SeriesModule
     from forecast.heads import Chain
-    from forecast.inference.named import Named
     from forecast.tasks.forecast import ForecastTask
     from forecast.track import Tracker
 
@@ -59,15 +59,17 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     began = time.monotonic()
     if not 0 <= config["seed"] < 1 << 31:  # seeds of a step are made of the seed and the step's number
         raise UsageError(f"seed is {config['seed']}", "expected 0 … 2147483647")
-    _named(config)
+    named(config)
     data = build.data(config).remember(Recipe.from_state(run.read("data.json")).holidays if run else None).prepare()
     config["data"].update(
         card=data.name, path=data.path, holidays=data.holidays, covariates=data.covariates
     )  # absolute: the run is read from other directories too
-    _something_to_learn(data)
+    something_to_learn(data)
     torch.manual_seed(config["seed"])
     chain = build.chain(config, data.spec, masked=data.gaps != "error")
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    if chain.output.counts:
+        whole_counts(data)
     task = _task(config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
@@ -83,22 +85,6 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
             log.info("%s", tables.opening(config, data, build.parameters(chain), run))
         tracker.start(run, config, data)
         return _fit_and_score(config, run, data, task, trainer, tracker, began)
-
-
-def _something_to_learn(data: "SeriesModule") -> None:
-    """Windows in every part, and something observed to score in each; said before anything is written."""
-    for part in ("train", "val", "test"):
-        data.windows(part)
-        ranges = getattr(data.split, part).tolist()
-        if not any(data.observed[first:last, : data.spec.targets].any() for first, last in ranges):
-            raise DataError(f"no target was observed in the {part} part", do="change data.splits")
-
-
-def _named(config: Mapping[str, Any]) -> "list[Named]":
-    """The models beside ours; a wrong name is said before an hour of training."""
-    from forecast.inference.named import parse
-
-    return parse(config.get("baseline"), config.get("baseline_windows"))  # not in the record of an older run
 
 
 def _claim(run: Run, config: Mapping[str, Any]) -> None:
@@ -183,7 +169,7 @@ def _finish(
         rows = score(data, predictor.forecast, name)
     streamed, stream = score_stream(data, predictor.chain, name, rows[0])
     few, quiet = config.get("baseline_windows"), config["quiet"]
-    others, records = beside(data, predictor.forecast, name, _named(config), few=few, quiet=quiet)
+    others, records = beside(data, predictor.forecast, name, named(config), few=few, quiet=quiet)
     metrics = {
         "task": config["task"]["name"], "dataset": data.card.name, "model": name,
         "context": data.spec.context, "horizon": data.spec.horizon, "season": data.spec.season, "seed": config["seed"],

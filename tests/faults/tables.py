@@ -124,7 +124,7 @@ CASES = [
          csv([f"{row},{a},{b}" for row in rows() for a in "ab" for b in "cd"], "ds,y,shop,item"), "f.csv: stamps repeat, and the columns shop, item hold text; expected one that names the series → set data.id=COLUMN"),
     Case("a series without a value to learn from", "data/scale.py fit: has no value",
          values(lambda i: "" if i < 80 else i), "channel 'y' of series 'f' has no value in the 70 training rows; expected at least one → change data.splits, or leave the channel out", f"{TRAIN} data.gaps=mask"),
-    Case("a part without a value to score", "verbs/train.py _something_to_learn",
+    Case("a part without a value to score", "verbs/checks.py something_to_learn",
          values(lambda i: i if i < 75 else ""), "no target was observed in the test part → change data.splits", f"{TRAIN} data.gaps=mask"),
     Case("a series shorter than a window", "data/window.py _refuse", csv(rows(18)), "the train part of series 'f' has 12 rows; a window needs 15 (context 12, horizon 3) → lower task.context or task.horizon, or change data.splits", TRAIN),
     Case("two series shorter than a window", "data/window.py _refuse",
