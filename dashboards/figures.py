@@ -27,6 +27,7 @@ from forecast.dashboards.canvas import (
     sheet,
     with_unit,
 )
+from forecast.dashboards.intervals import reliability
 from forecast.dashboards.load import Run
 from forecast.dashboards.style import LIGHT, number, role_of, styled, tick
 from forecast.dashboards.summary import Summary, summarise
@@ -46,7 +47,7 @@ def figures(run_dir: Path) -> dict[str, Figure]:
 
 def pictures(run: Run, summary: Summary | None) -> list[Picture]:
     """Every picture there is data for."""
-    found = [loss(run), errors.horizon(run, summary)]
+    found = [loss(run), reliability(run), errors.horizon(run, summary)]
     if summary is not None:
         for make in (forecasts, channels, errors.sizes, errors.calendar, errors.over_time):
             found.append(make(run, summary))
@@ -158,6 +159,9 @@ def _window(axes: Axes, window: Window, run: Run, most_dates: int) -> None:
     if future["naive"].count():
         colour = LIGHT[role_of(run.naive)]
         axes.plot(ds, array(future["naive"]), color=colour, lw=0.9, marker=mark, label=run.naive)
+    if future["lo"].count():
+        low, high = array(future["lo"]), array(future["hi"])
+        axes.fill_between(ds, low, high, color=LIGHT["model"], alpha=0.16, lw=0, label="90 % interval")
     actual = pl.concat([past.select("ds", "y"), future.select("ds", "y")])
     axes.plot(actual["ds"], array(actual["y"]), color=LIGHT["ink"], lw=1.2, label="actual")
     axes.plot(ds, hat, color=LIGHT["model"], lw=1.9, marker=mark, label=run.model)

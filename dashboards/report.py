@@ -11,6 +11,7 @@ from uuid import uuid4
 from forecast.dashboards import load
 from forecast.dashboards.canvas import Picture, moment
 from forecast.dashboards.figures import pictures
+from forecast.dashboards.intervals import interval_table
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import code, drawing, facts, fold, note, page, section, text
 from forecast.dashboards.scores import channel_table, headline, score_table, series_table, tiles
@@ -41,8 +42,10 @@ def render(run: Run) -> str:
     """The report as one HTML document."""
     summary = summarise(run)
     drawn = {picture.name: picture for picture in pictures(run, summary)}
+    bands = interval_table(run)
     sections = {
         "scores": ("Scores", score_table(run)),
+        **({"intervals": ("Intervals", [*bands, _grid(drawn, "reliability")])} if bands else {}),
         "forecasts": ("Forecasts", _forecasts(run, summary, drawn)),
         "errors": ("Where it errs", _errors(run, summary, drawn)),
         "training": ("Training", _training(run, drawn)),

@@ -20,6 +20,7 @@ from forecast.errors import ArtifactError
 BINS = 60  # of the histogram of errors
 BUCKETS = 250  # points on the line of error over time
 _NEEDED = ("unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat")
+_BESIDE = ("naive", "lo", "hi")  # what an older run may lack
 _TERMS = {
     "ss": pl.col("z").pow(2),
     "sa": pl.col("z").abs(),
@@ -175,10 +176,10 @@ def _scan(path: Path) -> pl.LazyFrame | None:
         return None
     if lost := [name for name in _NEEDED if name not in columns]:
         raise ArtifactError(f"{path.name} has no column {lost[0]}", f"expected {', '.join(_NEEDED)}", "run it again")
-    naive = pl.col("naive") if "naive" in columns else pl.lit(None, pl.Float64).alias("naive")
-    return lazy.select(*_NEEDED, naive).with_columns(
+    beside = [pl.col(name) if name in columns else pl.lit(None, pl.Float64).alias(name) for name in _BESIDE]
+    return lazy.select(*_NEEDED, *beside).with_columns(
         pl.col("unique_id", "channel").cast(pl.String),
-        pl.col("y", "y_hat", "naive").cast(pl.Float64).fill_nan(None),
+        pl.col("y", "y_hat", *_BESIDE).cast(pl.Float64).fill_nan(None),
         pl.col("cutoff", "ds").cast(pl.Datetime("us")),
         pl.col("step").cast(pl.Int32),
     )

@@ -12,7 +12,7 @@ CHANNELS = 7  # channels drawn as small multiples
 
 
 class Window(NamedTuple):
-    """One forecast of one channel: `past` (ds, y) up to its cutoff, `future` (ds, y, y_hat, naive)."""
+    """One forecast of one channel: `past` (ds, y) up to its cutoff, `future` (ds, y, y_hat, naive, lo, hi)."""
 
     role: str  # best, typical, worst
     id: str
@@ -78,7 +78,7 @@ def _read(
         own = ahead.filter(pl.col("channel") == channel)
         before = _regular(behind.filter(pl.col("channel") == channel).select("ds", "y").sort("ds"), interval)
         found.append(Window(role, identity, channel, cutoff, float("nan") if mse is None else mse, before,
-                            own.select("ds", "y", "y_hat", "naive")))  # fmt: skip
+                            own.select("ds", "y", "y_hat", "naive", "lo", "hi")))  # fmt: skip
     return found
 
 
