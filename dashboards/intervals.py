@@ -15,9 +15,9 @@ from forecast.dashboards.style import LIGHT, number
 WAYS = {"own": "as the output says", "calibrated": "calibrated on validation", "adapting": "adapting to what came"}
 COLOURS = {"own": "other", "calibrated": "seasonal", "adapting": "model"}
 NOTE = (
-    "Calibrated: by the errors on the validation windows. Adapting: moved at every value once it was known, as a stream "
-    "does. Width is that of the 90 % interval in scaled units; CRPS too. Sum and peak: of the whole horizon, by joint "
-    "paths; in brackets what the quantiles of single steps, added up, would have covered."
+    "Calibrated: by the errors on the validation windows. Adapting: moved at every value once it was known, as in a "
+    "stream. Width is that of the 90 % interval in scaled units; CRPS too. Sum and peak: of the whole horizon, by "
+    "joint paths; in brackets what the quantiles of single steps, added up, would have covered."
 )
 
 

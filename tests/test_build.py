@@ -64,6 +64,8 @@ def test_unknown_norm_and_loss():
         build.chain(config(norm="instnce"), S, masked=False)
     with pytest.raises(UsageError, match="mse, mae, huber"):
         build.output(config(task={"loss": "msle"}))
+    with pytest.raises(UsageError, match="did you mean normal"):
+        build.output(config(task={"output": "norml"}))
 
 
 def test_the_optimiser_gets_its_parameters():

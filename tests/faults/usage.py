@@ -8,7 +8,7 @@ from forecast.config import Trainer
 from forecast.verbs.help import VERBS, choices
 
 from .case import ANY, TRAIN, Case, Maker, nothing
-from .make import both, card, csv, moved, put
+from .make import both, card, csv, moved, put, values
 
 MINE = "train --config-dir my experiment=mine"
 
@@ -166,10 +166,16 @@ CASES = [
     # Predicting, evaluating, going on
     Case("an output of another format", "verbs/predict.py predict: output=", csv(), "output=o.xlsx; expected a name ending in .csv or .parquet",
          "predict run=run input=f.csv output=o.xlsx", 2),
-    Case("an output that is there", "verbs/predict.py predict: exists", both(csv(), put("precious", "o.csv")), "o.csv exists → name another file, or set overwrite=true",
+    Case("an output that is there", "verbs/predict.py _free", both(csv(), put("precious", "o.csv")), "o.csv exists → name another file, or set overwrite=true",
          "predict run=run input=f.csv output=o.csv", 2),
-    Case("an output that cannot be written", "verbs/predict.py predict: cannot be written", csv(), "f.csv/o.csv cannot be written: File exists → name another place",
+    Case("an output that cannot be written", "verbs/predict.py _write", csv(), "f.csv/o.csv cannot be written: File exists → name another place",
          "predict run=run input=f.csv output=f.csv/o.csv", 2, run=True),
+    Case("a quantile that is none", "inference/predictor.py asked: levels has", csv(), "levels has 1.5; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=[1.5]", 2, run=True),
+    Case("levels that are words", "verbs/predict.py _numbers", csv(), "levels is 'high'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=high", 2, run=True),
+    Case("fewer than no paths", "verbs/predict.py _whole", csv(), "paths is -1; expected a count, 0 for none", "predict run=run input=f.csv output=o.csv paths=-1", 2, run=True),
+    Case("levels of sums", "verbs/predict.py _levels", both(csv(), put("parent,child\nall,series\n", "h.csv")), "levels= with hierarchy=; quantiles do not add up → leave one of them out", "predict run=run input=f.csv output=o.csv levels=[0.1] hierarchy=h.csv reconcile=bottom_up", 2, run=True),
+    Case("counts that are scaled", "verbs/checks.py whole_counts: must not be scaled", csv(), "this task.output is of counts, which must not be scaled → set data.scale=none", f"{TRAIN} task.output=negative_binomial", 2),
+    Case("a count that is none", "verbs/checks.py whole_counts: expected counts", values(lambda i: i % 7 + (0.5 if i == 9 else 0)), "series 'f' has 2.5 of 'y' at 2024-01-01 09:00; expected counts from 0 to 10,000 → set task.output=normal, student_t or quantiles, or correct it", f"{TRAIN} task.output=negative_binomial data.scale=none", 3),
     Case("a prediction of no windows at a time", "verbs/predict.py predict: batch_size", csv(), "batch_size is 0; expected at least 1",
          "predict run=run input=f.csv output=o.csv batch_size=0", 2),
     Case("an evaluation of no windows at a time", "verbs/evaluate.py evaluate: batch_size", csv(), "batch_size is 0; expected at least 1",

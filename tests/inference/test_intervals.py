@@ -3,11 +3,19 @@
 import pytest
 import torch
 
-from forecast.errors import ArtifactError
+from forecast import build
+from forecast.artifacts import Run
+from forecast.data.card import load_card
+from forecast.data.recipe import Recipe
+from forecast.data.scale import Scaler
+from forecast.errors import ArtifactError, UsageError
 from forecast.inference.adaptive import Adaptive
 from forecast.inference.bounds import Bounds
 from forecast.inference.calibration import LEVELS, Calibration, fit, normal_scores, ranks, scores_at
+from forecast.inference.predictor import Ahead, Predictor
 from forecast.metrics import Intervals, Joint
+from tests.problems import spec
+from tests.test_build import config
 
 H, T = 6, 2
 LOW, HIGH = LEVELS.index(0.05), LEVELS.index(0.95)
@@ -160,3 +168,23 @@ def test_bounds_hold_for_points_and_quantiles():
     values = torch.full((1, 3, 2), -5.0)
     assert bounds(values, torch.tensor([0])).tolist() == [[[0.0, -1.0]] * 3]
     assert bounds(values[..., None].expand(-1, -1, -1, 4), torch.tensor([0])).amax() == 0.0
+
+
+def test_a_file_that_is_no_calibration(tmp_path):
+    (tmp_path / "calibration.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        Run(tmp_path).load_tensors("calibration.safetensors")
+
+
+def test_a_run_without_a_calibration_has_no_intervals():
+    card, s = load_card("electricity"), spec()
+    scaler = Scaler(("a",), torch.zeros(1, 3).double().numpy(), torch.ones(1, 3).double().numpy())
+    task = {"loss": "mse", "output": "normal"}
+    point, normal = (build.chain(config(task=t), s, masked=False) for t in ({"loss": "mse"}, task))
+    recipe = Recipe(card, "error", scaler, s)
+    assert Predictor(point, recipe, "x").asked(None) == []
+    with pytest.raises(UsageError, match="no intervals"):
+        Predictor(point, recipe, "x").asked([0.1])
+    assert Predictor(normal, recipe, "x").asked(None) == [0.05, 0.95]
+    with pytest.raises(UsageError, match="no joint paths"):
+        next(Predictor(normal, recipe, "x").paths(Ahead(None, None, None), 3))

@@ -40,13 +40,33 @@ def test_a_moved_run_folder_still_forecasts(trained, history, tmp_path):
     shutil.rmtree(moved / "checkpoints")
     done = command("predict", f"run={moved}", f"input={history}", "output=out.parquet", cwd=tmp_path)
     made = pl.read_parquet(tmp_path / "out.parquet")
-    assert made.columns == ["unique_id", "channel", "cutoff", "ds", "step", "y_hat"]
+    assert made.columns == ["unique_id", "channel", "cutoff", "ds", "step", "y_hat", "q05", "q95"]
+    assert (made["q05"] < made["y_hat"]).all()
+    assert (made["y_hat"] < made["q95"]).all()
     assert made["step"].to_list() == [1, 2, 3, 4, 5, 6]
     assert str(made["cutoff"][0]) == "2014-12-31 23:00:00"
     assert str(made["ds"][-1]) == "2015-01-01 05:00:00"
     assert made["y_hat"].is_between(500, 5000).all()  # kWh, not scaled
     assert "6 forecasts by informer" in done.stdout
     assert {p.name for p in tmp_path.iterdir()} == {"elsewhere", "out.parquet"}
+
+
+def test_quantiles_and_joint_paths_of_a_file(trained, tmp_path):
+    pl.read_parquet(ELECTRICITY).tail(400).write_csv(tmp_path / "load.csv")
+    words = ["levels=[0.025,0.5,0.9]", "paths=300", "output=out.csv", "input=load.csv", f"run={trained}"]
+    done = command("predict", *words, cwd=tmp_path)
+    assert "out.paths.csv: 300 joint paths of each" in done.stdout
+    made, paths = (pl.read_csv(tmp_path / name) for name in ("out.csv", "out.paths.csv"))
+    assert made.columns[-3:] == ["q2.5", "q50", "q90"]
+    assert paths.columns == ["unique_id", "channel", "cutoff", "ds", "step", "path", "y"]
+    assert paths.group_by("step").len()["len"].to_list() == [300] * 6
+    spread = paths.group_by("step", maintain_order=True).agg(pl.col("y").quantile(0.9)).sort("step")["y"]
+    assert spread.to_list() == pytest.approx(made["q90"].to_list(), rel=0.03)
+    command("predict", *words, cwd=tmp_path, code=2)  # out.csv exists
+    command("predict", *words, "overwrite=true", "adapt=200", cwd=tmp_path)
+    adapted = pl.read_csv(tmp_path / "out.csv")
+    assert adapted["y_hat"].equals(made["y_hat"])
+    assert not adapted["q90"].equals(made["q90"])
 
 
 def test_a_forecast_from_a_file_equals_the_scored_one(trained, tmp_path):
