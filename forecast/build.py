@@ -141,13 +141,13 @@ def norm(config: Config, spec: Spec) -> models.NoNorm:
 
 def output(config: Config) -> Output:
     """What a forecast is made of, `task.output`; what an older run does not say is what there was then."""
-    task = config["task"]
+    task = config.get("task") or {}
     name, frequency = task.get("output", "point"), task.get("frequency", 0.0)
     if name not in OUTPUTS:
         raise UsageError(f"task.output is {name!r}", do=nearest(str(name), OUTPUTS))
     try:
         if name == "point":
-            return heads.Point(task["loss"], frequency=frequency)
+            return heads.Point(task.get("loss", "mse"), frequency=frequency)
         if name == "quantiles":
             return heads.Quantiles(task["levels"], frequency=frequency)
         return OUTPUTS[name](frequency=frequency)

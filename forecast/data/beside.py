@@ -22,6 +22,7 @@ from forecast.data.covariates import (
     parted,
 )
 from forecast.data.freq import Ints, Stamps
+from forecast.data.second import read_table
 
 
 class Beside(NamedTuple):
@@ -40,7 +41,6 @@ class Beside(NamedTuple):
         """`coding` are the covariates of a run that reads another table: a second one then also fills what the main
         file lacks. In training it comes before the main file: what stands there was known too late."""
         from forecast.data.read import read_file
-        from forecast.data.vintages import read_table
 
         second = read_file(Path(card.covariates), notes) if card.covariates else None
         there = [] if second is None else columns_beside(second, card)

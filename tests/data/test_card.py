@@ -99,7 +99,7 @@ def test_unknown_names_get_the_nearest() -> None:
         ({"time": "ds"}, "time is str"),
         ({"time": {"column": "ds", "freq": "hourly"}}, r"'hourly' is not a frequency.*set data\.freq=h"),
         ({"channels": [{"name": "y", "kind": "category"}]}, "expected none, or category for a covariate"),
-        ({"channels": [{"name": "y", "role": "static"}]}, "not supported yet"),
+        ({"channels": [{"name": "y", "role": "static"}]}, "no target channel"),
         ({"channels": [{"name": "y", "role": "traget"}]}, "role 'traget'.*did you mean target"),
         ({"channels": [{"name": "y", "role": "past_only"}]}, "no target channel"),
         ({"channels": [{"name": "y"}, {"name": "y"}]}, "'y' twice"),

@@ -140,10 +140,10 @@ def card(old: str = "", new: str = "") -> Maker:
 
 
 def flip(folder: Path, name: str) -> None:
-    """One bit in the middle of a file of the run."""
+    """One bit of the first digit after the middle of a file of the run: JSON stays JSON."""
     path = folder / "run" / name
     raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2] ^= 1
+    raw[next(i for i in range(len(raw) // 2, len(raw)) if chr(raw[i]).isdigit())] ^= 1
     path.write_bytes(raw)
 
 

@@ -15,8 +15,8 @@ from forecast.artifacts import MANIFEST, sha256
 from tests.verbs.conftest import REPO, command
 
 FILES = {
-    "MANIFEST.json", "checkpoints", "config.json", "data.json", "env.json", "gaps.json", "history.csv", "log.txt",
-    "metrics.json", "mlflow.json", "mlflow.jsonl",
+    "MANIFEST.json", "calibration.safetensors", "checkpoints", "config.json", "data.json", "env.json", "gaps.json",
+    "history.csv", "log.txt", "metrics.json", "mlflow.json", "mlflow.jsonl",
     "model.safetensors", "overrides.json", "predictions.parquet", "report.html",
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ def test_scores_stand_beside_the_naive_rows(trained):
 def test_predictions_agree_with_the_scores(trained):
     made = pl.read_parquet(trained / "predictions.parquet")
     assert made.height == 5_255 * 6
-    assert made.columns == ["unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat", "naive"]
+    assert made.columns == ["unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat", "naive", "lo", "hi"]
     metrics = json.loads((trained / "metrics.json").read_text())
     error = (made["y_hat"].cast(float) - made["y"].cast(float)).abs().mean()
     assert error == pytest.approx(metrics["rows"][0]["original"]["mae"], rel=1e-5)
