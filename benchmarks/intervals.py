@@ -21,7 +21,7 @@ CASES = {
 WAYS = ("own", "calibrated", "adapting")
 
 
-def intervals() -> None:
+def main() -> None:
     """Train each case, or go on where a run of it is there, and write the table."""
     found = {}
     for name, words in CASES.items():
