@@ -40,6 +40,8 @@ def small(line: str) -> list[str]:
     if words[0] != "train":
         return words
     words += SMALL
+    if "task.output=quantiles" in words:
+        return [*words, *TINY]
     if "experiment=stream" in words:
         return [*words, "model.d_model=8"]
     if "-m" not in words and "model=linear" not in words:
