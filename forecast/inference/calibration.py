@@ -119,8 +119,15 @@ def normal_scores(table: Tensor, scores: Tensor) -> Tensor:
 
 
 def scores_at(table: Tensor, normal: Tensor) -> Tensor:
-    """The scores at normal scores (N,) or (…, N) in tables (…, G) -> (…, N)."""
-    return between(normals().expand_as(table), table, normal)
+    """The scores at normal scores (N,) or (…, N) in tables (…, G) -> (…, N), linear between two levels and beyond the
+    last. Where the normal scores have fewer axes they are looked up once for all tables."""
+    x = normals()
+    right = torch.bucketize(normal.contiguous(), x).clamp(1, len(x) - 1)
+    share = (normal - x[right - 1]) / (x[right] - x[right - 1])
+    shape = torch.broadcast_shapes(table.shape[:-1], normal.shape[:-1])
+    table, right = table.expand(*shape, -1), right.expand(*shape, -1)
+    low = table.gather(-1, right - 1)
+    return low + share * (table.gather(-1, right) - low)
 
 
 def ranks(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:

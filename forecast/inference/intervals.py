@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # Lightning
 
 SCORES: Final = 1 << 25  # scores in a calibration at most
 PATHS: Final = 200  # of a window,
-PATH_NUMBERS: Final = 1 << 30  # numbers in all paths: beyond it every n-th window has paths
+PATH_NUMBERS: Final = 1 << 28  # numbers in all paths: beyond it every n-th window has paths
 ENDS: Final = torch.tensor([[LEVELS.index(round((1 - c) / 2, 3)) for c in NOMINAL],
                             [LEVELS.index(round((1 + c) / 2, 3)) for c in NOMINAL]])  # fmt: skip
 
@@ -82,13 +82,13 @@ def score_intervals(
         if "own" in measures and (own := output.own(made, levels)) is not None:
             measures["own"].add(timed, output.value(made, own), None, slice(0))
         tables, sizes = follower(timed, scorer(timed))
-        once = calibration.table.expand_as(tables), calibration.size(timed.place), calibration.pool
+        once = calibration.table[None], calibration.size(timed.place), calibration.pool
         now = tables, sizes, follower.adaptive.pool
         some = slice((-done) % every, None, every)
         for way, (table, size, pool) in {"calibrated": once, "adapting": now}.items():
             ranked = ranks(pool, PATHS, draw)
-            few = table[some]
-            scores = scores_at(few, ranked.expand(len(few), -1, -1, -1)) * size[some][..., None]
+            few = table if len(table) < len(made) else table[some]  # calibrated once: one table for all
+            scores = scores_at(few, ranked) * size[some][..., None]
             quantiles = output.value(made, table * size[..., None])
             measures[way].add(timed, quantiles, output.value(made[some], scores), some)
         done += len(made)

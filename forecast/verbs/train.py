@@ -160,7 +160,7 @@ def _finish(
 
     predictor = Predictor.load(run)
     name = predictor.name
-    if config["task"]["calibrate"]:
+    if config["task"].get("calibrate", True):
         run.save_tensors(CALIBRATION, predictor.calibrate(data).tensors())
     if config["predictions"]:
         with Recorder(run.path / "predictions.parquet", data, predictor) as recorder:
