@@ -168,8 +168,14 @@ class Predictor:
             if levels:
                 quantiles = self._quantiles(ahead, batch, made, torch.tensor(levels))
                 found |= {column(p): quantiles[..., i] for i, p in enumerate(levels)}
-            values = {key: ready.scaler.undo(value.numpy(), number, spec.targets) for key, value in found.items()}
+            values = {key: self._undone(value, number, ready.scaler) for key, value in found.items()}
             yield long_frame(ready.series, number, batch.origin.numpy(), values, spec.channels)
+
+    def _undone(self, values: Tensor, number: np.ndarray, scaler: Scaler) -> np.ndarray:
+        """(B, H, T) in original units, within the bounds to the last bit: scaling rounds."""
+        found = scaler.undo(values.numpy(), number, self.recipe.spec.targets)
+        low, high = self.bounds
+        return np.clip(found, -np.inf if low is None else low, np.inf if high is None else high)
 
     def _quantiles(self, ahead: Ahead, batch: SeriesBatch, made: Tensor, levels: Tensor) -> Tensor:
         """(B, H, T, N) at levels (N,)."""
@@ -196,7 +202,7 @@ class Predictor:
             made = ahead.clip(self.chain.output.value(self.chain(batch), scores * size), batch.series)
             number, origin = batch.series.numpy(), batch.origin.numpy()
             for n in range(count):
-                values = {"y": ready.scaler.undo(made[..., n].numpy(), number, spec.targets)}
+                values = {"y": self._undone(made[..., n], number, ready.scaler)}
                 frame = long_frame(ready.series, number, origin, values, spec.channels)
                 yield frame.with_columns(pl.lit(n + 1, pl.Int32).alias("path")).select(*frame.columns[:-1], "path", "y")
 

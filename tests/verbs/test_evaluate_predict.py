@@ -69,6 +69,21 @@ def test_quantiles_and_joint_paths_of_a_file(trained, tmp_path):
     assert not adapted["q90"].equals(made["q90"])
 
 
+def test_an_output_may_have_its_own_quantiles_and_keep_within_bounds(history, tmp_path):
+    words = ["task.output=student_t", "task.calibrate=false", "task.min=2000", "task.max=2100", "predictions=false"]
+    command("train", "experiment=smoke", "model=linear", "track=none", *words, cwd=tmp_path)
+    (run,) = (tmp_path / "runs" / "train").iterdir()
+    assert not (run / "calibration.safetensors").exists()
+    assert "intervals" not in json.loads((run / "metrics.json").read_text())
+    command("predict", "run=latest", f"input={history}", "output=out.csv", cwd=tmp_path)
+    made = pl.read_csv(tmp_path / "out.csv").select("q05", "y_hat", "q95")
+    assert made.min().row(0)[0] == 2000
+    assert made.max().row(0)[2] == 2100
+    assert (made["q05"] <= made["y_hat"]).all()
+    done = command("predict", "run=latest", f"input={history}", "output=b.csv", "paths=3", cwd=tmp_path, code=2)
+    assert "no joint paths" in done.stderr
+
+
 def test_a_forecast_from_a_file_equals_the_scored_one(trained, tmp_path):
     """Same history, same forecast: the window scored in the test set, and the file that ends where it began."""
     scored = pl.read_parquet(trained / "predictions.parquet")
