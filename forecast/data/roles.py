@@ -37,6 +37,8 @@ def with_roles(
                 channels[at[name]] = replace(channels[at[name]], role=role)
             else:
                 channels.append(Channel(name, role))
+    if any(c.role == "target" for c in card.channels) and not any(c.role == "target" for c in channels):
+        raise UsageError("data.known and data.static leave no target", "expected one to forecast", "name fewer columns")
     covariates = [c.name for c in channels if c.role != "target"]
     if odd := [name for name in categories or () if name not in covariates]:
         has = ", ".join(covariates) or "there are none"

@@ -20,8 +20,8 @@ forecast data show NAME|FILE          what a card says (or what is inferred from
 forecast data check NAME|FILE         claims beside facts: sha256, rows, columns, step, season, gaps, splits
 forecast data fetch NAME [to=DIR]     download the files of a card into $FORECAST_DATA, or into DIR
 
-A file may need to be told about: time=COLUMN id=COLUMN target=A,B past=C freq=h zone=Europe/Berlin season=24
-missing=-999 holidays=DE; save=card.yaml keeps what was inferred, and data.card=card.yaml trains with it.
+A file may need to be told about: time=COLUMN id=COLUMN target=A,B past=C known=D static=E freq=h
+zone=Europe/Berlin season=24 missing=-999 holidays=DE; save=card.yaml keeps what was inferred, and data.card=card.yaml trains with it.
 `check` lists the longest gaps; gaps=all lists every one. `fetch` goes on where it was broken off.
 
 Examples
@@ -32,7 +32,8 @@ Examples
 
 Files that are not part of the program are looked up under $FORECAST_DATA."""
 WORDS: Final = ("list", "show", "check", "fetch")
-OPTIONS: Final = ("time", "id", "target", "past", "freq", "zone", "season", "missing", "holidays", "save", "gaps")
+LISTS: Final = ("target", "past", "known", "static", "holidays")
+OPTIONS: Final = ("time", "id", *LISTS, "freq", "zone", "season", "missing", "save", "gaps")
 HEAD: Final = 5  # rows shown
 WIDE: Final = 8  # channels shown
 
@@ -88,7 +89,7 @@ def _options(words: list[str]) -> dict[str, Any]:
                 else tuple(float(v) for v in value.split(","))
                 if key == "missing"
                 else value.split(",")
-                if key in ("target", "past", "holidays")
+                if key in LISTS
                 else value
             )
         except ValueError:

@@ -76,7 +76,8 @@ def check(card: Card, path: Path | None, folder: Path | None, *, every: bool = F
 def _file(card: Card, file: CardFile, place: Path, frame: pl.DataFrame) -> list[Row]:
     """What can be said of a file without understanding it."""
     size, digest = place.stat().st_size, sha256(place)
-    need = {card.time.column, *([card.id] if card.id else []), *(c.source for c in card.channels)}
+    own = [c for c in card.channels if c.source in frame.columns or card.covariates is None or c.role == "target"]
+    need = {card.time.column, *([card.id] if card.id else []), *(c.source for c in own)}
     absent = sorted(need - set(frame.columns))
     extra = [c for c in frame.columns if c not in need] if card.channels else []
     columns = f"{frame.width:,}" + _names(", missing", absent) + _names(", not used", extra)
