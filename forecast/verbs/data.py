@@ -22,7 +22,8 @@ forecast data fetch NAME [to=DIR]     download the files of a card into $FORECAS
 
 A file may need to be told about: time=COLUMN id=COLUMN target=A,B past=C known=D static=E freq=h
 zone=Europe/Berlin season=24 missing=-999 holidays=DE; save=card.yaml keeps what was inferred, and
-data.card=card.yaml trains with it. `check` lists the longest gaps; gaps=all lists every one. `fetch` goes on where it was broken off.
+data.card=card.yaml trains with it. `check` lists the longest gaps; gaps=all lists every one. `fetch` goes on
+where it was broken off.
 
 Examples
   forecast data list
