@@ -62,6 +62,10 @@ class Stream(nn.Module):
 
     def forecast(self, state: Streamed, future_clock: Tensor) -> Tensor:
         """The forecast (B, H, T) after the last step that was seen."""
+        return self.chain.output.point(self.made(state, future_clock))
+
+    def made(self, state: Streamed, future_clock: Tensor) -> Tensor:
+        """All the numbers of that forecast, as the chain gives them."""
         return self._read(state.last, Statistics(state.mean, state.std), future_clock)
 
     def forecasts(self, state: Streamed, past: Tensor, mask: Tensor | None, clock: Tensor) -> tuple[Streamed, Tensor]:
@@ -82,7 +86,7 @@ class Stream(nn.Module):
             ahead = clock[:, first + 1 : until + horizon].unfold(1, horizon, 1).transpose(2, 3)  # (B, l, H, F)
             flat = Statistics(*(part.flatten(0, 1)[:, None] for part in each))
             made = self._read(rings.flatten(0, 1), flat, ahead.flatten(0, 1))
-            out.append(made.unflatten(0, memory.shape[:2]))
+            out.append(self.chain.output.point(made).unflatten(0, memory.shape[:2]))
         return state, torch.cat(out, 1)
 
     def _along(
@@ -106,10 +110,10 @@ class Stream(nn.Module):
         return Streamed(norm, embed, encoder, last, mean, std), memory, each
 
     def _read(self, last: Tensor, statistics: Statistics, future_clock: Tensor) -> Tensor:
-        """last (B, n, D), statistics (B, 1, C), future_clock (B, H, F) -> the forecast (B, H, T)."""
+        """last (B, n, D), statistics (B, 1, C), future_clock (B, H, F) -> the forecast as the chain gives it."""
         past = last.new_zeros(len(last), 1, self.channels)
         context = Context(past, None, future_clock[:, :1], future_clock, None)
-        return self.chain.output.point(self.chain.output(self.chain.head(last, context), statistics))
+        return self.chain.output(self.chain.head(last, context), statistics)
 
 
 def refusal(chain: Chain) -> tuple[str, str] | None:

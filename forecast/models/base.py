@@ -1,5 +1,6 @@
 """The one protocol of all encoders. An encoder knows nothing of tasks, data, channels or clocks."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -67,6 +68,14 @@ class StreamingEncoder(Encoder):
 def leaves(state: State) -> list[Tensor]:
     """The tensors of a state, in order."""
     return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves(part)]
+
+
+def rebuilt(state: State, tensors: Iterator[Tensor]) -> State:
+    """A state of the same form, made of other tensors, in the order of `leaves`."""
+    if isinstance(state, Tensor):
+        return next(tensors)
+    parts = [rebuilt(part, tensors) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
 def bytes_per_series(state: State) -> int:

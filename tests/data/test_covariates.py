@@ -87,12 +87,23 @@ def test_without_covariates_there_is_nothing_in_the_batch(tmp_path):
 
 def slow(second, column, row, cutoff):
     """What was known of a row at a cutoff, by looking through all rows."""
-    seen = second.filter(pl.col("ds") == stamps(row), pl.col("available_at") <= stamps(cutoff))
+    seen = second.filter(pl.col("ds") == stamps(row), pl.col("available_at") <= stamps(cutoff)).drop_nulls()
     return seen.sort("available_at")[column][-1]
 
 
-def test_the_newest_vintage_of_the_cutoff_is_used(tmp_path):
+@pytest.mark.parametrize("uneven", [False, True])
+def test_the_newest_vintage_of_the_cutoff_is_used(tmp_path, uneven):
     second = weather()
+    if uneven:  # issued at any minute, and some cells left empty: those are as they were before
+        draw = np.random.default_rng(3)
+        minutes = pl.Series(draw.integers(0, 60, second.height))
+        empty = (pl.Series(draw.random(second.height)) < 0.3) & (
+            second["available_at"] > second["ds"].dt.offset_by("-9h")
+        )
+        second = second.with_columns(
+            pl.col("available_at") - pl.duration(minutes=minutes),
+            pl.when(empty).then(None).otherwise("temp").alias("temp"),
+        )
     data = module(tmp_path, main().select("unique_id", "ds", "y"), second).prepare()
     temp = data.coding.get("temp")
     for origin in (CONTEXT + 30, 150, HOURS - HORIZON):
@@ -181,6 +192,8 @@ def test_a_padded_panel_keeps_covariates_beside_their_rows(tmp_path):
     batch = data.gather(torch.tensor([origin]), torch.tensor([1]))
     expected = (price[2 : 2 + HORIZON] - column.mean) / column.std
     np.testing.assert_allclose(batch.known_future[0, :, 0], expected, rtol=1e-5)
+    behind = (price[:2] - column.mean) / column.std
+    np.testing.assert_allclose(batch.known_past[0, -2:, 0], behind, rtol=1e-5)
     assert batch.known_past[0, : CONTEXT - 2, data.spec.known.index("price") + 2].max() == 0  # its mask: nothing known
 
 
