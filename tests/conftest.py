@@ -6,7 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("suite", deadline=None)  # the suite times nothing: a busy machine is no fault
+settings.load_profile("suite")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 if shutil.which("nvidia-smi") is None:
