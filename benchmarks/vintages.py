@@ -58,9 +58,9 @@ def trained(folder: Path, name: str, words: str) -> Run:
 def as_issued(early: Run, vintages: Run) -> float:
     """The model that was trained on what was measured, given on the test windows what was issued at the time."""
     predictor, data = Predictor.load(early), build.data(vintages.read("config.json")).prepare()
-    sizes = {"context": data.context, "horizon": data.horizon}
-    data.gather.known = known_of(data.series, predictor.recipe.coding, context=sizes["context"],
-                                 horizon=sizes["horizon"], gaps=data.gaps)  # fmt: skip
+    data.gather.known = known_of(
+        data.series, predictor.recipe.coding, context=data.context, horizon=data.horizon, gaps=data.gaps
+    )
     return mse(score(data, predictor.forecast, "linear", others={}))
 
 

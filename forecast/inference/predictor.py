@@ -87,7 +87,7 @@ class Predictor:
             raise ArtifactError(f"{run.path / 'config.json'} is no configuration of a run: {error}") from error
         run.load_weights(chain)
         calibration = None
-        if (run.path / CALIBRATION).is_file():
+        if (run.path / CALIBRATION).is_file() or run.sealed and CALIBRATION in run.manifest():
             spec = recipe.spec
             calibration = Calibration.of(run.load_tensors(CALIBRATION), spec.horizon, spec.targets)
         return cls(chain, recipe, name, calibration=calibration, bounds=bounds)

@@ -8,7 +8,7 @@ from forecast.config import Trainer
 from forecast.verbs.help import VERBS, choices
 
 from .case import ANY, TRAIN, Case, Maker, nothing
-from .make import both, card, csv, moved, put, values
+from .make import both, card, csv, moved, put, values, without
 
 MINE = "train --config-dir my experiment=mine"
 
@@ -171,6 +171,7 @@ CASES = [
     Case("an output that cannot be written", "verbs/predict.py _write", csv(), "f.csv/o.csv cannot be written: File exists → name another place",
          "predict run=run input=f.csv output=f.csv/o.csv", 2, run=True),
     Case("a target that is known ahead", "data/roles.py with_roles: leave no target", nothing, "data.known and data.static leave no target; expected one to forecast → name fewer columns", "train data=electricity data.known=[load]", 2),
+    Case("a calibration that was removed", "artifacts.py checked: is missing", without("calibration.safetensors"), "{here}/run/calibration.safetensors is missing; expected a finished run → name another run, or train one", "predict run=run input=f.csv output=o.csv", 4, run=True),
     Case("a quantile that is none", "inference/predictor.py asked: levels has", csv(), "levels has 1.5; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=[1.5]", 2, run=True),
     Case("levels that are words", "verbs/predict.py _numbers", csv(), "levels is 'high'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=high", 2, run=True),
     Case("fewer than no paths", "verbs/predict.py _whole", csv(), "paths is -1; expected a count, 0 for none", "predict run=run input=f.csv output=o.csv paths=-1", 2, run=True),
