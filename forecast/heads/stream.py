@@ -76,7 +76,7 @@ class Stream(nn.Module):
         horizon, targets = head.shape
         widest = max(state.last[0].numel(), horizon * targets, horizon * clock.shape[2])
         at_once = max(1, AT_ONCE // max(1, len(past) * widest))
-        out = [past.new_zeros(len(past), 0, horizon, targets)]
+        out = [past.new_zeros(past.shape[0], 0, horizon, targets)]
         for first in range(0, past.shape[1], at_once):
             until = min(first + at_once, past.shape[1])
             now, before = slice(first, until), state.last
@@ -111,7 +111,7 @@ class Stream(nn.Module):
 
     def _read(self, last: Tensor, statistics: Statistics, future_clock: Tensor) -> Tensor:
         """last (B, n, D), statistics (B, 1, C), future_clock (B, H, F) -> the forecast as the chain gives it."""
-        past = last.new_zeros(len(last), 1, self.channels)
+        past = last.new_zeros(last.shape[0], 1, self.channels)
         context = Context(past, None, future_clock[:, :1], future_clock, None)
         return self.chain.output(self.chain.head(last, context), statistics)
 

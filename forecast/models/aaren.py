@@ -94,7 +94,7 @@ class PrefixLayer(nn.Module):
     ) -> tuple[Carry | Ring, Tensor]:
         s = self.scores(x)
         v = self.value_projection(x).unflatten(-1, (self.heads, self.width)).transpose(1, 2)  # (B, H, l, d_h)
-        falls = None if self.decay is None else self.decay(s.new_ones(len(s), s.shape[2]) if dt is None else dt)
+        falls = None if self.decay is None else self.decay(s.new_ones(s.shape[0], s.shape[2]) if dt is None else dt)
         after: Carry | Ring
         if isinstance(state, Ring):
             o, after = window_attention(s, v, state, decay=falls, mask=mask)

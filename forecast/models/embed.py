@@ -178,7 +178,7 @@ class ValueEmbedding(Embedding):
         values = torch.cat([state.values, past if mask is None else past * mask], 1)
         after = Recent(values[:, -2:], state.steps + past.shape[1])
         if not past.shape[1]:
-            return after, past.new_zeros(len(past), 0, self.d_model)
+            return after, past.new_zeros(past.shape[0], 0, self.d_model)
         x = self.value(values.transpose(1, 2)).transpose(1, 2) + self.calendar(clock)
         if self.position is not None:
             x = x + self.position(x.shape[1], state.steps).to(x.dtype)

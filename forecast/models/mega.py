@@ -104,7 +104,7 @@ class ChunkAttention(nn.Module):
         old = (place < chunk)[..., None] & (slots < begun[..., None])  # (B, l, c)
         new = (place[..., None] // chunk == place[:, None] // chunk) & (steps[:, None] >= steps)  # (B, l, l)
         held_k, held_v = torch.cat([keys.to(k.dtype), k], 1), torch.cat([values.to(v.dtype), v], 1)
-        slot = torch.cat([slots.expand(len(q), -1), place % chunk], 1)  # (B, c + l), of each key
+        slot = torch.cat([slots.expand(q.shape[0], -1), place % chunk], 1)  # (B, c + l), of each key
         distance = place[..., None] % chunk - slot[:, None]
         bias = self._bias(distance)
         weights = self.weights(q @ held_k.mT, bias, torch.cat([old, new], 2), place % chunk + 1, q.shape[-1])

@@ -187,7 +187,7 @@ class Transformer(StreamingEncoder):
     def _numbers(self, seen: Tensor) -> Tensor:
         """After `seen` (B,) observed steps: the number of the key at each place (B, M), NEVER where there is none."""
         newest = seen[:, None] - 1
-        first = torch.arange(self.sinks, device=seen.device).expand(len(seen), -1)
+        first = torch.arange(self.sinks, device=seen.device).expand(seen.shape[0], -1)
         place = torch.arange(self.sinks, self.cached[1], device=seen.device)
         round_about = newest - (newest - place) % self.window  # the newest number that belongs there
         numbers = torch.cat([first, round_about], 1)
