@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from forecast.errors import UsageError
 from forecast.heads.chain import Chain
 from forecast.heads.direct import Direct
-from forecast.models.base import State, StreamingEncoder
+from forecast.models.base import State, StreamingEncoder, leaves, rebuilt
 from forecast.models.normalise import InstanceNorm, RollingNorm, Statistics
 from forecast.types import Context
 
@@ -100,8 +100,11 @@ class Stream(nn.Module):
         norm, normal, each = chain.norm.trace(state.norm, past, mask)
         embed, tokens = chain.embed.scan(state.embed, normal, mask, clock)
         steps = None if mask is None else chain.embed.token_mask(mask)
-        encoder, memory = chain.encoder.scan(state.encoder, tokens, steps)
+        one = past.shape[1] == 1
+        encoder, memory = chain.encoder.scan(state.encoder, tokens, None if one else steps)
         if steps is not None:
+            if one:  # a masked step leaves the state as it is, for any encoder, and needs no mask inside of it
+                encoder = kept(steps[:, 0], encoder, state.encoder)
             memory = memory * steps[..., None]
         last = torch.cat([state.last, memory], 1)[:, -state.last.shape[1] :]
         mean, std = chain.norm.statistics(norm) or (state.mean, state.std)
@@ -114,6 +117,12 @@ class Stream(nn.Module):
         past = last.new_zeros(last.shape[0], 1, self.channels)
         context = Context(past, None, future_clock[:, :1], future_clock, None)
         return self.chain.output(self.chain.head(last, context), statistics)
+
+
+def kept(seen: Tensor, new: State, old: State) -> State:
+    """Rows of the state `new` where seen (B,), of `old` elsewhere."""
+    parts = zip(leaves(new), leaves(old), strict=True)
+    return rebuilt(old, iter([torch.where(seen.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in parts]))
 
 
 def refusal(chain: Chain) -> tuple[str, str] | None:

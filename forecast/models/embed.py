@@ -15,12 +15,14 @@ Calendar = Literal["timeF", "fixed", "learned", "none"]
 
 def sinusoid(length: int, width: int) -> Tensor:
     """The fixed sin/cos table (length, width) of Vaswani et al. 2017."""
-    position = torch.arange(length, dtype=torch.float32)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
-    table = torch.zeros(length, width)
-    table[:, 0::2] = torch.sin(position * rate)
-    table[:, 1::2] = torch.cos(position * rate)[:, : width // 2]
-    return table
+    return waves(torch.arange(length, dtype=torch.float32), width)
+
+
+def waves(position: Tensor, width: int) -> Tensor:
+    """Its rows (…, width) for positions (…)."""
+    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32, device=position.device) * (-math.log(1e4) / width))
+    angle = position[..., None] * rate
+    return torch.stack([torch.sin(angle), torch.cos(angle)], -1).flatten(-2)[..., :width]
 
 
 class CalendarEmbedding(nn.Module):
@@ -110,12 +112,12 @@ class Positions(nn.Module):
 
     def forward(self, length: int, first: Tensor | None = None) -> Tensor:
         """first (B,) counts the steps before, then (B, length, D)."""
-        last = length if first is None else length + int(first.max())
-        if last > len(self.table):  # the table doubles until it is long enough
-            self.table = sinusoid(2 ** math.ceil(math.log2(last)), self.d_model).to(self.table.device)
         if first is None:
+            if length > len(self.table):  # the table doubles until it is long enough
+                self.table = sinusoid(2 ** math.ceil(math.log2(length)), self.d_model).to(self.table.device)
             return self.table[:length]
-        return self.table[first[:, None] + torch.arange(length, device=first.device)]
+        position = first[:, None] + torch.arange(length, device=first.device)
+        return waves(position.to(torch.float32), self.d_model)
 
 
 class Recent(NamedTuple):

@@ -115,6 +115,8 @@ class RollingNorm(InstanceNorm):
 
     @torch.no_grad()
     def trace(self, state: Rolling, past: Tensor, mask: Tensor | None) -> tuple[Rolling, Tensor, Statistics]:  # type: ignore[override]
+        if past.shape[1] == 1:
+            return self._step(state, past, mask)
         x = past.transpose(1, 2)  # (B, C, l)
         seen = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.transpose(1, 2)
         scores = torch.zeros_like(x).masked_fill(~seen, -torch.inf)
@@ -136,3 +138,18 @@ class RollingNorm(InstanceNorm):
         each = Statistics(mean.transpose(1, 2), self._deviation(variance).transpose(1, 2))
         normal = (past - each.mean) / each.std
         return last, normal if mask is None else normal * mask, each
+
+    def _step(self, state: Rolling, past: Tensor, mask: Tensor | None) -> tuple[Rolling, Tensor, Statistics]:
+        """The same for one step, by the two equations above."""
+        x = past[:, 0]
+        weight = 1 + state.weight * math.exp(-self.decay)
+        apart, share = x - state.mean, 1 / weight
+        after = Rolling(
+            weight, state.mean + share * apart,
+            state.variance + share * ((1 - share) * apart.square() - state.variance),
+        )  # fmt: skip
+        if mask is not None:
+            after = Rolling(*(torch.where(mask[:, 0], new, old) for old, new in zip(state, after, strict=True)))
+        each = Statistics(after.mean[:, None], self._deviation(after.variance)[:, None])
+        normal = (past - each.mean) / each.std
+        return after, normal if mask is None else normal * mask, each

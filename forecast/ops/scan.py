@@ -56,11 +56,29 @@ def prefix_attention(
     kept = state.c.dtype
     if length == 0:
         return v.clone(), state
+    if length == 1 and v.device.type == "cpu" and not torch.is_grad_enabled():
+        return _step(s[..., 0], v[:, :, 0], state, None if decay is None else decay.expand(b, h, 1)[..., 0])
     acc = torch.promote_types(acc, kept)
     start = (part.to(acc) for part in state)
     falls = None if decay is None else decay.expand(b, h, length)
     o, m, c, w, _, _ = torch.ops.forecast.scan_forward(s, v, falls, *start)
     return o, Carry(m.to(kept), c.to(kept), w.to(kept))
+
+
+def _step(s: Tensor, v: Tensor, state: Carry, decay: Tensor | None) -> tuple[Tensor, Carry]:
+    """One step of a stream, as the paper's cell has it: s and decay (B, H), v (B, H, D) -> o (B, H, 1, D), the state.
+
+    A few plain calls, an eighth of what a chunk of one step costs, and a graph that any runtime can take.
+    """
+    kept = state.c.dtype
+    s, before = s.to(kept), state.m if decay is None else state.m - decay.to(kept)
+    m = torch.maximum(before, s)
+    point = m.clamp_min(torch.finfo(kept).min)  # -inf where nothing was seen
+    old, new = torch.exp(before - point), torch.exp(s - point)
+    c = torch.addcmul(new, old, state.c)
+    w = torch.addcmul(new[..., None] * v.to(kept), old[..., None], state.w)
+    o = w / c.clamp_min(torch.finfo(kept).tiny)[..., None]
+    return o[:, :, None].to(v.dtype), Carry(m, c, w)
 
 
 def _checked(s: Tensor, v: Tensor, state: Carry | None, decay: Tensor | None) -> torch.Size:
@@ -96,34 +114,12 @@ def scan_forward(
     o = torch.empty_like(v)
     peaks, masses = (torch.empty(b, h, 1 + length, dtype=m0.dtype, device=v.device) for _ in range(2))
     w = torch.empty(w0.shape, dtype=m0.dtype, device=v.device)
-    if length == 1:
-        _step(s, v, decay, (m0, c0, w0), (o, peaks, masses, w))
-        return o, peaks[..., -1].clone(), masses[..., -1].clone(), w, peaks, masses
     chunk = chunks.chunk_length(b * h, length)
     for rows in chunks.row_blocks(b, h * chunk * d):
         falls = None if decay is None else decay[rows]
         outs = (o[rows], peaks[rows], masses[rows], w[rows])
         _forward_rows(s[rows], v[rows], falls, (m0[rows], c0[rows], w0[rows]), outs, chunk)
     return o, peaks[..., -1].clone(), masses[..., -1].clone(), w, peaks, masses
-
-
-def _step(
-    s: Tensor,
-    v: Tensor,
-    decay: Tensor | None,
-    start: tuple[Tensor, Tensor, Tensor],
-    outs: tuple[Tensor, Tensor, Tensor, Tensor],
-) -> None:
-    """One step of a stream, as the paper's cell has it: a sixth of what a chunk of one step costs in calls."""
-    (m0, c0, w0), (o, peaks, masses, w), now = start, outs, s[..., 0].to(start[0].dtype)
-    fallen = 0 if decay is None else decay[..., 0].to(m0.dtype)
-    m = torch.maximum(m0 - fallen, now)
-    point = m.masked_fill(m == -torch.inf, 0)
-    kept, new = torch.exp(m0 - point - fallen), torch.exp(now - point)
-    c = torch.addcmul(new, kept, c0)
-    torch.addcmul(new[..., None] * v[:, :, 0], kept[..., None], w0, out=w)
-    torch.div(w, c.clamp_min(torch.finfo(c.dtype).tiny)[..., None], out=o[:, :, 0])
-    peaks[..., 0], peaks[..., 1], masses[..., 0], masses[..., 1] = m0, m, c0, c
 
 
 def _forward_rows(
