@@ -192,7 +192,7 @@ class Live:
                 found.append((taken, point, quantiles, now, rest_now, made.tail, made.alarm))
         if not found:
             return self._nothing(status)
-        at, *parts = (np.concatenate(part) for part in zip(*found, strict=True))
+        at, *parts = found[0] if len(found) == 1 else (np.concatenate(part) for part in zip(*found, strict=True))
         if not every and len(found) > 1:
             last = np.sort(_last(slots[at]))
             at, *parts = (part[last] for part in (at, *parts))

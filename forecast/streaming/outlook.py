@@ -1,6 +1,6 @@
 """From what a chain gives to forecasts in original units: points, quantiles by the run's calibration, bounds."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ from forecast.inference.predictor import Predictor, column
 from forecast.streaming.stepping import Floats
 
 Numbers = NDArray[np.float64]
+KEPT: Final = 64  # places of the season whose scores are kept
 
 
 class Forecasts(NamedTuple):
@@ -61,6 +62,7 @@ class Outlook:
         self.level = torch.tensor(self.all, dtype=torch.float64)
         if self.calibration is not None:
             self.scores = scores_at(self.calibration.table, torch.special.ndtri(self.level).float())  # (H, T, N)
+        self.kept: dict[int, torch.Tensor] = {}
 
     def scaled(
         self, made: Floats, step: Ints, shift: NDArray[Any] | None = None,
@@ -88,12 +90,25 @@ class Outlook:
             assert own is not None
             scores = own.expand(*made.shape[:3], len(self.all))
         else:
-            place = torch.from_numpy((step[:, None] + self.ahead) % self.season)
-            scores = self.scores * self.calibration.size(place)[..., None]
+            scores = self._sized(step % self.season)
         if stretch is not None:
             low, high = (torch.from_numpy(part.astype(np.float32))[..., None] for part in stretch)
             scores = scores * torch.where(scores < 0, low, high)
         return self.output.value(made, scores)
+
+    def _sized(self, place: Ints) -> torch.Tensor:
+        """The scores of quantiles (B, H, T, N), or (1, H, T, N) for all, after steps at places (B,) of the season."""
+        assert self.calibration is not None
+        one = len(place) == 1 or bool((place == place[0]).all())
+        if one and (kept := self.kept.get(int(place[0]))) is not None:
+            return kept
+        ahead = torch.from_numpy((place[:1] if one else place)[:, None] + self.ahead) % self.season
+        scores = self.scores * self.calibration.size(ahead)[..., None]
+        if one:  # the usual case: all series are at the same time
+            self.kept[int(place[0])] = scores
+            if len(self.kept) > KEPT:
+                self.kept.pop(next(iter(self.kept)))
+        return scores
 
     def undone(self, scaled: Scaled, mean: Numbers, std: Numbers) -> tuple[Numbers, Numbers]:
         """Points (B, H, T) and the quantiles that were asked for, in original units, within the run's bounds; mean and
