@@ -34,6 +34,7 @@ def stream(cfg: "DictConfig", overrides: list[str]) -> None:
         try:
             source.run(streamer, stop)
             sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
+            sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
         finally:
             if streamer.store is not None:
                 streamer.store.close()
@@ -87,12 +88,9 @@ def levels_of(given: Any) -> list[float] | None:
 
 def summary(streamer: Streamer, seconds: float) -> str:
     """One line for a person."""
-    counts = streamer.counts
-    parts = [
-        f"{counts['lines']:,} lines",
-        f"{counts['forecasts']:,} forecasts",
-        f"{len(streamer.live.states):,} series",
-    ]
+    counts = streamer.counts - streamer.before
+    series = len(streamer.live.states) if streamer.store is None else streamer.store.count()
+    parts = [f"{counts['lines']:,} lines", f"{counts['forecasts']:,} forecasts", f"{series:,} series"]
     if refused := [f"{counts[word]:,} {word}" for word in REFUSED if counts[word]]:
         parts.append(f"refused: {', '.join(refused)}")
     parts += [f"{counts[word]:,} {word}" for word in ("duplicate", "revised", "restarted", "alarms") if counts[word]]
