@@ -34,7 +34,6 @@ def stream(cfg: "DictConfig", overrides: list[str]) -> None:
         try:
             source.run(streamer, stop)
             sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
-            sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
         finally:
             if streamer.store is not None:
                 streamer.store.close()
