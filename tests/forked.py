@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -35,14 +36,20 @@ class Forker:
         self.process = subprocess.Popen(words, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)
         theirs.close()
 
-    def run(self, words: tuple[str, ...], cwd: Path, env: dict[str, str], timeout: float) -> tuple[int, str, str]:
-        """Exit code (of a signal: below 0), stdout and stderr, as subprocess.run gives them."""
+    def run(
+        self, words: tuple[str, ...], cwd: Path, env: dict[str, str], timeout: float,
+        meanwhile: Callable[[int], None] | None = None,
+    ) -> tuple[int, str, str]:  # fmt: skip
+        """Exit code (of a signal: below 0), stdout and stderr, as subprocess.run gives them; `meanwhile` is called with
+        the number of the process."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             request = json.dumps({"words": words, "cwd": str(cwd), "env": env}).encode()
             self.channel.settimeout(120)
             socket.send_fds(self.channel, [len(request).to_bytes(8, "big")], [out.fileno(), err.fileno()])
             self.channel.sendall(request)
             pid = self.answer()
+            if meanwhile is not None:
+                meanwhile(pid)
             self.channel.settimeout(timeout)
             try:
                 code = self.answer()
@@ -74,10 +81,13 @@ def forker() -> Forker:
     return made
 
 
-def forecast(words: tuple[str, ...], cwd: Path, env: dict[str, str], timeout: float) -> tuple[int, str, str]:
+def forecast(
+    words: tuple[str, ...], cwd: Path, env: dict[str, str], timeout: float,
+    meanwhile: Callable[[int], None] | None = None,
+) -> tuple[int, str, str]:  # fmt: skip
     """Exit code, stdout and stderr of `forecast WORDS`."""
     with _one:
-        return forker().run(words, cwd, env, timeout)
+        return forker().run(words, cwd, env, timeout, meanwhile)
 
 
 def read(file: "tempfile._TemporaryFileWrapper[bytes]") -> bytes:

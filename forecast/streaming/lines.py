@@ -133,9 +133,11 @@ class Reader:
             raise ValueError(f"there is no value; expected {', '.join(keys[0] for keys in self.channels)}")
 
     def _number(self, key: str, value: Any) -> float:
-        if value is None or value in self.missing:
+        if value is None:
             return np.nan
         if type(value) is float or type(value) is int:
+            if value in self.missing:
+                return np.nan
             return float(value) if abs(value) < 1e300 else np.inf
         raise ValueError(f"'{key}' is {str(value)[:40]!r}; expected a number or null")
 

@@ -51,7 +51,7 @@ class Taken(NamedTuple):
     """What became of N readings."""
 
     status: NDArray[np.int8]  # (N,) places in STATUSES
-    at: Ints  # (M,) the readings that have a forecast
+    at: Ints  # (M,) the readings that have a forecast, rising
     forecasts: Forecasts  # M of them, in the order of `at`
     tail: Floats  # (M, T) how likely values as far out were, before they came; NaN where unknown
     alarm: NDArray[np.bool_]  # (M, T)
@@ -193,9 +193,9 @@ class Live:
         if not found:
             return self._nothing(status)
         at, *parts = found[0] if len(found) == 1 else (np.concatenate(part) for part in zip(*found, strict=True))
-        if not every and len(found) > 1:
-            last = np.sort(_last(slots[at]))
-            at, *parts = (part[last] for part in (at, *parts))
+        if len(found) > 1:
+            order = np.argsort(at, kind="stable") if every else np.sort(_last(slots[at]))
+            at, *parts = (part[order] for part in (at, *parts))
         forecasts = self._forecasts([names[i] for i in at.tolist()], *parts[:4])
         return Taken(status, at, forecasts, *parts[4:])
 
@@ -237,12 +237,13 @@ def _rounds(slots: Ints) -> list[Ints]:
     place = np.arange(len(slots)) - np.repeat(start, np.diff(start, append=len(slots)))
     turn = np.argsort(place, kind="stable")
     edges = np.flatnonzero(np.diff(place[turn])) + 1
-    rounds = np.split(order[turn], edges)
+    # in the order of the readings, whatever rows their series have: so a batch that is taken again is the same
+    rounds = [np.sort(one) for one in np.split(order[turn], edges)]
     return [part for one in rounds for part in np.split(one, range(AT_ONCE, len(one), AT_ONCE))]
 
 
 def _last(slots: Ints) -> Ints:
-    """The place of the last of each."""
+    """The place of the last of each; readings are in rounds."""
     return len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
 
 

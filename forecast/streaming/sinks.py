@@ -29,6 +29,9 @@ class FileSink:
         if self.sync:
             os.fsync(self.file.fileno())
 
+    def close(self) -> None:
+        self.file.close()
+
     def length(self) -> int:
         return os.fstat(self.file.fileno()).st_size
 
@@ -51,6 +54,9 @@ class Stdout:
         if lines:
             sys.stdout.buffer.write(b"\n".join([*lines, b""]))
             sys.stdout.buffer.flush()
+
+    def close(self) -> None:
+        pass
 
     def length(self) -> int:
         return 0

@@ -36,9 +36,25 @@ class Store:
     def __init__(self, path: str | Path, stamp: str, *, sync: Sync = "full") -> None:
         """sync: full: a batch that was acknowledged outlives a power cut; normal: it outlives a kill of the process,
         and after a power cut the file is whole and lacks the last batches."""
-        self.path = Path(path).expanduser()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.stamp = Path(path).expanduser(), stamp
         self._hold()
+        try:
+            self._open(sync)
+        except BaseException:
+            os.close(self.handle)
+            raise
+
+    def _hold(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.handle = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be written: {error.strerror}", do="name another place") from error
+        if not locked(self.handle):
+            os.close(self.handle)
+            raise UsageError(f"{self.path} is in use by another stream", do="end that one, or name another file")
+
+    def _open(self, sync: Sync) -> None:
         try:
             self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self.db.execute(f"PRAGMA page_size={PAGE}")
@@ -47,26 +63,24 @@ class Store:
             self.db.execute(f"PRAGMA wal_autocheckpoint={LOG // PAGE}")
             self.db.executescript(TABLES)
             known = self.facts()
-        except sqlite3.Error as error:
+            if not known:
+                self.note({"stamp": self.stamp, "version": VERSION})
+        except (sqlite3.Error, orjson.JSONDecodeError) as error:
             raise ArtifactError(f"{self.path} is no state of a stream: {error}", do="name another file") from error
-        if known.setdefault("stamp", stamp) != stamp or known.setdefault("version", VERSION) != VERSION:
+        if known and (known.get("stamp"), known.get("version")) != (self.stamp, VERSION):
+            self.db.close()
             raise ArtifactError(
                 f"{self.path} was written under other weights or settings",
-                f"expected {stamp}, found {known['stamp']}",
+                f"expected {self.stamp}, found {known.get('stamp')}",
                 "go on with the same run and settings, or name another file",
-            )  # fmt: skip
-        with self.transaction():
-            self.note({"stamp": stamp, "version": VERSION})
-
-    def _hold(self) -> None:
-        self.handle = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        if not locked(self.handle):
-            os.close(self.handle)
-            raise UsageError(f"{self.path} is in use by another stream", do="end that one, or name another file")
+            )
 
     def close(self) -> None:
+        """Let go of it; a second time nothing happens."""
         self.db.close()
-        os.close(self.handle)
+        if self.handle >= 0:
+            os.close(self.handle)
+        self.handle = -1
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ class Sink(Protocol):
     exact: bool
 
     def write(self, lines: Sequence[bytes]) -> None: ...
+    def close(self) -> None: ...
     def length(self) -> int: ...
     def cut(self, length: int) -> None: ...
 
@@ -61,6 +62,12 @@ class Streamer:
         self.listeners: list[Callable[[list[bytes]], None]] = []
         if store is not None:
             self._recover(store)
+
+    def close(self) -> None:
+        """Let go of all files; what was committed stays."""
+        for held in (self.store, self.sink, self.rejects):
+            if held is not None:
+                held.close()
 
     def _recover(self, store: Store) -> None:
         """To where the last committed batch left it."""

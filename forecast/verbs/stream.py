@@ -35,8 +35,7 @@ def stream(cfg: "DictConfig", overrides: list[str]) -> None:
             source.run(streamer, stop)
             sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
         finally:
-            if streamer.store is not None:
-                streamer.store.close()
+            streamer.close()
     if stop.is_set() and stop.signal == signal.SIGINT:
         raise KeyboardInterrupt
 
