@@ -49,10 +49,13 @@ def made(asked: dict[str, Any]) -> tuple[Feed, Streamer]:
         torch.set_num_threads(max(1, int(asked["threads"])))
     if state["most"] < options.get("batch", 1):
         raise UsageError(f"state.most is {state['most']}", f"expected at least feed.batch, {options['batch']}")
+    levels = levels_of(asked["levels"])
+    if asked["output"] is not None and state["path"] is None:
+        free(asked["output"], None)
     source = feed(options.pop("kind"), **options)
     run = find(asked["run"], asked["runs"])
     live = Live.load(
-        run, levels=levels_of(asked["levels"]), gaps=asked["gaps"], longest=asked["longest"], rewind=asked["rewind"],
+        run, levels=levels, gaps=asked["gaps"], longest=asked["longest"], rewind=asked["rewind"],
         correct=asked["correct"], budget=asked["alarms"], most=state["most"], engine=asked["engine"],
     )  # fmt: skip
     if asked["gaps"] is None and live.fold.gaps == "error":

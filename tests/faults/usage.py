@@ -195,4 +195,12 @@ CASES = [
          "evaluate compare=all output=f.csv", 2, run=True),
     Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, budget, track, quiet, predictions, baseline, baseline_windows, resume → leave model.d_model out, or train anew without resume",
          "train resume=run model.d_model=32", 2, run=True),
+    # Streams
+    Case("a stream whose batches do not fit its memory", "verbs/stream.py made: state.most is", nothing, "state.most is 10; expected at least feed.batch, 1000", "stream run=latest state.most=10", 2),
+    Case("a stream over an older output", "verbs/stream.py free", csv(name="o.jsonl"), "o.jsonl exists → name another file", "stream run=latest output=o.jsonl", 2),
+    Case("levels of a stream that are no numbers", "verbs/stream.py levels_of", nothing, "levels is 'wide'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "stream run=latest levels=wide", 2),
+    Case("a feed without lines in a batch", "streaming/feeds/stdin.py __init__: feed.batch is", nothing, "feed.batch is 0; expected lines, at least 1", "stream run=latest feed.batch=0", 2),
+    Case("a feed that waits for less than nothing", "streaming/feeds/stdin.py __init__: feed.wait_ms is", nothing, "feed.wait_ms is -1.0; expected milliseconds, at least 0", "stream run=latest feed.wait_ms=-1", 2),
+    Case("a feed from a file without lines in a batch", "streaming/feeds/file.py __init__: feed.batch is", csv(name="in.jsonl"), "feed.batch is 0; expected lines, at least 1", "stream run=latest feed=file feed.path=in.jsonl feed.batch=0", 2),
+    Case("a feed from a file that is not there", "streaming/feeds/file.py __init__: is no file", nothing, "in.jsonl is no file; expected one with a JSON object in each line", "stream run=latest feed=file feed.path=in.jsonl", 3),
 ]

@@ -1,5 +1,6 @@
 """A stream of pushes is one scan from its first step on, however it is cut; nothing of one series reaches another."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -237,6 +238,14 @@ def test_bad_rows_are_told(tmp_path, change, message):
     live = streamed(made(tmp_path)[1])
     with pytest.raises(DataError, match=message):
         live.push_many(change(table().filter(pl.col("unique_id") == "a").head(20)))
+
+
+def test_an_hour_that_a_clock_skipped_is_told(tmp_path):
+    recipe = made(tmp_path)[1].recipe
+    card = replace(recipe.card, time=replace(recipe.card.time, zone="Europe/Berlin"))
+    row = pl.DataFrame({"unique_id": "a", "ds": ["2024-03-31 02:30"], "y": [1.0]})
+    with pytest.raises(DataError, match="was never shown on a clock of Europe/Berlin"):
+        read(row, recipe._replace(card=card))
 
 
 @pytest.mark.parametrize("options", [{"rewind": -1}, {"longest": 0}])

@@ -25,23 +25,24 @@ class Stdin:
         if wait_ms < 0:
             raise UsageError(f"feed.wait_ms is {wait_ms}", "expected milliseconds, at least 0")
         self.batch, self.wait_s = batch, wait_ms / 1000
-        self.descriptor = sys.stdin.fileno() if descriptor is None else descriptor
+        self.descriptor = descriptor
 
     def run(self, streamer: Streamer, stop: Event) -> None:
         """Until the other program closes its end. The position is a count of lines."""
         done, rest, ended = int(streamer.position or 0), b"", False
         with SELECTOR() as ready:
-            ready.register(self.descriptor, selectors.EVENT_READ)
+            source = sys.stdin.fileno() if self.descriptor is None else self.descriptor
+            ready.register(source, selectors.EVENT_READ)
             waiting: list[bytes] = []
             while not (ended and not waiting):
-                lines, rest, ended = self._read(ready, stop, waiting, rest, ended)
+                lines, rest, ended = self._read(ready, source, stop, waiting, rest, ended)
                 now, waiting = lines[: self.batch], lines[self.batch :]
                 if now:
                     done += len(now)
                     streamer.process(now, done)
 
     def _read(
-        self, ready: selectors.BaseSelector, stop: Event, waiting: list[bytes], rest: bytes, ended: bool
+        self, ready: selectors.BaseSelector, source: int, stop: Event, waiting: list[bytes], rest: bytes, ended: bool
     ) -> tuple[list[bytes], bytes, bool]:
         """Lines that wait, the begin of the next one, and whether there will be no more."""
         until: float | None = time.monotonic() + self.wait_s if waiting else None
@@ -53,7 +54,7 @@ class Stdin:
                 break
             if not ready.select(min(left, PAUSE_S)):
                 continue
-            chunk = os.read(self.descriptor, CHUNK)
+            chunk = os.read(source, CHUNK)
             if not chunk:
                 return [*waiting, *([rest] if rest else [])], b"", True
             *lines, rest = (rest + chunk).split(b"\n")
