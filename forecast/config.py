@@ -69,6 +69,11 @@ class Reconcile(StrEnum):
     mint = "mint"
 
 
+class Format(StrEnum):
+    onnx = "onnx"
+    torch = "torch"
+
+
 class Schedule(StrEnum):
     constant = "constant"
     halve = "halve"
@@ -232,13 +237,24 @@ class Predict:
     runs: str = RUNS
 
 
-VERBS = ("train", "evaluate", "predict")
+@dataclass
+class Export:
+    """conf/export.yaml."""
+
+    run: str = MISSING
+    output: str = MISSING
+    format: Format | None = None
+    overwrite: bool = False
+    runs: str = RUNS
+
+
+VERBS = ("train", "evaluate", "predict", "export")
 
 # What to say about a key that has no default and was not given.
 NEEDED = {
     "run": "run=latest, the id of a run or the path of its folder",
     "input": "input=FILE, a csv or parquet file",
-    "output": "output=FILE, the csv or parquet file to write",
+    "output": "output=FILE, the file to write",
     "data.path": "data.path=FILE, a csv or parquet file",
 }
 
@@ -254,6 +270,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_train", node=Train)
     store.store(name="schema_evaluate", node=Evaluate)
     store.store(name="schema_predict", node=Predict)
+    store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
     store.store(group="data", name="schema_series", node=Series)
     store.store(group="optim", name="schema_optim", node=Optim)
