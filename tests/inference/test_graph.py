@@ -111,8 +111,8 @@ def test_onnx_gives_what_torch_gives(tmp_path, case):
     assert not re.search(rb"forecast/|\.py", path.read_bytes())  # nothing of the machine that made it
 
 
-@pytest.mark.parametrize("case", [CASES[3], CASES[6]], ids=lambda case: case.encoder)
-def test_a_program_of_torch_comes_back(tmp_path, case):
+def test_a_program_of_torch_comes_back(tmp_path):
+    case = CASES[3]  # tcnca, whose convolution is an operator of ours but for a single step
     step = step_of(case)
     path = tmp_path / "step.pt2"
     path.write_bytes(graph.written(step, "torch"))

@@ -216,12 +216,12 @@ def asked(place: Path, output: Path):
 
 
 def test_a_file_that_is_not_what_torch_computes_is_not_kept(place, tmp_path, monkeypatch):
-    """Rounding alone is too much for a limit of nothing."""
-    monkeypatch.setattr(export, "MOST", 0.0)
+    """Not even no difference is below a limit of less than none."""
+    monkeypatch.setattr(export, "MOST", -1.0)
     with pytest.raises(
-        RunError, match=r"differs from torch by \S+ within 24 steps; expected at most 0e\+00; nothing was"
+        RunError, match=r"differs from torch by \S+ within 24 steps; expected at most -1e\+00; nothing was"
     ):
-        export.export(asked(place, tmp_path / "model.onnx"), [])
+        export.export(asked(place, tmp_path / "model.pt2"), [])
     assert [*tmp_path.iterdir()] == []
 
 
