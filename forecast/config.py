@@ -74,6 +74,17 @@ class Format(StrEnum):
     torch = "torch"
 
 
+class Sync(StrEnum):
+    full = "full"
+    normal = "normal"
+
+
+class Engine(StrEnum):
+    auto = "auto"
+    onnx = "onnx"
+    torch = "torch"
+
+
 class Schedule(StrEnum):
     constant = "constant"
     halve = "halve"
@@ -238,6 +249,55 @@ class Predict:
 
 
 @dataclass
+class Stdin:
+    """conf/feed/stdin.yaml."""
+
+    kind: str = "stdin"
+    batch: int = 1000
+    wait_ms: float = 5.0
+
+
+@dataclass
+class File:
+    """conf/feed/file.yaml."""
+
+    kind: str = "file"
+    path: str = MISSING
+    batch: int = 1000
+    follow: bool = False
+
+
+@dataclass
+class State:
+    """What a stream keeps, and where."""
+
+    path: str | None = None
+    sync: Sync = Sync.full
+    most: int = 1_000_000
+
+
+@dataclass
+class Stream:
+    """conf/stream.yaml."""
+
+    run: str = MISSING
+    feed: Any = MISSING
+    output: str | None = None
+    rejects: str | None = None
+    every: bool = True
+    levels: Any = None  # a number or a list of numbers
+    gaps: Gaps | None = None
+    longest: int = 10_000
+    rewind: int = 0
+    correct: bool = False
+    alarms: float = 0.001
+    engine: Engine = Engine.auto
+    threads: int | None = None
+    state: State = field(default_factory=State)
+    runs: str = RUNS
+
+
+@dataclass
 class Export:
     """conf/export.yaml."""
 
@@ -248,7 +308,7 @@ class Export:
     runs: str = RUNS
 
 
-VERBS = ("train", "evaluate", "predict", "export")
+VERBS = ("train", "evaluate", "predict", "stream", "export")
 
 # What to say about a key that has no default and was not given.
 NEEDED = {
@@ -256,6 +316,7 @@ NEEDED = {
     "input": "input=FILE, a csv or parquet file",
     "output": "output=FILE, the file to write",
     "data.path": "data.path=FILE, a csv or parquet file",
+    "feed.path": "feed.path=FILE, a file of JSON lines",
 }
 
 
@@ -270,6 +331,9 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_train", node=Train)
     store.store(name="schema_evaluate", node=Evaluate)
     store.store(name="schema_predict", node=Predict)
+    store.store(name="schema_stream", node=Stream)
+    for feed in (Stdin, File):
+        store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
     store.store(group="data", name="schema_series", node=Series)

@@ -18,6 +18,7 @@ VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again, or compare runs in a leaderboard",
     "predict": "forecast the steps after the end of a file",
+    "stream": "a forecast after each reading, from a pipe, a file or a server",
     "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
     "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
@@ -26,7 +27,7 @@ VERBS = {
     "sync": "send MLflow what it has not heard yet",
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
-CONFIGURED = ("train", "evaluate", "predict", "export")  # the verbs that Hydra composes a config for
+CONFIGURED = ("train", "evaluate", "predict", "stream", "export")  # the verbs that Hydra composes a config for
 
 
 class Page(NamedTuple):
@@ -107,6 +108,32 @@ PAGES = {
             ("output", "csv or parquet, one row for each series, channel and step"),
             ("batch_size", "series in a batch; null: as in training"),
             ("overwrite", "replace an output that is there"),
+            ("runs", "folder of the run folders"),
+        ),
+    ),
+    "stream": Page(
+        (
+            ("forecast stream run=latest < readings.jsonl > forecasts.jsonl", "through a pipe"),
+            (
+                "forecast stream run=latest feed=file feed.path=in.jsonl output=out.jsonl state.path=state.db",
+                "killed at any time, it goes on where it was",
+            ),
+            (
+                "forecast stream run=latest correct=true rewind=48 < readings.jsonl",
+                "learn from what comes, late or not",
+            ),
+        ),
+        (
+            ("run", "id, path or latest; a run that can be streamed: train with experiment=stream"),
+            ("output", "file of JSON lines; null: to stdout"),
+            ("rejects", "file for lines that were refused, with the reason; null: they are counted"),
+            ("levels", "of quantiles, e.g. [0.05,0.5,0.95]"),
+            ("gaps", "steps left out: error, fill or mask; null: as in training"),
+            ("rewind", "steps back that a reading may come late or be corrected"),
+            ("correct", "learn from what comes: bias, width of intervals, anomalies"),
+            ("state.path", "file that keeps states, position and counts"),
+            ("state.sync", "full: a batch outlives a power cut; normal: a kill of the process"),
+            ("state.most", "series in memory at once; others wait in the file"),
             ("runs", "folder of the run folders"),
         ),
     ),
@@ -281,8 +308,11 @@ def defaults(verb: str) -> dict[str, str | None]:
 def default(verb: str, key: str) -> Any:
     """The default value of a key, looked up in the files that a verb chooses."""
     group, _, rest = key.partition(".")
+    own = read(verb)
     if not rest:
-        return read(verb)[key]
+        return own[key]
+    if group in own:  # keys together in the verb's own file
+        return own[group][rest]
     path: str | None = f"{group}/{defaults(verb)[group]}"
     while path:
         content = read(path)

@@ -1,0 +1,1 @@
+"""Streams: updates a step at a time, with states that stay."""

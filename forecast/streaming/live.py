@@ -1,0 +1,265 @@
+"""A run that is streamed: one state of fixed size for each series, a forecast after each of its readings.
+
+    live = Live.load("latest")
+    live.push("meter 7", "2015-01-01 00:00", {"load": 1234.0})      -> Forecasts, for the next H steps
+    live.push_many(frame)                                           -> one forecast for each series of the frame
+    live.take(names, time, values)                                  -> what became of each reading, whatever it is
+
+What a stream equals is one scan from its first step on: any split into pushes gives the same forecasts. Readings are
+taken in rounds, the next one of every series at once, so that a round is a few calls whatever the number of series.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from forecast.artifacts import WEIGHTS, Run, find, sha256
+from forecast.data.clock import to_utc
+from forecast.data.freq import Ints
+from forecast.data.table import stamp
+from forecast.errors import DataError, UsageError
+from forecast.heads.step import Step
+from forecast.heads.stream import Stream
+from forecast.inference.predictor import Predictor
+from forecast.streaming.calendar import Calendar
+from forecast.streaming.fold import ACCEPTED, LATE, OK, STATUSES, Fold, Gaps
+from forecast.streaming.outlook import Forecasts, Numbers, Outlook, Scaled
+from forecast.streaming.reading import read
+from forecast.streaming.rewind import Rewind
+from forecast.streaming.snapshot import load, save
+from forecast.streaming.states import Blank, Fetch, States
+from forecast.streaming.stepping import AT_ONCE, Engine, Floats, stepper
+from forecast.where import RUNS
+
+LONGEST: Final = 10_000  # steps in a gap: after a longer one a series begins anew
+WHY: Final = {
+    "duplicate": ("was taken before", "expected the step after the last one"),
+    "late": ("is late", "expected a step after the last one, or within rewind= of it"),
+    "off the grid": ("is off the grid", "expected whole steps after the first reading of the series"),
+    "gap": ("leaves a gap", "expected a value at every step; set gaps=fill, or train with data.gaps=mask"),
+    "implausible": ("is implausible", "expected a value within a million standard deviations of the training data"),
+}
+
+
+class Taken(NamedTuple):
+    """What became of N readings."""
+
+    status: NDArray[np.int8]  # (N,) places in STATUSES
+    at: Ints  # (M,) the readings that have a forecast
+    forecasts: Forecasts  # M of them, in the order of `at`
+    tail: Floats  # (M, T) how likely values as far out were, before they came; NaN where unknown
+    alarm: NDArray[np.bool_]  # (M, T)
+
+
+class Live:
+    """States of any number of series under one trained chain. UsageError where the chain cannot stream."""
+
+    def __init__(
+        self, predictor: Predictor, weights: str, *, levels: Sequence[float] | None = None, gaps: Gaps | None = None,
+        longest: int = LONGEST, rewind: int = 0, correct: bool = False, budget: float = 1e-3, most: int | None = None,
+        fetch: Fetch | None = None, engine: Engine = "auto",
+    ) -> None:  # fmt: skip
+        """`weights` is the digest of the run's weights, which a snapshot must fit; `levels` as in `predict`.
+
+        gaps: what is done about steps left out; None: as in training. longest: steps of a gap; after a longer one a
+        series begins anew. rewind: steps back that a reading can be corrected. correct: learn from what comes
+        (inference/correct.py); budget: the share of readings that may raise an alarm then. most: series held at once;
+        those not used for longest begin anew, or come back by `fetch`.
+        """
+        self.predictor, self.weights, self.recipe = predictor, weights, predictor.recipe
+        self.spec, self.card = self.recipe.spec, self.recipe.card
+        self.levels = tuple(predictor.asked(None if levels is None else list(levels)))
+        _whole("longest", longest, 1)
+        _whole("rewind", rewind, 0)
+        own = Step(Stream(predictor.chain, len(self.spec.channels)), self.spec).eval()
+        back, corrector = Rewind(rewind) if rewind else None, None
+        if correct:
+            from forecast.inference.correct import Corrector
+
+            corrector = Corrector(self.spec.horizon, self.spec.targets, season=self.spec.season, budget=budget)
+        self.step, self.calendar = own, Calendar(self.recipe)
+        blank = Blank(
+            tuple(row.numpy() for row in own.start()), np.full((1, len(self.spec.channels)), np.nan),
+            np.zeros((1, 0), np.float32) if corrector is None else corrector.start(1),
+        )  # fmt: skip
+        if back is not None:
+            blank = blank._replace(past=back.blank(States(blank).size(), len(self.spec.channels)))
+        self.fold = Fold(
+            States(blank, most, fetch), stepper(own, engine), self.calendar, Outlook(predictor, self.levels),
+            self.recipe.scaler, gaps=_gaps(gaps, self.recipe.gaps), longest=longest, warm=self.spec.context,
+            rewind=back, corrector=corrector,
+        )  # fmt: skip
+        # what a state means beside the weights
+        self.stamp = f"{weights} rewind={rewind} correct={correct}"
+
+    @property
+    def states(self) -> States:
+        return self.fold.states
+
+    @classmethod
+    def load(cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any) -> "Live":
+        """From a finished run: a path, an id, or `latest`; `options` as of Live."""
+        run = run if isinstance(run, Run) else find(str(run), runs)
+        return cls(Predictor.load(run), sha256(run.checked(WEIGHTS)), **options)
+
+    # From outside --------------------------------------------------------------------------------------------
+
+    def push(self, id: str, time: Any, values: Mapping[str, float | None]) -> Forecasts:
+        """One reading of one series; a channel that is left out was not observed. DataError for a reading that cannot
+        be taken, and the states are as they were."""
+        if wrong := set(values) - set(self.spec.channels):
+            raise DataError(f"there is no channel '{min(wrong)}'", f"expected {', '.join(self.spec.channels)}")
+        row = np.array([[values.get(c) for c in self.spec.channels]], np.float64)
+        taken = self.take([id], self.micros(time), row)
+        if taken.status[0] > ACCEPTED:
+            raise self._refused([id], self.micros(time), taken.status)
+        return taken.forecasts
+
+    def push_many(self, frame: pl.DataFrame) -> Forecasts:
+        """Rows of any series, with the columns of the training data, in any order -> a forecast for each series that
+        went on. Rows that are late or seen before are left out; DataError where nothing is left, or for a row that
+        cannot be taken: then the rows of its series before it have been."""
+        names, time, values = read(frame, self.recipe)
+        taken = self.take(names, time, values, every=False)
+        if (taken.status > LATE).any() or not len(taken.at):
+            raise self._refused(names, time, taken.status)
+        return taken.forecasts
+
+    def latest(self, names: Sequence[str]) -> Forecasts:
+        """The forecasts of series as they are now, without a new reading. KeyError for a series that has none."""
+        if missing := [name for name in names if name not in self.states]:
+            raise KeyError(missing[0])
+        slots = self.states.take(names)
+        with torch.inference_mode():
+            rows = tuple(torch.from_numpy(part[slots]) for part in self.states.rows)
+            made = self.step.stream.made(self.step.unpack(rows), torch.zeros(len(slots), 1, len(self.spec.clock)))
+        scaled = self.fold.looked(self.states.learned[slots], self.states.step[slots], made.numpy())
+        return self._forecasts(list(names), *self._units(slots, scaled))
+
+    def reset(self, id: str) -> None:
+        """Forget a series; it begins anew with its next reading."""
+        self.states.forget([id])
+
+    def snapshot(self, path: str | Path) -> None:
+        """All states into a file, whole or not at all."""
+        save(self.states, self.stamp, Path(path))
+
+    def restore(self, path: str | Path) -> None:
+        """The states of a snapshot in place of all there are. ArtifactError unless it is of the same weights."""
+        own = self.states
+        self.fold.states = load(States(own.blank, own.most, own.fetch), self.stamp, Path(path))
+
+    def micros(self, time: Any) -> Ints:
+        """A stamp, as text, datetime or datetime64 -> (1,) microseconds in UTC; one without an offset is on the clock
+        of the data's zone. DataError for what is no stamp."""
+        if isinstance(time, np.datetime64):
+            wall = time.astype("datetime64[us]").astype(np.int64).reshape(1)
+        else:
+            try:
+                found = time if isinstance(time, datetime) else datetime.fromisoformat(time)
+            except (TypeError, ValueError):
+                raise DataError(f"{time!r} is no stamp", "expected one like 2024-01-31 13:00") from None
+            if found.tzinfo is not None:
+                return _since(found.astimezone(UTC).replace(tzinfo=None))
+            wall = _since(found)
+        if self.card.time.zone is None:
+            return wall
+        return to_utc(wall.astype("datetime64[us]"), self.card.time.zone, shift=True).astype(np.int64)
+
+    # Readings, in rounds -------------------------------------------------------------------------------------
+
+    def take(self, names: Sequence[str], time: Ints, values: Numbers, *, every: bool = True) -> Taken:
+        """Readings of series `names` (N) at times (N,), microseconds in UTC, with values (N, C), NaN where nothing was
+        observed; those of one series are taken in their order. Nothing is raised for what a reading holds.
+
+        every: a forecast after each reading that was taken, else only after the last one of each series.
+        """
+        slots = self.states.take(names)
+        step, rest = self.calendar.steps(time.astype("datetime64[us]"))
+        status = np.full(len(slots), OK, np.int8)
+        found: list[tuple[Any, ...]] = []
+        for which in _rounds(slots):
+            status[which], made = self.fold.round(slots[which], step[which], rest[which], values[which])
+            if made is not None:
+                taken = which[status[which] <= ACCEPTED]
+                point, quantiles, now, rest_now = self._units(slots[taken], made.scaled)
+                found.append((taken, point, quantiles, now, rest_now, made.tail, made.alarm))
+        if not found:
+            return self._nothing(status)
+        at, *parts = found[0] if len(found) == 1 else (np.concatenate(part) for part in zip(*found, strict=True))
+        if not every and len(found) > 1:
+            last = np.sort(_last(slots[at]))
+            at, *parts = (part[last] for part in (at, *parts))
+        forecasts = self._forecasts([names[i] for i in at.tolist()], *parts[:4])
+        return Taken(status, at, forecasts, *parts[4:])
+
+    def _units(self, slots: Ints, scaled: Scaled) -> tuple[Numbers, Numbers, Ints, Ints]:
+        """Points and quantiles in original units, and the steps and rests that were reached."""
+        states, fold = self.states, self.fold
+        which = states.scale[slots]
+        point, quantiles = fold.outlook.undone(scaled, fold.mean[which], fold.std[which])
+        return point, quantiles, states.step[slots], states.rest[slots]
+
+    def _forecasts(self, names: list[str], point: Numbers, quantiles: Numbers, step: Ints, rest: Ints) -> Forecasts:
+        horizon = self.spec.horizon
+        ahead = (step[:, None] + np.arange(1 + horizon)).reshape(-1)
+        stamps = self.calendar.stamps(ahead, np.repeat(rest, 1 + horizon)).reshape(-1, 1 + horizon)
+        channels = self.spec.channels[: self.spec.targets]
+        return Forecasts(names, stamps[:, 0], stamps[:, 1:], point, quantiles, self.levels, channels)
+
+    def _nothing(self, status: NDArray[np.int8]) -> Taken:
+        horizon, targets = self.spec.horizon, self.spec.targets
+        none, step = np.empty((0, horizon, targets)), np.empty(0, np.int64)
+        made = self._forecasts([], none, np.empty((*none.shape, len(self.levels))), step, step)
+        return Taken(status, step, made, np.empty((0, targets), np.float32), np.empty((0, targets), bool))
+
+    def _refused(self, names: Sequence[str], time: Ints, status: NDArray[np.int8]) -> DataError:
+        """The first reading that could not be taken, in words."""
+        at = int((status > LATE).argmax() if (status > LATE).any() else (status > ACCEPTED).argmax())
+        found, expected = WHY[STATUSES[status[at]]]
+        where = f"the reading of series '{names[at]}' at {stamp(time[at].astype('datetime64[us]'))}"
+        return DataError(f"{where} {found}", expected)
+
+
+def _rounds(slots: Ints) -> list[Ints]:
+    """Readings (N,) of rows `slots` in rounds: the first of each series, the second, …, at most AT_ONCE in each."""
+    if len(slots) == 1:
+        return [np.zeros(1, np.int64)]
+    order = np.argsort(slots, kind="stable")
+    first = np.concatenate([[True], slots[order[1:]] != slots[order[:-1]]])
+    start = np.flatnonzero(first)
+    place = np.arange(len(slots)) - np.repeat(start, np.diff(start, append=len(slots)))
+    turn = np.argsort(place, kind="stable")
+    edges = np.flatnonzero(np.diff(place[turn])) + 1
+    rounds = np.split(order[turn], edges)
+    return [part for one in rounds for part in np.split(one, range(AT_ONCE, len(one), AT_ONCE))]
+
+
+def _last(slots: Ints) -> Ints:
+    """The place of the last of each."""
+    return len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
+
+
+def _since(wall: datetime) -> Ints:
+    return np.array([np.datetime64(wall, "us").astype(np.int64)])
+
+
+def _gaps(asked: Gaps | None, trained: str) -> Gaps:
+    """What is done about steps left out."""
+    if asked == "mask" and trained == "error":
+        raise UsageError(
+            "gaps=mask with a run that was trained with data.gaps=error",
+            "expected a model that is told what it did not see", "set gaps=fill, or train with data.gaps=mask",
+        )  # fmt: skip
+    return asked if asked is not None else trained  # type: ignore[return-value]
+
+
+def _whole(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise UsageError(f"{key} is {value}", f"expected a number of steps, at least {least}")

@@ -1,0 +1,158 @@
+"""A stream: batches of lines through Live, what comes of them given out, and all of it kept in one transaction.
+
+    lines -> readings -> states and forecasts -> output written -> states, position and counts committed
+
+Killed at any instant and begun again, a stream has the states and the output of one that was not: an output file longer
+than what was committed is cut back, a batch that was not committed is read again. Where output goes to somebody who
+cannot be cut back, lines wait in the store until they were handed over, and may be so twice, with the same `seq`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from forecast.streaming.fold import ACCEPTED, STATUSES
+from forecast.streaming.lines import Parsed, Reader, Refused, Writer, refused
+from forecast.streaming.live import Live, Taken
+from forecast.streaming.store import Store
+
+PURGES: Final = 8  # of series that would begin anew anyway, in the length of the longest gap
+
+
+class Sink(Protocol):
+    """Where output goes. An `exact` one tells how long it is and can be cut back to that."""
+
+    exact: bool
+
+    def write(self, lines: Sequence[bytes]) -> None: ...
+    def length(self) -> int: ...
+    def cut(self, length: int) -> None: ...
+
+
+class Batch(NamedTuple):
+    """What became of a batch of lines."""
+
+    parsed: Parsed
+    taken: Taken
+    lines: list[bytes]  # the forecasts
+    refused: list[Refused]
+
+
+class Streamer:
+    """One stream; it is used by one thread."""
+
+    def __init__(
+        self, live: Live, *, store: Store | None = None, sink: Sink | None = None, rejects: Sink | None = None,
+        keep: int = 0, every: bool = True,
+    ) -> None:  # fmt: skip
+        """keep: lines of output that the store holds for those who ask again; every: a line for each reading, else for
+        the last one of each series in a batch."""
+        self.live, self.store, self.sink, self.rejects = live, store, sink, rejects
+        self.keep, self.every = keep, every
+        self.reader = Reader(live.recipe)
+        self.writer = Writer(live.recipe, live.levels, tails=live.fold.corrector is not None)
+        self.counts: Counter[str] = Counter()  # of the stream,
+        self.before: Counter[str] = Counter()  # and those of them that it had when this process began
+        self.seq, self.position = 0, None
+        self.latest: int | None = None  # microseconds: the latest reading
+        self.listeners: list[Callable[[list[bytes]], None]] = []
+        if store is not None:
+            self._recover(store)
+
+    def _recover(self, store: Store) -> None:
+        """To where the last committed batch left it."""
+        facts = store.facts()
+        self.counts.update(facts.get("counts", {}))
+        self.before = Counter(self.counts)
+        self.seq, self.position, self.latest = facts.get("seq", 0), facts.get("position"), facts.get("latest")
+        for key, sink in (("output", self.sink), ("rejects", self.rejects)):
+            if sink is not None and sink.exact:
+                sink.cut(facts.get(key, 0))
+        if self.sink is not None and not self.sink.exact:
+            self._hand_over(store)
+
+    def process(self, lines: Sequence[bytes], position: Any = None) -> Batch:
+        """A batch of lines; `position` is where its feed goes on after it."""
+        began = time.perf_counter()
+        parsed = self.reader(lines)
+        taken = self.live.take(parsed.names, parsed.time, parsed.values, every=self.every)
+        made = self.writer(taken, parsed.ids, self.seq + 1)
+        batch = Batch(parsed, taken, made, refused(parsed, taken.status))
+        self._count(batch, len(lines))
+        self.seq += len(made)
+        self.position = position
+        if self.rejects is not None:
+            self.rejects.write([_reject(lines[each.number], each) for each in batch.refused])
+        if self.sink is not None and (self.sink.exact or self.store is None):
+            self.sink.write(made)
+        if self.store is not None:
+            self._commit(self.store, batch)
+            if self.sink is not None and not self.sink.exact:
+                self._hand_over(self.store)
+        for listener in self.listeners:
+            listener(made)
+        self.seconds = time.perf_counter() - began
+        return batch
+
+    def _count(self, batch: Batch, lines: int) -> None:
+        counts = np.bincount(batch.taken.status, minlength=len(STATUSES))
+        self.counts.update({word: int(n) for word, n in zip(STATUSES, counts, strict=True) if n})
+        self.counts.update({
+            "lines": lines, "readings": len(batch.parsed.names), "unreadable": len(batch.parsed.refused),
+            "forecasts": len(batch.lines), "alarms": int(batch.taken.alarm.any(axis=1).sum()), "batches": 1,
+        })  # fmt: skip
+
+    def _commit(self, store: Store, batch: Batch) -> None:
+        states, taken = self.live.states, batch.taken.status <= ACCEPTED
+        names = list(dict.fromkeys(name for name, ok in zip(batch.parsed.names, taken, strict=True) if ok))
+        slots = np.array([states.slots[name] for name in names], np.int64)
+        purge = None
+        with store.transaction():
+            if names:
+                at = self.live.calendar.stamps(states.step[slots], states.rest[slots]).astype(np.int64)
+                store.keep(names, at.tolist(), map(memoryview, states.records(slots)))
+                purge = self._stale(int(at.max()))
+            if purge is not None:
+                self.counts["forgotten"] += store.purge(purge)
+            facts: dict[str, Any] = {"seq": self.seq, "position": self.position, "counts": dict(self.counts)}
+            facts["latest"] = self.latest
+            for key, sink in (("output", self.sink), ("rejects", self.rejects)):
+                if sink is not None and sink.exact:
+                    facts[key] = sink.length()
+            store.note(facts)
+            if self.keep or (self.sink is not None and not self.sink.exact):
+                store.give(enumerate(batch.lines, self.seq - len(batch.lines) + 1))
+                if self.keep:
+                    store.heard(self.seq - self.keep)
+
+    def _stale(self, now: int) -> int | None:
+        """The time before which series would begin anew; now and then, by the time of the readings."""
+        live = self.live
+        span = int(
+            np.diff(live.calendar.stamps(np.array([0, live.fold.longest]), np.zeros(2, np.int64)).astype(np.int64))[0]
+        )
+        before, self.latest = self.latest, max(now, self.latest or now)
+        part = max(1, span // PURGES)
+        if before is None or before // part == self.latest // part:
+            return None
+        return self.latest - span - part
+
+    def _hand_over(self, store: Store) -> None:
+        """Lines that wait, to those who wait for them."""
+        assert self.sink is not None
+        while waiting := store.given(store.facts().get("heard", 0)):
+            self.sink.write([line for _, line in waiting])
+            with store.transaction():
+                store.note({"heard": waiting[-1][0]})
+                if not self.keep:
+                    store.heard(waiting[-1][0])
+
+
+def _reject(line: bytes, why: Refused) -> bytes:
+    """A line of the reject file: why, and what it was."""
+    import orjson
+
+    return orjson.dumps({"reason": why.reason, "line": line[:4096].decode(errors="replace").rstrip("\r\n")})

@@ -1,0 +1,123 @@
+"""forecast stream: readings in, a forecast after each of them out; docs/streaming.md."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
+
+from forecast.artifacts import find
+from forecast.errors import UsageError
+from forecast.streaming.feeds import Feed, feed
+from forecast.streaming.live import Live
+from forecast.streaming.sinks import FileSink, Stdout
+from forecast.streaming.store import Store
+from forecast.streaming.streamer import Streamer
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+REFUSED: Final = ("unreadable", "late", "off the grid", "gap", "implausible")
+
+
+def stream(cfg: "DictConfig", overrides: list[str]) -> None:
+    """Until the feed ends, or SIGTERM or Ctrl-C comes: then what was taken is finished and committed."""
+    from forecast import config as schema
+
+    asked: dict[str, Any] = schema.plain(cfg)
+    with stopping() as stop:
+        source, streamer = made(asked)
+        began = time.monotonic()
+        try:
+            source.run(streamer, stop)
+            sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
+        finally:
+            if streamer.store is not None:
+                streamer.store.close()
+    if stop.is_set() and stop.signal == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def made(asked: dict[str, Any]) -> tuple[Feed, Streamer]:
+    """The feed and the stream of a config."""
+    options, state = dict(asked["feed"]), asked["state"]
+    if asked["threads"] is not None:
+        import torch
+
+        torch.set_num_threads(max(1, int(asked["threads"])))
+    if state["most"] < options.get("batch", 1):
+        raise UsageError(f"state.most is {state['most']}", f"expected at least feed.batch, {options['batch']}")
+    source = feed(options.pop("kind"), **options)
+    run = find(asked["run"], asked["runs"])
+    live = Live.load(
+        run, levels=levels_of(asked["levels"]), gaps=asked["gaps"], longest=asked["longest"], rewind=asked["rewind"],
+        correct=asked["correct"], budget=asked["alarms"], most=state["most"], engine=asked["engine"],
+    )  # fmt: skip
+    if asked["gaps"] is None and live.fold.gaps == "error":
+        live.fold.gaps = "fill"  # or a series would wait for ever for the reading it lacks
+        sys.stderr.write("the model knows no gaps: steps left out are filled with the last value (gaps=fill)\n")
+    sync = state["path"] is not None and state["sync"] == "full"
+    store = None
+    if state["path"] is not None:
+        store = Store(state["path"], live.stamp, sync=state["sync"])
+        live.states.fetch = store.fetch
+    sink = Stdout() if asked["output"] is None else FileSink(free(asked["output"], store), sync=sync)
+    rejects = None if asked["rejects"] is None else FileSink(asked["rejects"], sync=sync)
+    return source, Streamer(live, store=store, sink=sink, rejects=rejects, every=asked["every"])
+
+
+def free(output: str, store: Store | None) -> Path:
+    """The output file; without a state that knows it, one that is there is not added to."""
+    path = Path(output).expanduser()
+    if path.exists() and path.stat().st_size and (store is None or "output" not in store.facts()):
+        raise UsageError(f"{path} exists", do="name another file")
+    return path
+
+
+def levels_of(given: Any) -> list[float] | None:
+    if given is None or (isinstance(given, list) and all(isinstance(each, int | float) for each in given)):
+        return given
+    if isinstance(given, int | float):
+        return [float(given)]
+    raise UsageError(f"levels is {given!r}", "expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]")
+
+
+def summary(streamer: Streamer, seconds: float) -> str:
+    """One line for a person."""
+    counts = streamer.counts - streamer.before
+    series = len(streamer.live.states) if streamer.store is None else streamer.store.count()
+    parts = [f"{counts['lines']:,} lines", f"{counts['forecasts']:,} forecasts", f"{series:,} series"]
+    if refused := [f"{counts[word]:,} {word}" for word in REFUSED if counts[word]]:
+        parts.append(f"refused: {', '.join(refused)}")
+    parts += [f"{counts[word]:,} {word}" for word in ("duplicate", "revised", "restarted", "alarms") if counts[word]]
+    return f"{'; '.join(parts)}; {seconds:.1f} s"
+
+
+class Stop(Event):
+    """Set by a signal, and which."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """SIGTERM and Ctrl-C end the stream after the batch at hand; a second one ends it at once."""
+    stop, before = Stop(), dict[int, Any]()
+
+    def ask(number: int, _: Any) -> None:
+        if stop.is_set():
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        stop.signal = number
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
