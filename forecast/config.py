@@ -69,6 +69,11 @@ class Reconcile(StrEnum):
     mint = "mint"
 
 
+class Format(StrEnum):
+    onnx = "onnx"
+    torch = "torch"
+
+
 class Sync(StrEnum):
     full = "full"
     normal = "normal"
@@ -292,13 +297,24 @@ class Stream:
     runs: str = RUNS
 
 
-VERBS = ("train", "evaluate", "predict", "stream")
+@dataclass
+class Export:
+    """conf/export.yaml."""
+
+    run: str = MISSING
+    output: str = MISSING
+    format: Format | None = None
+    overwrite: bool = False
+    runs: str = RUNS
+
+
+VERBS = ("train", "evaluate", "predict", "stream", "export")
 
 # What to say about a key that has no default and was not given.
 NEEDED = {
     "run": "run=latest, the id of a run or the path of its folder",
     "input": "input=FILE, a csv or parquet file",
-    "output": "output=FILE, the csv or parquet file to write",
+    "output": "output=FILE, the file to write",
     "data.path": "data.path=FILE, a csv or parquet file",
     "feed.path": "feed.path=FILE, a file of JSON lines",
 }
@@ -318,6 +334,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_stream", node=Stream)
     for feed in (Stdin, File):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
+    store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
     store.store(group="data", name="schema_series", node=Series)
     store.store(group="optim", name="schema_optim", node=Optim)

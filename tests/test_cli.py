@@ -231,6 +231,8 @@ FAULTS = [
     ("train data=series", "set data.path=FILE"),
     ("evaluate", "run is not set; it has no default; set run=latest"),
     ("predict run=latest", "input is not set"),
+    ("export run=latest", "output is not set; it has no default; set output=FILE"),
+    ("export run=latest output=m format=tflite", "expected one of onnx, torch or null"),
 ]
 
 
@@ -312,7 +314,9 @@ def fail(fault: BaseException) -> Callable[[Any], float]:
         (KeyboardInterrupt(), 130, "forecast: interrupted\n"),
     ],
 )
-@pytest.mark.parametrize("verb", ["train run", "evaluate run=x", "predict run=x input=a output=b"])
+@pytest.mark.parametrize(
+    "verb", ["train run", "evaluate run=x", "predict run=x input=a output=b", "export run=x output=b.onnx"]
+)
 def test_how_a_verb_may_end(
     run: Run, verbs: dict[str, Any], verb: str, fault: BaseException, code: int, said: str
 ) -> None:

@@ -179,9 +179,13 @@ class Transformer(StreamingEncoder):
         old, wanted = self._numbers(before), self._numbers(after)
         key, query = torch.cat([old, number.masked_fill(~seen, NEVER)], 1)[:, None], number[..., None]
         visible = (key <= query) & ((key > query - self.window) | (key < self.sinks))
-        steps = seen.to(torch.int8).argsort(stable=True, dim=1, descending=True)  # at i the i-th observed one
-        new = places + steps.gather(1, (wanted - before[:, None]).clamp(0, length - 1))
-        take = torch.where(wanted == old, torch.arange(places, device=x.device), new)
+        held = torch.arange(places, device=x.device)
+        if length == 1:  # of one step there is nothing to sort
+            new = torch.full_like(held, places)
+        else:
+            steps = seen.to(torch.int8).argsort(stable=True, dim=1, descending=True)  # at i the i-th observed one
+            new = places + steps.gather(1, (wanted - before[:, None]).clamp(0, length - 1))
+        take = torch.where(wanted == old, held, new)
         return Update(~visible[:, None], take, after)
 
     def _numbers(self, seen: Tensor) -> Tensor:

@@ -56,7 +56,19 @@ def dilated_conv(
         raise ValueError(
             f"state {tuple(state.shape)} {state.dtype}; expected (B, (K-1)·dilation, C) = {held} {x.dtype}"
         )
+    if x.shape[1] == 1 and state is not None and not carry and x.device.type == "cpu" and not torch.is_grad_enabled():
+        return _step(x, weight, bias, state, dilation), x.new_empty(x.shape[0], 0, x.shape[2])
     return _conv(x, weight, bias, state, dilation, carry)
+
+
+def _step(x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, dilation: int) -> Tensor:
+    """One step of a stream, tap by tap: a few plain calls, and a graph that any runtime can take."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    taps = weight.to(wide).t().contiguous()  # (K, C)
+    y = x.to(wide) * taps[-1] if bias is None else torch.addcmul(bias.to(wide), x.to(wide), taps[-1])
+    for j in range(len(taps) - 1):
+        y = torch.addcmul(y, state[:, j * dilation : j * dilation + 1].to(wide), taps[j])
+    return y.to(x.dtype)
 
 
 def fft_conv(x: Tensor, kernel: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "score a finished run again, or compare runs in a leaderboard",
     "predict": "forecast the steps after the end of a file",
     "stream": "a forecast after each reading, from a pipe, a file or a server",
+    "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
     "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
     "data": "list, show, check and fetch data sets",
@@ -26,7 +27,7 @@ VERBS = {
     "sync": "send MLflow what it has not heard yet",
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
-CONFIGURED = ("train", "evaluate", "predict", "stream")  # the verbs that Hydra composes a config for
+CONFIGURED = ("train", "evaluate", "predict", "stream", "export")  # the verbs that Hydra composes a config for
 
 
 class Page(NamedTuple):
@@ -133,6 +134,22 @@ PAGES = {
             ("state.path", "file that keeps states, position and counts"),
             ("state.sync", "full: a batch outlives a power cut; normal: a kill of the process"),
             ("state.most", "series in memory at once; others wait in the file"),
+            ("runs", "folder of the run folders"),
+        ),
+    ),
+    "export": Page(
+        (
+            ("forecast export run=latest output=model.onnx", "the newest run, for ONNX Runtime and its like"),
+            ("forecast export run=latest output=model.pt2", "for torch.export.load, in a program without ours"),
+            ("forecast export run=20260101T120000Z-0a1b2c3d output=model.onnx", "this run"),
+            ("forecast export run=latest output=model.onnx overwrite=true", "over an older file"),
+            ("forecast export run=latest format=onnx output=out/model.onnx", "refuse a name of another format"),
+        ),
+        (
+            ("run", "id, path or latest; a model that can stream: forecast train experiment=stream"),
+            ("output", "FILE.onnx or FILE.pt2; beside it FILE.onnx.json, which says how to run it"),
+            ("format", "onnx or torch; null: by the name of the output"),
+            ("overwrite", "replace an output that is there"),
             ("runs", "folder of the run folders"),
         ),
     ),

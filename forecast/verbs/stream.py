@@ -112,7 +112,7 @@ def stopping() -> Iterator[Stop]:
     def ask(number: int, _: Any) -> None:
         if stop.is_set():
             signal.signal(number, before[number])
-            signal.raise_signal(number)
+            signal.raise_signal(signal.Signals(number))
         stop.signal = number
         stop.set()
 
@@ -121,5 +121,5 @@ def stopping() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for own, handler in before.items():
+            signal.signal(own, handler)

@@ -50,6 +50,21 @@ def test_is_its_sum(length, k, d, dtype, within):
         assert torch.equal(after.double(), want_after.double())
 
 
+@pytest.mark.parametrize("dtype, within", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+@pytest.mark.parametrize("k, d", [(1, 1), (1, 7), (2, 1), (3, 4), (5, 64)])
+def test_a_step_of_a_stream_is_its_sum_in_plain_calls(k, d, dtype, within):
+    """What an exported graph is made of: no operator of ours where there is no gradient and no state to make."""
+    for c, with_bias in itertools.product((1, 17), (False, True)):
+        x, weight, bias, state = made(3, 1, c, k, d, dtype)
+        bias = bias if with_bias else None
+        with torch.inference_mode(), torch.profiler.profile() as seen:
+            y, after = dilated_conv(x, weight, bias, dilation=d, state=state, carry=False)
+        assert not any("forecast" in event.key for event in seen.key_averages())
+        assert (y.shape, y.dtype, after.shape) == (x.shape, dtype, (3, 0, c))
+        want, _ = by_the_sum(x, weight, bias, d, state)
+        agree(y, want, within * max(1.0, want.abs().max().item()))
+
+
 @pytest.mark.parametrize("b, length, c", [(1, 1000, 3), (1, 4097, 2), (512, 65, 2), (1, 4097, 1)])
 def test_long_and_many(b, length, c):
     x, weight, bias, state = made(b, length, c, 3, 16)

@@ -84,6 +84,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("evaluate run=runs/", [FILES]),
         ("train resume=l", ["resume=latest"]),
         ("predict input=x", [FILES]),
+        ("export format=", ["format=onnx", "format=torch", "format=null"]),
+        ("export output=", [FILES]),
         ("train data.path=", [FILES]),
         ("data sh", ["show"]),
         ("data show el", ["electricity", FILES]),
