@@ -269,7 +269,7 @@ class File:
 
 @dataclass
 class State:
-    """What a stream keeps, and where."""
+    """conf/state/store.yaml."""
 
     path: str | None = None
     sync: Sync = Sync.full
@@ -332,6 +332,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_evaluate", node=Evaluate)
     store.store(name="schema_predict", node=Predict)
     store.store(name="schema_stream", node=Stream)
+    store.store(group="state", name="schema_state", node=State)
     for feed in (Stdin, File):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
     store.store(name="schema_export", node=Export)

@@ -138,11 +138,12 @@ def test_page_of_a_verb(run: Run, verb: str) -> None:
 
 
 def test_help_lists_the_choices_of_every_group(run: Run) -> None:
-    out = run("train", "--help")[1]
-    for group in pages.groups():
-        assert f"\n  {group} " in out
+    out = {verb: run(verb, "--help")[1] for verb in pages.CONFIGURED}
+    for verb, group in [(each, group) for each in out for group in pages.defaults(each)]:
+        assert f"\n  {group} " in out[verb]
         for name in pages.choices(group):
-            assert name in out or name.rpartition("_")[0] + "_{" in out, (group, name)
+            assert name in out[verb] or name.rpartition("_")[0] + "_{" in out[verb], (group, name)
+    out = out["train"]
     assert "informer*" in out
     assert "generative*" in out
     assert "base" not in out.split()

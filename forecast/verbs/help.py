@@ -113,15 +113,11 @@ PAGES = {
     ),
     "stream": Page(
         (
-            ("forecast stream run=latest < readings.jsonl > forecasts.jsonl", "through a pipe"),
-            (
-                "forecast stream run=latest feed=file feed.path=in.jsonl output=out.jsonl state.path=state.db",
-                "killed at any time, it goes on where it was",
-            ),
-            (
-                "forecast stream run=latest correct=true rewind=48 < readings.jsonl",
-                "learn from what comes, late or not",
-            ),
+            ("forecast stream run=latest", "through a pipe: < in > out"),
+            ("forecast stream run=latest feed=file feed.path=in.jsonl feed.follow=true", "as lines are added"),
+            ("forecast stream run=latest output=out.jsonl state.path=state.db", "killed, it goes on where it was"),
+            ("forecast stream run=latest correct=true rewind=48", "learn from what comes"),
+            ("forecast stream run=latest every=false levels=[0.1,0.5,0.9]", "for each series once a batch"),
         ),
         (
             ("run", "id, path or latest; a run that can be streamed: train with experiment=stream"),
@@ -218,7 +214,8 @@ def page(verb: str) -> str:
     parts += section("Examples", body.examples)
     if groups:
         rows = [(group, " ".join(marked(names, defaults(verb)[group]))) for group, names in groups.items()]
-        parts += section("Groups", rows, note="* is the default; the model chooses head and embed")
+        more = "; the model chooses head and embed" if "model" in groups else ""
+        parts += section("Groups", rows, note=f"* is the default{more}")
     keys = [(key, shown(default(verb, key)), about) for key, about in body.keys]
     width = max(len(value) for _, value, _ in keys)
     rows = [(key, f"{value:<{width}}  {about}") for key, value, about in keys]
@@ -308,11 +305,8 @@ def defaults(verb: str) -> dict[str, str | None]:
 def default(verb: str, key: str) -> Any:
     """The default value of a key, looked up in the files that a verb chooses."""
     group, _, rest = key.partition(".")
-    own = read(verb)
     if not rest:
-        return own[key]
-    if group in own:  # keys together in the verb's own file
-        return own[group][rest]
+        return read(verb)[key]
     path: str | None = f"{group}/{defaults(verb)[group]}"
     while path:
         content = read(path)

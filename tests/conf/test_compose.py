@@ -187,6 +187,7 @@ def test_help_shows_the_defaults_that_are_composed(made: Compose, verb: str) -> 
 
 
 def test_help_knows_every_group_and_its_default(made: Compose) -> None:
-    assert set(defaults("train")) == set(groups())
-    chosen = made("train", hydra=True).hydra.runtime.choices
-    assert {group: chosen[group] for group in groups()} == defaults("train")
+    assert {group for verb in CONFIGURED for group in defaults(verb)} == set(groups())
+    for verb in ("train", "stream"):
+        chosen = made(verb, hydra=True).hydra.runtime.choices
+        assert {group: chosen[group] for group in defaults(verb)} == defaults(verb)
