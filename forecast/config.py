@@ -268,6 +268,17 @@ class File:
 
 
 @dataclass
+class Replay:
+    """conf/feed/replay.yaml."""
+
+    kind: str = "replay"
+    path: str = MISSING
+    batch: int = 1000
+    windowed: bool = True
+    scores: str | None = None
+
+
+@dataclass
 class State:
     """conf/state/store.yaml."""
 
@@ -333,7 +344,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_predict", node=Predict)
     store.store(name="schema_stream", node=Stream)
     store.store(group="state", name="schema_state", node=State)
-    for feed in (Stdin, File):
+    for feed in (Stdin, File, Replay):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)

@@ -34,6 +34,8 @@ AT_ONCE: Final = 1 << 14  # series in one call: what a step needs beside its sta
 class Stepper(Protocol):
     """One step of B series."""
 
+    name: Engine
+
     def __call__(
         self, values: Floats, seen: NDArray[np.bool_], clock: Floats, rows: Sequence[NDArray[Any]]
     ) -> tuple[Floats, Rows]:
@@ -44,7 +46,7 @@ class Stepper(Protocol):
 class TorchStepper:
     """By torch."""
 
-    name = "torch"
+    name: Engine = "torch"
 
     def __init__(self, step: Step) -> None:
         self.step = step.eval()
@@ -65,7 +67,7 @@ class OnnxStepper:
     the numbers, are the same for any count of threads.
     """
 
-    name = "onnx"
+    name: Engine = "onnx"
 
     def __init__(self, model: bytes) -> None:
         import onnxruntime

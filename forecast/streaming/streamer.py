@@ -33,6 +33,13 @@ class Sink(Protocol):
     def cut(self, length: int) -> None: ...
 
 
+class Lines(Protocol):
+    """Lines that are made when they are asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: int, /) -> bytes: ...
+
+
 class Batch(NamedTuple):
     """What became of a batch of lines."""
 
@@ -83,8 +90,11 @@ class Streamer:
 
     def process(self, lines: Sequence[bytes], position: Any = None) -> Batch:
         """A batch of lines; `position` is where its feed goes on after it."""
+        return self.take(self.reader(lines), lines, position)
+
+    def take(self, parsed: Parsed, lines: "Sequence[bytes] | Lines", position: Any) -> Batch:
+        """Lines that were read already."""
         began = time.perf_counter()
-        parsed = self.reader(lines)
         taken = self.live.take(parsed.names, parsed.time, parsed.values, every=self.every)
         made = self.writer(taken, parsed.ids, self.seq + 1)
         batch = Batch(parsed, taken, made, refused(parsed, taken.status))

@@ -16,6 +16,7 @@ from forecast.streaming.live import Live
 from forecast.streaming.sinks import FileSink, Stdout
 from forecast.streaming.store import Store
 from forecast.streaming.streamer import Streamer
+from forecast.verbs.tables import replayed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,6 +34,8 @@ def stream(cfg: "DictConfig", overrides: list[str]) -> None:
         began = time.monotonic()
         try:
             source.run(streamer, stop)
+            if found := getattr(source, "found", None):
+                sys.stderr.write(f"{replayed(found)}\n\n")
             sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
         finally:
             streamer.close()

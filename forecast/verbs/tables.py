@@ -142,3 +142,25 @@ def _short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def replayed(found: Mapping[str, Any]) -> str:
+    """What a replay was worth: rows by their errors, and those of the streams from month to month."""
+    from forecast.streaming.replay import CORRECTED, STREAMED, WINDOWED
+
+    scores = found["scores"]
+    naive = "seasonal naive" if "seasonal naive" in scores else "last value"
+    base = scores[naive]["mse"]
+    rows = []
+    for name, each in sorted(scores.items(), key=lambda item: (item[1]["mse"] is None, item[1]["mse"])):
+        covered = "–" if each["coverage"] is None else f"{100 * each['coverage']:.1f} %"
+        ratio = each["mse"] / base if base and each["mse"] is not None else None
+        rows.append([name, number(each["mse"]), number(each["mae"]), number(ratio), covered])
+    text = table(["prequential", "MSE (scaled)", "MAE (scaled)", f"MSE ÷ {naive}", "90 % covered"], rows)
+    shown = [name for name in (STREAMED, CORRECTED, WINDOWED) if name in scores]
+    months = sorted(scores[STREAMED]["months"])
+    if len(months) > 1:
+        by = [[month, *(number(scores[name]["months"][month]["mse"]) for name in shown)] for month in months]
+        text += "\n\n" + table(["MSE by month", *shown], by)
+    difference, count = found["live_minus_scan"], found["forecasts_compared"]
+    return f"{text}\n\nlive − one scan from the same first step: at most {difference:.1e}, over {count:,} forecasts"

@@ -208,4 +208,6 @@ CASES = [
     Case("a feed that waits for less than nothing", "streaming/feeds/stdin.py __init__: feed.wait_ms is", nothing, "feed.wait_ms is -1.0; expected milliseconds, at least 0", "stream run=latest feed.wait_ms=-1", 2),
     Case("a feed from a file without lines in a batch", "streaming/feeds/file.py __init__: feed.batch is", csv(name="in.jsonl"), "feed.batch is 0; expected lines, at least 1", "stream run=latest feed=file feed.path=in.jsonl feed.batch=0", 2),
     Case("a feed from a file that is not there", "streaming/feeds/file.py __init__: is no file", nothing, "in.jsonl is no file; expected one with a JSON object in each line", "stream run=latest feed=file feed.path=in.jsonl", 3),
+    Case("a replay without readings in a batch", "streaming/feeds/replay.py __init__: feed.batch is", csv(), "feed.batch is 0; expected readings, at least 1", "stream run=latest feed=replay feed.path=f.csv feed.batch=0", 2),
+    Case("a replay of a file that is not there", "streaming/feeds/replay.py __init__: is no file", nothing, "f.csv is no file; expected csv or parquet with the columns of the training data", "stream run=latest feed=replay feed.path=f.csv", 3),
 ]

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from forecast.streaming.streamer import Streamer
 
-KINDS: Final = {"stdin": "Stdin", "file": "File"}  # modules of this package, and their classes
+KINDS: Final = {"stdin": "Stdin", "file": "File", "replay": "File"}  # modules of this package, and their classes
 
 
 class Feed(Protocol):
