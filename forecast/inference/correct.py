@@ -50,6 +50,10 @@ class Rates(NamedTuple):
     ridge: float = 0.02
     clip: float = 4.0  # usual errors: what came counts as no more
     stretch: float = 0.05  # of r
+    jump: float = 4.0  # usual errors, beyond which two errors in a row on one side are a new level
+    turmoil: float = 0.05  # of the size of errors of late
+    calm: float = 1.0
+    lcb: float = 0.0
     least: float = 1 / 16  # bounds of r
     most: float = 64.0
     alarm: float = 0.25  # of the threshold
@@ -100,7 +104,8 @@ class Corrector:
         self._add("bias", (k, t), 0.0)
         self._add("past", (k - 1, 2, t), 0.0)  # the bias of knots after the first as it was, two times
         self._add("applied", (k, 2, t), 0.0)  # E[r x], E[x²] of the bias
-        self._add("last", (t,), np.nan)
+        self._add("last", (2, t), np.nan)
+        self._add("turmoil", (t,), 1.0)
         self._add("carried", (min(k, 2), 2, t), 0.0)  # the same of the last error
         self._add("profile", (season if season > 1 else 0, t), 0.0)
         self._add("seasonal", (2 if season > 1 else 0, t), 0.0)  # the same of the profile
@@ -141,7 +146,7 @@ class Corrector:
         rows = np.array(rows, np.float32)
         self._move(rows, step)
         at = np.arange(len(rows))
-        last = self._of(rows, "last")
+        last = self._carry(rows, self._jump(rows))
         for i, knot in enumerate(self.knots):
             slot = self._of(rows, f"ring{i}")
             for part, values in ((POINT, point), (LOW, low), (HIGH, high)):
@@ -153,10 +158,11 @@ class Corrector:
     def shift(self, rows: Rows) -> Array:
         """(B, H, T): what is to be added to every point and quantile."""
         bias = self._gain(rows, "applied", self._get(rows, "size")) * self._get(rows, "bias")
+        jump = self._jump(rows)
         carried = self._gain(rows, "carried", self._get(rows, "size")[:, :2]) * np.nan_to_num(
-            self._get(rows, "last")[:, None]
+            self._get(rows, "last")[:, None, 0] - jump[:, None]
         )
-        found = _spread(bias, self.between) + _weighted(carried, self.fading)
+        found = _spread(bias, self.between) + _weighted(carried, self.fading) + jump[:, None]
         if self.season > 1:
             lead = self._step(rows)[:, None] + np.arange(1, self.horizon + 1)
             profile = self._get(rows, "profile")[np.arange(len(rows))[:, None], lead % self.season]
@@ -166,7 +172,7 @@ class Corrector:
     def stretch(self, rows: Rows) -> tuple[Array, Array]:
         """(B, H, T) each: what the distance between the median and a quantile below it, and above it, is multiplied
         with."""
-        each = self._get(rows, "stretch")
+        each = self._get(rows, "stretch") * np.sqrt((self._get(rows, "turmoil") + self.rates.calm) / (1 + self.rates.calm))[:, None, None]
         return _spread(each[:, :, 0], self.between), _spread(each[:, :, 1], self.between)
 
     def anomaly(self, rows: Rows, step: Ints, truth: NDArray[Any]) -> tuple[Array, NDArray[np.bool_]]:
@@ -200,6 +206,16 @@ class Corrector:
     def _gain(self, rows: Rows, name: str, size: Array) -> Array:
         moment = self._get(rows, name)
         return _ratio(moment[:, :, 0], moment[:, :, 1] + self.rates.ridge * size)
+
+    def _jump(self, rows: Rows) -> Array:
+        last = self._get(rows, "last")
+        a, b = last[:, 0], last[:, 1]
+        x = np.where(a * b > 0, np.where(np.abs(a) < np.abs(b), a, b), 0.0)
+        x2, lim = x * x, self.rates.jump**2 * self._get(rows, "size")[:, 0]
+        return np.where(x2 > lim, x * (1 - lim / np.where(x2 > lim, x2, 1.0)), 0.0)
+
+    def _carry(self, rows: Rows, jump: Array) -> Array:
+        return np.where(jump == 0, self._get(rows, "last")[:, 0], np.nan)
 
     def _seasonal_gain(self, rows: Rows) -> Array:
         """(B, T)"""
@@ -249,6 +265,7 @@ class Corrector:
         count, size, bias = self._of(rows, "count"), self._get(rows, "size"), self._get(rows, "bias")
         warm = 1 / (1 + count.astype(np.float64))[:, None]
         count += known.any(1) * (count < HALF)
+        raw, jump = error, self._jump(rows)
         limit = np.where(size > 0, rates.clip * np.sqrt(size), LARGEST)
         error = np.clip(error, -limit, limit)
         gain = self._gain(rows, "applied", size)
@@ -257,11 +274,20 @@ class Corrector:
         left = error - gain * held
         if self.season > 1:
             left = self._seasoned(rows, step, left, error - bias)
-        carried = [(left[:, 0], self._get(rows, "last"))]
+        last = self._get(rows, "last")[:, 0]
+        carried = [(left[:, 0], self._carry(rows, jump))]
+        full = left + raw - error  # not clipped
+        wgain = self._gain(rows, "carried", size[:, :2])[:, 0]
+        made = full[:, 0] - jump - wgain * np.nan_to_num(last - jump)
+        s = np.minimum(made**2 / np.where(size[:, 0] > 0, size[:, 0], 1.0), 1e4)
+        turmoil = self._of(rows, "turmoil")
+        ok = ~np.isnan(s) & (size[:, 0] > 0)
+        turmoil[:] = np.where(ok, turmoil + rates.turmoil * (s - turmoil), turmoil)
         if before is not None:
             carried.append((left[:, 1], before))
         self._moments(rows, "carried", *(np.stack(part, 1) for part in zip(*carried, strict=True)))
-        self._of(rows, "last")[:] = left[:, 0]
+        self._of(rows, "last")[:, 1] = last
+        self._of(rows, "last")[:, 0] = full[:, 0]
         grown = np.where(size > 0, size + np.maximum(rates.moment, warm) * (error**2 - size), error**2)
         self._of(rows, "size")[:] = np.where(known, grown, size)
         drawn = bias + np.maximum(rates.bias, warm) * (error - bias)
