@@ -50,10 +50,11 @@ class Rates(NamedTuple):
     ridge: float = 0.02
     clip: float = 4.0  # usual errors: what came counts as no more
     stretch: float = 0.05  # of r
-    jump: float = 4.0  # usual errors, beyond which two errors in a row on one side are a new level
+    jump: float = 6.0  # usual errors, beyond which two errors in a row on one side are a new level
     turmoil: float = 0.05  # of the size of errors of late
     calm: float = 1.0
-    lcb: float = 0.0
+    lindy: float = 0.5
+    skip: float = 2
     least: float = 1 / 16  # bounds of r
     most: float = 64.0
     alarm: float = 0.25  # of the threshold
@@ -134,8 +135,8 @@ class Corrector:
         self._move(rows, step)
         slots = self._taken(rows, step)
         error = np.stack([_sound(y - slot[:, POINT]) for slot in slots], 1)  # (B, K, T)
-        self._stretched(rows, y, slots)
         self._learned(rows, step, error, slots[1][:, LAST] if len(slots) > 1 else None)
+        self._stretched(rows, y, slots)
         return rows
 
     def issue(
@@ -160,9 +161,9 @@ class Corrector:
         bias = self._gain(rows, "applied", self._get(rows, "size")) * self._get(rows, "bias")
         jump = self._jump(rows)
         carried = self._gain(rows, "carried", self._get(rows, "size")[:, :2]) * np.nan_to_num(
-            self._get(rows, "last")[:, None, 0] - jump[:, None]
+            self._get(rows, "last")[:, None, 0] * (jump[:, None] == 0)
         )
-        found = _spread(bias, self.between) + _weighted(carried, self.fading) + jump[:, None]
+        found = _spread(bias, self.between) + _weighted(carried, self.fading) + jump[:, None] * self._lindy(rows, np.arange(1, self.horizon + 1)[:, None])
         if self.season > 1:
             lead = self._step(rows)[:, None] + np.arange(1, self.horizon + 1)
             profile = self._get(rows, "profile")[np.arange(len(rows))[:, None], lead % self.season]
@@ -209,10 +210,13 @@ class Corrector:
 
     def _jump(self, rows: Rows) -> Array:
         last = self._get(rows, "last")
-        a, b = last[:, 0], last[:, 1]
-        x = np.where(a * b > 0, np.where(np.abs(a) < np.abs(b), a, b), 0.0)
+        x, n = last[:, 0], np.abs(last[:, 1])
         x2, lim = x * x, self.rates.jump**2 * self._get(rows, "size")[:, 0]
-        return np.where(x2 > lim, x * (1 - lim / np.where(x2 > lim, x2, 1.0)), 0.0)
+        return np.where((n >= 2) & (x2 > lim), x * (1 - lim / np.where(x2 > lim, x2, 1.0)), 0.0)
+
+    def _lindy(self, rows, lead):
+        n = np.nan_to_num(np.abs(self._get(rows, "last")[:, 1]))[:, None]
+        return (n / (n + lead))[..., ] ** self.rates.lindy
 
     def _carry(self, rows: Rows, jump: Array) -> Array:
         return np.where(jump == 0, self._get(rows, "last")[:, 0], np.nan)
@@ -252,9 +256,11 @@ class Corrector:
     def _stretched(self, rows: Rows, y: Array, slots: list[Array]) -> None:
         stretch = self._of(rows, "stretch")
         up, down = self.out
+        run = np.abs(np.nan_to_num(self._get(rows, "last")[:, 1]))
         for i, slot in enumerate(slots):
+            old = (run >= self.rates.skip) & (self.knots[i] >= run)
             for side, outside in enumerate((y < slot[:, LOW], y > slot[:, HIGH])):
-                known = ~np.isnan(y) & ~np.isnan(slot[:, LOW + side])
+                known = ~old & ~np.isnan(y) & ~np.isnan(slot[:, LOW + side])
                 moved = stretch[:, i, side] * np.where(outside, up, down)
                 moved = np.clip(moved, self.rates.least, self.rates.most)
                 stretch[:, i, side] = np.where(known, moved, stretch[:, i, side])
@@ -278,7 +284,7 @@ class Corrector:
         carried = [(left[:, 0], self._carry(rows, jump))]
         full = left + raw - error  # not clipped
         wgain = self._gain(rows, "carried", size[:, :2])[:, 0]
-        made = full[:, 0] - jump - wgain * np.nan_to_num(last - jump)
+        made = full[:, 0] - jump * self._lindy(rows, np.ones((1, 1)))[:, 0] - wgain * np.nan_to_num(last) * (jump == 0)
         s = np.minimum(made**2 / np.where(size[:, 0] > 0, size[:, 0], 1.0), 1e4)
         turmoil = self._of(rows, "turmoil")
         ok = ~np.isnan(s) & (size[:, 0] > 0)
@@ -286,8 +292,12 @@ class Corrector:
         if before is not None:
             carried.append((left[:, 1], before))
         self._moments(rows, "carried", *(np.stack(part, 1) for part in zip(*carried, strict=True)))
-        self._of(rows, "last")[:, 1] = last
-        self._of(rows, "last")[:, 0] = full[:, 0]
+        run = self._get(rows, "last")[:, 1]
+        x = full[:, 0]
+        far = x * x > rates.jump**2 * size[:, 0]
+        side = np.where(far & (size[:, 0] > 0), np.sign(x), 0.0)
+        self._of(rows, "last")[:, 1] = np.where(side * np.nan_to_num(run) > 0, run + side, side)
+        self._of(rows, "last")[:, 0] = x
         grown = np.where(size > 0, size + np.maximum(rates.moment, warm) * (error**2 - size), error**2)
         self._of(rows, "size")[:] = np.where(known, grown, size)
         drawn = bias + np.maximum(rates.bias, warm) * (error - bias)
