@@ -54,7 +54,9 @@ class Rates(NamedTuple):
     turmoil: float = 0.05  # of the size of errors of late
     calm: float = 1.0
     lindy: float = 0.5
-    skip: float = 2
+    skip: float = 1e9
+    ref: float = 1/4000
+    own: float = 1
     least: float = 1 / 16  # bounds of r
     most: float = 64.0
     alarm: float = 0.25  # of the threshold
@@ -74,7 +76,7 @@ class Field(NamedTuple):
 
 def knots_for(horizon: int) -> tuple[int, ...]:
     """The leads that are followed."""
-    return tuple(sorted({1, max(1, round(horizon / 6)), horizon}))
+    return tuple(sorted({1, max(1, round(horizon / 8)), horizon}))
 
 
 class Corrector:
@@ -106,6 +108,7 @@ class Corrector:
         self._add("past", (k - 1, 2, t), 0.0)  # the bias of knots after the first as it was, two times
         self._add("applied", (k, 2, t), 0.0)  # E[r x], E[x²] of the bias
         self._add("last", (2, t), np.nan)
+        self._add("ref", (k, t), 0.0)
         self._add("turmoil", (t,), 1.0)
         self._add("carried", (min(k, 2), 2, t), 0.0)  # the same of the last error
         self._add("profile", (season if season > 1 else 0, t), 0.0)
@@ -174,6 +177,10 @@ class Corrector:
         """(B, H, T) each: what the distance between the median and a quantile below it, and above it, is multiplied
         with."""
         each = self._get(rows, "stretch") * np.sqrt((self._get(rows, "turmoil") + self.rates.calm) / (1 + self.rates.calm))[:, None, None]
+        size, ref = self._get(rows, "size"), self._get(rows, "ref")
+        if not self.rates.own:
+            size, ref = size[:, :1], ref[:, :1]
+        each = each * np.sqrt(np.clip(np.where(ref > 0, size / np.where(ref > 0, ref, 1), 1), .01, 100))[:, :, None]
         return _spread(each[:, :, 0], self.between), _spread(each[:, :, 1], self.between)
 
     def anomaly(self, rows: Rows, step: Ints, truth: NDArray[Any]) -> tuple[Array, NDArray[np.bool_]]:
@@ -300,6 +307,8 @@ class Corrector:
         self._of(rows, "last")[:, 0] = x
         grown = np.where(size > 0, size + np.maximum(rates.moment, warm) * (error**2 - size), error**2)
         self._of(rows, "size")[:] = np.where(known, grown, size)
+        ref = self._get(rows, "ref")
+        self._of(rows, "ref")[:] = np.where(known, ref + np.maximum(rates.ref, warm) * (error**2 - ref), ref)
         drawn = bias + np.maximum(rates.bias, warm) * (error - bias)
         self._of(rows, "bias")[:] = np.where(known, drawn, bias)
 
