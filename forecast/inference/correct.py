@@ -46,11 +46,11 @@ POINT, LOW, HIGH, CARRIED = range(4)  # what a slot holds: the raw point, the is
 class Rates(NamedTuple):
     """How fast what is learned: shares of the way at each step. Chosen on validation parts, benchmarks/correct.md."""
 
-    bias: float = 0.02
+    bias: float = 0.05
     profile: float = 0.1  # once a season
     moment: float = 0.0025  # of the moments that gains are made of, and of the usual size of errors
     long: float = 1 / 4000  # of the size of all errors
-    late: float = 0.05  # of the size of errors of late
+    late: float = 0.1  # of the size of errors of late
     calm: float = 1.0  # what the usual size counts for beside that of late
     ridge: float = 0.1
     clip: float = 4.0  # usual errors of late: what came counts as no more
