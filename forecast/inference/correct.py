@@ -51,6 +51,7 @@ class Rates(NamedTuple):
     moment: float = 0.0025  # of the moments that gains are made of, and of the usual size of errors
     long: float = 1 / 4000  # of the size of all errors
     late: float = 0.1  # of the size of errors of late
+    prior: float = 50.0
     calm: float = 1.0  # what the usual size counts for beside that of late
     ridge: float = 0.1
     clip: float = 4.0  # usual errors of late: what came counts as no more
@@ -127,6 +128,8 @@ class Corrector:
         (B, H, T) as they were issued, corrected; None or NaN where there are none."""
         rows, at = np.array(rows, np.float32), np.arange(len(rows))
         self._move(rows, step)
+        if low is not None and high is not None:
+            self._widths(rows, low, high)
         for i, knot in enumerate(self.knots):
             ring = self.layout.of(rows, f"ring{i}")
             for part, values in ((POINT, point), (LOW, low), (HIGH, high)):
@@ -134,6 +137,15 @@ class Corrector:
             if i == 1:
                 ring[at, step % knot, CARRIED] = self._carried(rows)
         return rows
+
+    def _widths(self, rows, low, high):
+        at = np.array(self.knots) - 1
+        below, above = (part[:, at] for part in self.stretch(rows))
+        usual, count = self.layout.of(rows, "all"), self.layout.get(rows, "count")[:, None]
+        new = (_sound(high[:, at] - low[:, at]) / (below + above) / END) ** 2
+        old = usual.astype(np.float64)
+        moved = np.where(old > 0, old + np.maximum(self.rates.long, 1 / (1 + count)) * (new - old), new)
+        usual[:] = np.where(np.isnan(new), old, moved)
 
     def shift(self, rows: Rows) -> Array:
         """(B, H, T): what is to be added to every point and quantile."""
@@ -153,7 +165,9 @@ class Corrector:
         The median is that of the calibration, which may be off the point."""
         size, usual = self.layout.get(rows, "size"), self.layout.get(rows, "all")
         calm, late = self.rates.calm, self.layout.get(rows, "late")[:, None]
-        grown = np.clip(_ratio(size, usual, 1.0), 0.01, 100.0) * (late + calm) / (1 + calm)
+        count = self.layout.get(rows, "count")[:, None]
+        share = count / (count + self.rates.prior)
+        grown = np.clip(share * _ratio(size, usual, 1.0) + 1 - share, 1e-4, 1e4) * (late + calm) / (1 + calm)
         each = self.layout.get(rows, "stretch") * np.sqrt(grown)[:, :, None]
         return _spread(each[:, :, 0], self.between), _spread(each[:, :, 1], self.between)
 
@@ -239,7 +253,7 @@ class Corrector:
         warm = 1 / (1 + count.astype(np.float64))[:, None]
         count += known.any(1) * (count < MANY)
         for name, rate, new in (
-            ("size", rates.moment, about**2), ("all", rates.long, about**2), ("bias", rates.bias, clipped),
+            ("size", rates.moment, about**2), ("bias", rates.bias, clipped),
         ):  # fmt: skip
             old = get(rows, name)
             first = (old == 0) & (size == 0)  # a knot's first label comes when the count has gone on
