@@ -196,7 +196,9 @@ def tables(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]
         for how in ("as they are", "shifted"):
             frozen, naive = each[how]["frozen"], each[how]["seasonal naive"]
             ratio = f"{naive['mse'] / frozen['mse']:.3f}"
-            rows.append([f"{data} {how}: seasonal naive", f"{naive['mse']:.5f}", ratio, f"{naive['mae']:.4f}", *["–"] * 5])
+            rows.append(
+                [f"{data} {how}: seasonal naive", f"{naive['mse']:.5f}", ratio, f"{naive['mae']:.4f}", *["–"] * 5]
+            )
             for way in ("frozen", "corrected"):
                 one = each[how][way]
                 by = list(one["coverage by month"].values())

@@ -13,14 +13,16 @@ errors about their bias. So what does not persist is not applied, and the foreca
 `jump` usual ones, n ≥ 2 steps in a row and on one side, are a new level: they are added at once, at lead h by the share
 sqrt(n / (n + h)), as what has lasted long goes on longer.
 
-The ends of the interval. Their distances from the median are stretched by the size of errors of late over that of all
-errors, and by r, which is learned from whether each outcome lay outside the end that was issued (Gibbs & Candès 2021,
-arXiv 2106.00170; quantile tracking: Angelopoulos, Candès & Tibshirani 2023, arXiv 2307.16895):
+The ends of the interval. Their distances from the median are stretched by the size of errors over the size that the
+calibration claims, by the size of late over the usual one, and by r, which is learned from whether each outcome lay
+outside the end that was issued (Gibbs & Candès 2021, arXiv 2106.00170; quantile tracking: Angelopoulos, Candès &
+Tibshirani 2023, arXiv 2307.16895):
 
     r <- r · exp(rate · ([outside] - 0.05))
 
-As long as r stays within its bounds, the share outside tends to 5 % on each side whatever comes. The threshold of alarms
-is learned likewise. Nothing is learned from a value before it is known. All operations treat each element alike, so that
+As long as r stays within its bounds, the share outside tends to 5 % on each side whatever comes. The bounds are narrow,
+as the sizes are followed already: a few days of a new kind leave no intervals that are too wide for months. The threshold
+of alarms is learned as r is. Nothing is learned from a value before it is known. All operations treat each element alike, so that
 no row depends on those beside it. Shapes: B rows, H steps, T targets, K knots; all values are scaled.
 """
 
@@ -44,21 +46,23 @@ POINT, LOW, HIGH, CARRIED = range(4)  # what a slot holds: the raw point, the is
 
 
 class Rates(NamedTuple):
-    """How fast what is learned: shares of the way at each step. Chosen on validation parts, benchmarks/correct.md."""
+    """How fast what is learned, as shares of the way at each step, and how far. Chosen on data before the test parts
+    (`python -m benchmarks correct`)."""
 
     bias: float = 0.05
     profile: float = 0.1  # once a season
-    moment: float = 0.0025  # of the moments that gains are made of, and of the usual size of errors
-    long: float = 1 / 4000  # of the size of all errors
+    moment: float = 0.0025  # of the moments that gains are made of
+    size: float = 0.004  # of the usual size of errors
     late: float = 0.1  # of the size of errors of late
-    prior: float = 50.0
-    calm: float = 1.0  # what the usual size counts for beside that of late
+    claimed: float = 0.00025  # of the size that the calibration claims
     ridge: float = 0.1
-    clip: float = 4.0  # usual errors of late: what came counts as no more
+    clip: float = 4.0  # usual errors, of late: what came counts as no more
     jump: float = 6.0  # usual errors
-    stretch: float = 0.06
-    least: float = 1 / 16  # r
-    most: float = 64.0
+    prior: float = 50.0  # values that the size that is claimed counts for
+    calm: float = 1.0  # what the usual size counts for beside that of late
+    stretch: float = 0.1
+    least: float = 0.2  # r
+    most: float = 3.0
     alarm: float = 0.25
 
 
@@ -76,10 +80,11 @@ class Corrector:
     """
 
     def __init__(
-        self, horizon: int, targets: int, *, season: int = 1, budget: float = 1e-3, rates: Rates = Rates()
+        self, horizon: int, targets: int, *, season: int = 1, budget: float = 1e-3, rates: Rates | None = None
     ) -> None:
         """`season`: steps of the profile, 1: none; `budget`: the share of values that may raise an alarm."""
-        self.horizon, self.targets, self.season, self.budget, self.rates = horizon, targets, season, budget, rates
+        self.horizon, self.targets, self.season, self.budget = horizon, targets, season, budget
+        self.rates = rates or Rates()
         self.knots = knots(horizon)
         self.nominal = NormalDist().inv_cdf(1 - budget / 2)
         self.layout = self._laid_out(len(self.knots), targets)
@@ -93,7 +98,7 @@ class Corrector:
         row.add("bias", k, t)
         row.add("before", k - 1, 2, t)  # the bias of knots after the first as it was, at two turns
         row.add("size", k, t)  # E[d²]
-        row.add("all", k, t)  # the same, of a much longer time
+        row.add("claimed", k, t)  # the same, as the widths of the calibration would have it
         row.add("late", t, empty=1.0)  # E[error²] one step ahead, corrected, over the usual one
         row.add("last", t, empty=np.nan)  # what bias and profile left of the last one-step error
         row.add("run", t)  # steps in a row in which that was far out, negative below
@@ -129,7 +134,8 @@ class Corrector:
         rows, at = np.array(rows, np.float32), np.arange(len(rows))
         self._move(rows, step)
         if low is not None and high is not None:
-            self._widths(rows, low, high)
+            lead = np.array(self.knots) - 1
+            self._compared(rows, _sound(high[:, lead] - low[:, lead]))
         for i, knot in enumerate(self.knots):
             ring = self.layout.of(rows, f"ring{i}")
             for part, values in ((POINT, point), (LOW, low), (HIGH, high)):
@@ -137,15 +143,6 @@ class Corrector:
             if i == 1:
                 ring[at, step % knot, CARRIED] = self._carried(rows)
         return rows
-
-    def _widths(self, rows, low, high):
-        at = np.array(self.knots) - 1
-        below, above = (part[:, at] for part in self.stretch(rows))
-        usual, count = self.layout.of(rows, "all"), self.layout.get(rows, "count")[:, None]
-        new = (_sound(high[:, at] - low[:, at]) / (below + above) / END) ** 2
-        old = usual.astype(np.float64)
-        moved = np.where(old > 0, old + np.maximum(self.rates.long, 1 / (1 + count)) * (new - old), new)
-        usual[:] = np.where(np.isnan(new), old, moved)
 
     def shift(self, rows: Rows) -> Array:
         """(B, H, T): what is to be added to every point and quantile."""
@@ -163,12 +160,7 @@ class Corrector:
     def stretch(self, rows: Rows) -> tuple[Array, Array]:
         """(B, H, T) each: what the distance of a quantile below the median, and of one above it, is multiplied with.
         The median is that of the calibration, which may be off the point."""
-        size, usual = self.layout.get(rows, "size"), self.layout.get(rows, "all")
-        calm, late = self.rates.calm, self.layout.get(rows, "late")[:, None]
-        count = self.layout.get(rows, "count")[:, None]
-        share = count / (count + self.rates.prior)
-        grown = np.clip(share * _ratio(size, usual, 1.0) + 1 - share, 1e-4, 1e4) * (late + calm) / (1 + calm)
-        each = self.layout.get(rows, "stretch") * np.sqrt(grown)[:, :, None]
+        each = self._stretch(rows)
         return _spread(each[:, :, 0], self.between), _spread(each[:, :, 1], self.between)
 
     def anomaly(self, rows: Rows, step: Ints, truth: NDArray[Any]) -> tuple[Array, NDArray[np.bool_]]:
@@ -252,9 +244,7 @@ class Corrector:
         count = of(rows, "count")
         warm = 1 / (1 + count.astype(np.float64))[:, None]
         count += known.any(1) * (count < MANY)
-        for name, rate, new in (
-            ("size", rates.moment, about**2), ("bias", rates.bias, clipped),
-        ):  # fmt: skip
+        for name, rate, new in (("size", rates.size, about**2), ("bias", rates.bias, clipped)):
             old = get(rows, name)
             first = (old == 0) & (size == 0)  # a knot's first label comes when the count has gone on
             of(rows, name)[:] = np.where(known, np.where(first, new, old + np.maximum(rate, warm) * (new - old)), old)
@@ -290,6 +280,15 @@ class Corrector:
 
     # The ends, and what is beyond them -----------------------------------------------------------------------
 
+    def _stretch(self, rows: Rows) -> Array:
+        """(B, K, 2, T) at the knots, below and above."""
+        size, claimed = self.layout.get(rows, "size"), self.layout.get(rows, "claimed")
+        count, late = self.layout.get(rows, "count")[:, None], self.layout.get(rows, "late")[:, None]
+        trust, calm = count / (count + self.rates.prior), self.rates.calm
+        grown = trust * _ratio(size, claimed, 1.0) + 1 - trust
+        grown = np.clip(grown, 1e-4, 1e4) * (late + calm) / (1 + calm)
+        return self.layout.get(rows, "stretch") * np.sqrt(grown)[:, :, None]
+
     def _stretched(self, rows: Rows, y: Array, slots: list[Array]) -> None:
         stretch, rates = self.layout.of(rows, "stretch"), self.rates
         up, down = exp(rates.stretch * (1 - OUTSIDE)), exp(-rates.stretch * OUTSIDE)
@@ -298,6 +297,14 @@ class Corrector:
                 moved = np.clip(stretch[:, i, side] * np.where(outside, up, down), rates.least, rates.most)
                 known = ~np.isnan(y) & ~np.isnan(slot[:, LOW + side])
                 stretch[:, i, side] = np.where(known, moved, stretch[:, i, side])
+
+    def _compared(self, rows: Rows, width: Array) -> None:
+        """Widths (B, K, T) as issued at the knots, before any stretching, into the sizes that they stand for."""
+        each = self._stretch(rows)
+        new = (width / (each[:, :, 0] + each[:, :, 1]) / END) ** 2
+        claimed, count = self.layout.of(rows, "claimed"), self.layout.get(rows, "count")[:, None]
+        moved = claimed + np.maximum(self.rates.claimed, 1 / (1 + count)) * (new - claimed)
+        claimed[:] = np.where(np.isnan(new), claimed, np.where(claimed > 0, moved, new))
 
     def _far(self, rows: Rows, step: Ints, y: Array) -> Array:
         """(B, T) the normal score, without its sign, of a truth in the one-step forecast; NaN where unknown."""
