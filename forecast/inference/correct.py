@@ -9,61 +9,27 @@ profile of its errors over the season. Both, and what they left of the last one-
     g = E[r x] / (E[x²] + RIDGE · E[d²]),  within [0, 1],
 
 where x is what would have been added when the forecast was made, r the error that was left for it to explain and d the
-errors about their bias. So what does not persist is not applied, and the forecast tends to the frozen one. Errors beyond
+errors about their bias. What does not persist is not applied, and the forecast tends to the frozen one. Errors beyond
 `jump` usual ones, n ≥ 2 steps in a row and on one side, are a new level: they are added at once, at lead h by the share
 sqrt(n / (n + h)), as what has lasted long goes on longer.
 
-The ends of the interval. Their distances from the median are stretched by the size of errors over the size that the
-calibration claims, by the size of late over the usual one, and by r, which is learned from whether each outcome lay
-outside the end that was issued (Gibbs & Candès 2021, arXiv 2106.00170; quantile tracking: Angelopoulos, Candès &
-Tibshirani 2023, arXiv 2307.16895):
-
-    r <- r · exp(rate · ([outside] - 0.05))
-
-As long as r stays within its bounds, the share outside tends to 5 % on each side whatever comes. The bounds are narrow,
-as the sizes are followed already: a few days of a new kind leave no intervals that are too wide for months. The threshold
-of alarms is learned as r is. Nothing is learned from a value before it is known. All operations treat each element alike, so that
-no row depends on those beside it. Shapes: B rows, H steps, T targets, K knots; all values are scaled.
+The ends of the interval and the alarms: ends.py. Nothing is learned from a value before it is known. All operations
+treat each element alike, so that no row depends on those beside it. Shapes: B rows, H steps, T targets, K knots; all
+values are scaled.
 """
 
-from math import exp
-from statistics import NormalDist
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecast.data.freq import Ints
-from forecast.inference.rows import Array, Layout, Rows
+from forecast.inference.ends import FARTHEST, Ends, normal_score
+from forecast.inference.rows import LARGEST, Array, Layout, Rates, Rows, mean, ratio, sound
 
-OUTSIDE: Final = 0.05  # the share beyond each end of an interval
-END: Final = NormalDist().inv_cdf(1 - OUTSIDE)  # the normal score of an end
-LARGEST: Final = 1e15  # as in data/batch.py: nothing counts as more
-FARTHEST: Final = 1e6  # a normal score, and the threshold of alarms
 HALF: Final = 1 << 20  # a step is kept as two numbers, which float32 holds exactly
 MANY: Final = 1 << 20  # values counted at most
 POINT, LOW, HIGH, CARRIED = range(4)  # what a slot holds: the raw point, the issued ends, what of the last error
-
-
-class Rates(NamedTuple):
-    """How fast what is learned, as shares of the way at each step, and how far. Chosen on data before the test parts
-    (`python -m benchmarks correct`)."""
-
-    bias: float = 0.05
-    profile: float = 0.1  # once a season
-    moment: float = 0.0025  # of the moments that gains are made of
-    size: float = 0.004  # of the usual size of errors
-    late: float = 0.1  # of the size of errors of late
-    claimed: float = 0.00025  # of the size that the calibration claims
-    ridge: float = 0.1
-    clip: float = 4.0  # usual errors, of late: what came counts as no more
-    jump: float = 6.0  # usual errors
-    prior: float = 50.0  # values that the size that is claimed counts for
-    calm: float = 1.0  # what the usual size counts for beside that of late
-    stretch: float = 0.1
-    least: float = 0.2  # r
-    most: float = 3.0
-    alarm: float = 0.25
 
 
 class Corrector:
@@ -86,8 +52,8 @@ class Corrector:
         self.horizon, self.targets, self.season, self.budget = horizon, targets, season, budget
         self.rates = rates or Rates()
         self.knots = knots(horizon)
-        self.nominal = NormalDist().inv_cdf(1 - budget / 2)
         self.layout = self._laid_out(len(self.knots), targets)
+        self.ends = Ends(self.layout, len(self.knots), targets, self.rates, budget)
         self.width = self.layout.width
         self.between, self.fading = _between(self.knots, horizon), _fading(self.knots, horizon)
 
@@ -98,7 +64,6 @@ class Corrector:
         row.add("bias", k, t)
         row.add("before", k - 1, 2, t)  # the bias of knots after the first as it was, at two turns
         row.add("size", k, t)  # E[d²]
-        row.add("claimed", k, t)  # the same, as the widths of the calibration would have it
         row.add("late", t, empty=1.0)  # E[error²] one step ahead, corrected, over the usual one
         row.add("last", t, empty=np.nan)  # what bias and profile left of the last one-step error
         row.add("run", t)  # steps in a row in which that was far out, negative below
@@ -106,8 +71,6 @@ class Corrector:
         row.add("carried", min(k, 2), 2, t)  # of the last error
         row.add("seasonal", 2 if season else 0, t)  # and of the profile
         row.add("profile", season, t)
-        row.add("stretch", k, 2, t, empty=1.0)
-        row.add("threshold", t, empty=1.5 * self.nominal)
         for i, knot in enumerate(self.knots):
             row.add(f"ring{i}", knot, 4 if i == 1 else 3, t, empty=np.nan)
         return row
@@ -118,28 +81,28 @@ class Corrector:
 
     def see(self, rows: Rows, step: Ints, truth: NDArray[Any]) -> Rows:
         """New rows after truths (B, T) of `step`."""
-        rows, y = np.array(rows, np.float32), _sound(truth)
-        self._alarmed(rows, step, y)
+        rows, y = np.array(rows, np.float32), sound(truth)
+        self.ends.alarms(rows, self._far(rows, step, y))
         self._move(rows, step)
         slots = self._taken(rows, step)
-        self._stretched(rows, y, slots)
-        self._learned(rows, step, np.stack([_sound(y - slot[:, POINT]) for slot in slots], 1), slots)
+        self.ends.outcome(rows, y, [slot[:, LOW : HIGH + 1] for slot in slots])
+        self._learned(rows, step, np.stack([sound(y - slot[:, POINT]) for slot in slots], 1), slots)
         return rows
 
     def issue(
         self, rows: Rows, step: Ints, point: NDArray[Any], low: NDArray[Any] | None, high: NDArray[Any] | None
     ) -> Rows:
-        """New rows with the forecast that was made after `step`: raw points (B, H, T), and the ends of the 90 % interval
-        (B, H, T) as they were issued, corrected; None or NaN where there are none."""
+        """New rows with the forecast that was made after `step`: raw points (B, H, T), and the ends (B, H, T) of the
+        90 % interval as they were issued, corrected; None or NaN where there are none."""
         rows, at = np.array(rows, np.float32), np.arange(len(rows))
         self._move(rows, step)
         if low is not None and high is not None:
             lead = np.array(self.knots) - 1
-            self._compared(rows, _sound(high[:, lead] - low[:, lead]))
+            self.ends.issued(rows, sound(high[:, lead] - low[:, lead]))
         for i, knot in enumerate(self.knots):
             ring = self.layout.of(rows, f"ring{i}")
             for part, values in ((POINT, point), (LOW, low), (HIGH, high)):
-                ring[at, step % knot, part] = np.nan if values is None else _sound(values[:, knot - 1])
+                ring[at, step % knot, part] = np.nan if values is None else sound(values[:, knot - 1])
             if i == 1:
                 ring[at, step % knot, CARRIED] = self._carried(rows)
         return rows
@@ -160,7 +123,7 @@ class Corrector:
     def stretch(self, rows: Rows) -> tuple[Array, Array]:
         """(B, H, T) each: what the distance of a quantile below the median, and of one above it, is multiplied with.
         The median is that of the calibration, which may be off the point."""
-        each = self._stretch(rows)
+        each = self.ends.stretch(rows)
         return _spread(each[:, :, 0], self.between), _spread(each[:, :, 1], self.between)
 
     def anomaly(self, rows: Rows, step: Ints, truth: NDArray[Any]) -> tuple[Array, NDArray[np.bool_]]:
@@ -168,7 +131,7 @@ class Corrector:
         side, under the one-step forecast that was issued, NaN where unknown, and which are alarms."""
         from scipy.special import ndtr  # here: what has no use for alarms need not wait for its import
 
-        far = self._far(rows, step, _sound(truth))
+        far = self._far(rows, step, sound(truth))
         return 2 * ndtr(-far), far > self.layout.get(rows, "threshold")
 
     # Before a truth ------------------------------------------------------------------------------------------
@@ -203,19 +166,26 @@ class Corrector:
             ring[at, step % knot] = np.nan
         return taken
 
+    def _far(self, rows: Rows, step: Ints, y: Array) -> Array:
+        """(B, T) the normal score, without its sign, of a truth in the one-step forecast; NaN where unknown."""
+        slot = self.layout.get(rows, "ring0")[:, 0]
+        low, high = slot[:, LOW], slot[:, HIGH]
+        far = normal_score(y, low, np.clip(slot[:, POINT] + self.shift(rows)[:, 0], low, high), high)
+        return np.where((step == self._step(rows) + 1)[:, None], far, np.nan)
+
     # The middle ----------------------------------------------------------------------------------------------
 
     def _gain(self, rows: Rows, name: str) -> Array:
         """(B, n, T), n of the first knots; (B, 1, T) for the profile."""
         moment = self.layout.get(rows, name).reshape(len(rows), -1, 2, self.targets)
         size = self.layout.get(rows, "size")[:, : moment.shape[1]]
-        return np.clip(_ratio(moment[:, :, 0], moment[:, :, 1] + self.rates.ridge * size, 0.0), 0.0, 1.0)
+        return np.clip(ratio(moment[:, :, 0], moment[:, :, 1] + self.rates.ridge * size, 0.0), 0.0, 1.0)
 
     def _jump(self, rows: Rows, lead: Ints) -> Array:
         """(B, h, T) the new level at leads (h,)."""
         last, run = self.layout.get(rows, "last"), np.abs(self.layout.get(rows, "run"))
         square, limit = last * last, self.rates.jump**2 * self.layout.get(rows, "size")[:, 0]
-        share = np.where((run >= 2) & (square > limit), 1 - _ratio(limit, square, 1.0), 0.0)
+        share = np.where((run >= 2) & (square > limit), 1 - ratio(limit, square, 1.0), 0.0)
         return np.nan_to_num(last * share)[:, None] * np.sqrt(run[:, None] / (run[:, None] + lead[:, None]))
 
     def _carried(self, rows: Rows) -> Array:
@@ -260,8 +230,8 @@ class Corrector:
         """(B, 1, T) what the profile explains; it learns from the knots within a season."""
         at, few = np.arange(len(rows)), sum(knot <= self.season for knot in self.knots)
         profile, gain = self.layout.of(rows, "profile"), self._gain(rows, "seasonal")
-        x, new = profile[at, step % self.season].astype(np.float64), _mean(about[:, :few])
-        self._moments(rows, "seasonal", _mean(left[:, :few])[:, None], x[:, None])
+        x, new = profile[at, step % self.season].astype(np.float64), mean(about[:, :few])
+        self._moments(rows, "seasonal", mean(left[:, :few])[:, None], x[:, None])
         profile[at, step % self.season] = np.where(np.isnan(new), x, x + self.rates.profile * (new - x))
         return gain * x[:, None]
 
@@ -269,7 +239,7 @@ class Corrector:
         """The size of late, from what bias and profile left (B, T) of the one-step error."""
         carried = self._gain(rows, "carried")[:, 0] * np.nan_to_num(self._carried(rows))
         made = full - self._jump(rows, np.ones(1, np.int64))[:, 0] - carried
-        square, late = np.minimum(_ratio(made * made, size, np.nan), FARTHEST), self.layout.of(rows, "late")
+        square, late = np.minimum(ratio(made * made, size, np.nan), FARTHEST), self.layout.of(rows, "late")
         late[:] = np.where(np.isnan(square), late, late + self.rates.late * (square - late))
 
     def _ran(self, rows: Rows, full: Array, size: Array) -> None:
@@ -278,72 +248,10 @@ class Corrector:
         run[:] = np.clip(np.where(side * run > 0, run + side, side), -MANY, MANY)
         self.layout.of(rows, "last")[:] = full
 
-    # The ends, and what is beyond them -----------------------------------------------------------------------
-
-    def _stretch(self, rows: Rows) -> Array:
-        """(B, K, 2, T) at the knots, below and above."""
-        size, claimed = self.layout.get(rows, "size"), self.layout.get(rows, "claimed")
-        count, late = self.layout.get(rows, "count")[:, None], self.layout.get(rows, "late")[:, None]
-        trust, calm = count / (count + self.rates.prior), self.rates.calm
-        grown = trust * _ratio(size, claimed, 1.0) + 1 - trust
-        grown = np.clip(grown, 1e-4, 1e4) * (late + calm) / (1 + calm)
-        return self.layout.get(rows, "stretch") * np.sqrt(grown)[:, :, None]
-
-    def _stretched(self, rows: Rows, y: Array, slots: list[Array]) -> None:
-        stretch, rates = self.layout.of(rows, "stretch"), self.rates
-        up, down = exp(rates.stretch * (1 - OUTSIDE)), exp(-rates.stretch * OUTSIDE)
-        for i, slot in enumerate(slots):
-            for side, outside in enumerate((y < slot[:, LOW], y > slot[:, HIGH])):
-                moved = np.clip(stretch[:, i, side] * np.where(outside, up, down), rates.least, rates.most)
-                known = ~np.isnan(y) & ~np.isnan(slot[:, LOW + side])
-                stretch[:, i, side] = np.where(known, moved, stretch[:, i, side])
-
-    def _compared(self, rows: Rows, width: Array) -> None:
-        """Widths (B, K, T) as issued at the knots, before any stretching, into the sizes that they stand for."""
-        each = self._stretch(rows)
-        new = (width / (each[:, :, 0] + each[:, :, 1]) / END) ** 2
-        claimed, count = self.layout.of(rows, "claimed"), self.layout.get(rows, "count")[:, None]
-        moved = claimed + np.maximum(self.rates.claimed, 1 / (1 + count)) * (new - claimed)
-        claimed[:] = np.where(np.isnan(new), claimed, np.where(claimed > 0, moved, new))
-
-    def _far(self, rows: Rows, step: Ints, y: Array) -> Array:
-        """(B, T) the normal score, without its sign, of a truth in the one-step forecast; NaN where unknown."""
-        slot = self.layout.get(rows, "ring0")[:, 0]
-        low, high = slot[:, LOW], slot[:, HIGH]
-        middle = np.clip(slot[:, POINT] + self.shift(rows)[:, 0], low, high)
-        away, span = np.abs(y - middle), np.where(y >= middle, high - middle, middle - low)
-        far = np.where(away > 0, np.minimum(END * _ratio(away, span, FARTHEST), FARTHEST), away)
-        return np.where((step == self._step(rows) + 1)[:, None], far, np.nan)
-
-    def _alarmed(self, rows: Rows, step: Ints, y: Array) -> None:
-        far, threshold, rate = self._far(rows, step, y), self.layout.of(rows, "threshold"), self.rates.alarm
-        moved = threshold * np.where(far > threshold, exp(rate * (1 - self.budget)), exp(-rate * self.budget))
-        threshold[:] = np.where(np.isnan(far), threshold, np.clip(moved, self.nominal, FARTHEST))
-
 
 def knots(horizon: int) -> tuple[int, ...]:
     """The leads that are followed."""
     return tuple(sorted({1, max(1, round(horizon / 8)), horizon}))
-
-
-def _sound(values: NDArray[Any]) -> Array:
-    """float64 within ±LARGEST; NaN stays."""
-    return np.clip(np.asarray(values, np.float64), -LARGEST, LARGEST)
-
-
-def _ratio(a: Array, b: Array, otherwise: float) -> Array:
-    """a / b where b is above 0."""
-    return np.where(b > 0, a / np.where(b > 0, b, 1.0), otherwise)
-
-
-def _mean(values: Array) -> Array:
-    """(B, n, T) -> (B, T) the mean of what is known, NaN where nothing is."""
-    total, count = np.zeros_like(values[:, 0]), np.zeros_like(values[:, 0])
-    for i in range(values.shape[1]):
-        known = ~np.isnan(values[:, i])
-        total += np.where(known, values[:, i], 0.0)
-        count += known
-    return _ratio(total, count, np.nan)
 
 
 def _between(knots: tuple[int, ...], horizon: int) -> tuple[Ints, Array]:
