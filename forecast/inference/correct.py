@@ -29,6 +29,7 @@ from forecast.inference.rows import LARGEST, Array, Layout, Rates, Rows, mean, r
 
 HALF: Final = 1 << 20  # a step is kept as two numbers, which float32 holds exactly
 MANY: Final = 1 << 20  # values counted at most
+SHORTEST: Final = 12  # steps that a new level lasts before it is a bias
 POINT, LOW, HIGH, CARRIED = range(4)  # what a slot holds: the raw point, the issued ends, what of the last error
 
 
@@ -212,12 +213,25 @@ class Corrector:
         self._moments(rows, "carried", left[:, : carried.shape[1]], carried)
         self._ran(rows, full, size[:, 0])
         count = of(rows, "count")
+        run = np.abs(of(rows, "run"))[:, None]
+        known &= run < 2  # what is usual is not learned from a new level
         warm = 1 / (1 + count.astype(np.float64))[:, None]
         count += known.any(1) * (count < MANY)
         for name, rate, new in (("size", rates.size, about**2), ("bias", rates.bias, clipped)):
             old = get(rows, name)
             first = (old == 0) & (size == 0)  # a knot's first label comes when the count has gone on
             of(rows, name)[:] = np.where(known, np.where(first, new, old + np.maximum(rate, warm) * (new - old)), old)
+        self._adopted(rows)
+
+    def _adopted(self, rows: Rows) -> None:
+        """A new level that has lasted is a bias of all leads, and to be applied."""
+        last, run = self.layout.of(rows, "last"), self.layout.of(rows, "run")
+        level = np.where(np.abs(run) >= max(self.horizon, SHORTEST), last, 0.0).astype(np.float64)
+        self.layout.of(rows, "bias")[:] += level[:, None]
+        self.layout.of(rows, "before")[:] += level[:, None, None]
+        applied, square = self.layout.of(rows, "applied"), (level * level)[:, None, None]
+        applied[:] = np.where(square > 0, np.maximum(applied, square), applied)
+        last[:], run[:] = np.where(level == 0, last, 0.0), np.where(level == 0, run, 0.0)
 
     def _moments(self, rows: Rows, name: str, left: Array, x: Array) -> None:
         """What was left and what would have been added, (B, n, T) each, into their moments."""
