@@ -99,7 +99,7 @@ class Corrector:
         self._move(rows, step)
         if low is not None and high is not None:
             lead = np.array(self.knots) - 1
-            self.ends.issued(rows, sound(high[:, lead] - low[:, lead]))
+            self.ends.issued(rows, sound(high[:, lead]) - sound(low[:, lead]))
         for i, knot in enumerate(self.knots):
             ring = self.layout.of(rows, f"ring{i}")
             for part, values in ((POINT, point), (LOW, low), (HIGH, high)):

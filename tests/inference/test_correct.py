@@ -14,8 +14,8 @@ ENDS = (1.645, 1.645)
 
 
 def stream(truth, point, *, width=1.0, season=24, first=10_000, corrector=None):
-    """truth (N, B, T), point (N, B, H, T): forecast i is for truths i, i + 1, … -> the corrector, its rows, and what was
-    issued: points, ends (N, B, H, T), and the alarms (N, B, T) that truths raised."""
+    """truth (N, B, T), point (N, B, H, T): forecast i is for truths i, i + 1, … -> the corrector, its rows, what was
+    issued (points and ends, (N, B, H, T)), and the alarms (N, B, T) that truths raised."""
     n, b, h, t = point.shape
     corrector = corrector or Corrector(h, t, season=season)
     rows, issued, alarms = corrector.start(b), [], np.zeros(truth.shape, bool)
@@ -147,7 +147,7 @@ def test_a_constant_error_is_corrected():
     truth = noise(600) * 0.01 + np.array([3.0, -2, 0.1, 50, 1, 1, 1e-3, 0])[:, None]
     _, _, made, *_ = stream(truth, flat(truth))
     left = np.abs((made - ahead(truth))[-100:].mean((0, 2, 3)))
-    assert (left < 0.01).all()
+    assert (left < 0.005 * np.maximum(1, truth.mean((0, 2)))).all()
 
 
 def test_a_daily_error_is_corrected():
@@ -159,7 +159,7 @@ def test_a_daily_error_is_corrected():
 
 
 def test_an_error_that_goes_on_for_a_while_is_corrected_at_the_first_leads():
-    truth = noise(3000)
+    truth = noise(1500, 16)
     for i in range(1, len(truth)):
         truth[i] += 0.7 * truth[i - 1]
     _, _, made, *_ = stream(truth, flat(truth))
@@ -169,7 +169,7 @@ def test_an_error_that_goes_on_for_a_while_is_corrected_at_the_first_leads():
 
 
 def test_white_noise_is_left_alone():
-    truth = noise(4000, 16)
+    truth = noise(1500, 32)
     _, _, made, *_ = stream(truth, flat(truth))
     ratio = ((made - ahead(truth)) ** 2).mean((0, 1, 3)) / (ahead(truth) ** 2).mean((0, 1, 3))
     assert ratio.max() <= 1.01
@@ -179,8 +179,9 @@ def test_a_new_level_is_taken_up_within_a_few_steps():
     truth = 0.1 * noise(600)
     truth[400:] += 5
     _, _, made, *_ = stream(truth, flat(truth))
-    first_lead = np.abs(made - ahead(truth))[:, :, 0].mean((1, 2))
-    assert first_lead[405] < 2.5 and first_lead[430:].max() < 1.0
+    left = np.abs(made - ahead(truth)).mean((1, 3))
+    assert left[403, 0] < 1 and left[410, 0] < 0.5 and left[410, -1] < 2.5
+    assert left[430:].max() < 0.4
 
 
 def covered(truth, low, high, some):
@@ -190,22 +191,22 @@ def covered(truth, low, high, some):
 
 @pytest.mark.parametrize("freedom", [2, 3, 30])
 def test_ninety_percent_are_inside_under_heavy_tails(freedom):
-    truth = np.random.default_rng(1).standard_t(freedom, (3000 + H, 8, 1))
+    truth = np.random.default_rng(1).standard_t(freedom, (1500 + H, 16, 1))
     *_, low, high, _ = stream(truth, flat(truth))
     assert covered(truth, low, high, slice(500, None)) == pytest.approx(0.9, abs=0.015)
 
 
 @pytest.mark.parametrize("factor", [0.1, 5.0, 50.0])
 def test_ninety_percent_are_inside_after_a_change_of_scale(factor):
-    truth = noise(4000)
-    truth[1000:] *= factor
+    truth = noise(1500, 24)
+    truth[500:] *= factor
     *_, low, high, _ = stream(truth, flat(truth))
-    assert covered(truth, low, high, slice(1500, None)) == pytest.approx(0.9, abs=0.02)
+    assert covered(truth, low, high, slice(800, None)) == pytest.approx(0.9, abs=0.025)
 
 
 @pytest.mark.parametrize("factor", [0.05, 20.0])
 def test_a_calibration_that_is_wrong_from_the_start_is_found_out(factor):
-    truth = noise(2000)
+    truth = noise(1200)
     *_, low, high, _ = stream(truth, flat(truth), width=factor)
     assert covered(truth, low, high, slice(700, None)) == pytest.approx(0.9, abs=0.02)
 
@@ -223,11 +224,11 @@ def test_without_intervals_only_points_are_corrected():
 
 
 def test_alarms_stay_within_their_budget_and_a_spike_is_one():
-    for seed, draw in enumerate((noise(6000, 16), np.random.default_rng(2).standard_t(3, (6000 + H, 16, 1)))):
-        draw[5000] = 40.0
+    for seed, draw in enumerate((noise(2000, 32), np.random.default_rng(2).standard_t(3, (2000 + H, 32, 1)))):
+        draw[1998] = 40.0
         *_, alarms = stream(draw, flat(draw))
-        assert alarms[1000:5000].mean() <= 1.5e-3, seed
-        assert alarms[5000].all()
+        assert alarms[500:1998].mean() <= 1.5e-3, seed
+        assert alarms[1997].mean() < 0.2 and alarms[1998].all()
 
 
 def test_the_probability_of_an_anomaly_is_that_of_its_tails():
@@ -244,12 +245,12 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=60)
-@given(arrays(np.float64, (30, 2, 1), elements=numbers), arrays(np.float64, (30, 2, 3), elements=numbers))
+@settings(max_examples=30)
+@given(arrays(np.float64, (20, 2, 1), elements=numbers), arrays(np.float64, (20, 2, 3), elements=numbers))
 def test_all_numbers_stay_finite(truth, made):
     corrector = Corrector(8, 1, season=4)
     rows = corrector.start(2)
-    for i in range(30):
+    for i in range(20):
         step, (point, low, high) = np.full(2, i), (np.repeat(made[i, :, j], 8).reshape(2, 8, 1) for j in range(3))
         p, _ = corrector.anomaly(rows, step, truth[i])
         assert not np.isinf(p).any() and not (p < 0).any()
