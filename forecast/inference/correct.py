@@ -11,7 +11,7 @@ profile of its errors over the season. Both, and what they left of the last one-
 where x is what would have been added when the forecast was made, r the error that was left for it to explain and d the
 errors about their bias. What does not persist is not applied, and the forecast tends to the frozen one. Errors beyond
 `jump` usual ones, n ≥ 2 steps in a row and on one side, are a new level: they are added at once, at lead h by the share
-sqrt(n / (n + h)), as what has lasted long goes on longer.
+sqrt(n / (n + h)), as what has lasted long goes on longer. Once it has lasted H steps it is a bias of all leads.
 
 The ends of the interval and the alarms: ends.py. Nothing is learned from a value before it is known. All operations
 treat each element alike, so that no row depends on those beside it. Shapes: B rows, H steps, T targets, K knots; all
@@ -198,23 +198,23 @@ class Corrector:
         """From errors (B, K, T) of this step, NaN where unknown."""
         get, of, rates = self.layout.get, self.layout.of, self.rates
         bias, size, known = get(rows, "bias"), get(rows, "size"), ~np.isnan(error)
+        usual = np.abs(of(rows, "run"))[:, None] < 2  # what is usual is not learned from a new level
         limit = rates.clip * np.sqrt(size * np.maximum(get(rows, "late"), 1.0)[:, None])
         limit = np.where(size > 0, limit, LARGEST)
         about = np.clip(error - bias, -limit, limit)
         clipped = bias + about
         held = np.concatenate([bias[:, :1], get(rows, "before")[:, :, 1]], 1)  # the bias when the forecast was made
         left = clipped - self._gain(rows, "applied") * held
-        self._moments(rows, "applied", clipped, held)
+        self._moments(rows, "applied", np.where(usual, clipped, np.nan), held)
         if self.season > 1:
-            left = left - self._profiled(rows, step, left, about)
+            left = left - self._profiled(rows, step, left, np.where(usual, about, np.nan))
         full = left[:, 0] + (error - clipped)[:, 0]
         self._late(rows, full, size[:, 0])
         carried = np.stack([self._carried(rows), *(slot[:, CARRIED] for slot in slots[1:2])], 1)
         self._moments(rows, "carried", left[:, : carried.shape[1]], carried)
         self._ran(rows, full, size[:, 0])
         count = of(rows, "count")
-        run = np.abs(of(rows, "run"))[:, None]
-        known &= run < 2  # what is usual is not learned from a new level
+        known &= np.abs(of(rows, "run"))[:, None] < 2
         warm = 1 / (1 + count.astype(np.float64))[:, None]
         count += known.any(1) * (count < MANY)
         for name, rate, new in (("size", rates.size, about**2), ("bias", rates.bias, clipped)):
