@@ -108,17 +108,19 @@ class Corrector:
                 ring[at, step % knot, CARRIED] = self._carried(rows)
         return rows
 
-    def shift(self, rows: Rows) -> Array:
-        """(B, H, T): what is to be added to every point and quantile."""
+    def shift(self, rows: Rows, leads: int | None = None) -> Array:
+        """(B, H, T): what is to be added to every point and quantile; of the first leads alone where `leads` says how
+        many."""
+        leads = leads or self.horizon
+        lead, (left, share) = np.arange(1, leads + 1), self.between
         bias = self._gain(rows, "applied") * self.layout.get(rows, "bias")
         carried = self._gain(rows, "carried") * np.nan_to_num(self._carried(rows))[:, None]
-        found = _spread(bias, self.between) + self._jump(rows, np.arange(1, self.horizon + 1))
+        found = _spread(bias, (left[:leads], share[:leads])) + self._jump(rows, lead)
         for i, weight in enumerate(self.fading):
-            found += carried[:, i, None] * weight[:, None]
+            found += carried[:, i, None] * weight[:leads, None]
         if self.season > 1:
-            lead = self._step(rows)[:, None] + np.arange(1, self.horizon + 1)
-            profile = self.layout.get(rows, "profile")[np.arange(len(rows))[:, None], lead % self.season]
-            found += self._gain(rows, "seasonal") * profile
+            at, place = np.arange(len(rows))[:, None], (self._step(rows)[:, None] + lead) % self.season
+            found += self._gain(rows, "seasonal") * self.layout.get(rows, "profile")[at, place]
         return found
 
     def stretch(self, rows: Rows) -> tuple[Array, Array]:
@@ -171,7 +173,7 @@ class Corrector:
         """(B, T) the normal score, without its sign, of a truth in the one-step forecast; NaN where unknown."""
         slot = self.layout.get(rows, "ring0")[:, 0]
         low, high = slot[:, LOW], slot[:, HIGH]
-        far = normal_score(y, low, np.clip(slot[:, POINT] + self.shift(rows)[:, 0], low, high), high)
+        far = normal_score(y, low, np.clip(slot[:, POINT] + self.shift(rows, 1)[:, 0], low, high), high)
         return np.where((step == self._step(rows) + 1)[:, None], far, np.nan)
 
     # The middle ----------------------------------------------------------------------------------------------

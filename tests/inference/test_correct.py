@@ -100,8 +100,13 @@ def test_what_was_not_observed_teaches_nothing():
         rows = corrector.see(rows, np.full(8, 10_079 + i), np.full((8, 1), np.nan))
         for name in LEARNED:
             np.testing.assert_array_equal(corrector.layout.of(rows, name), corrector.layout.of(before, name))
-    np.testing.assert_array_equal(corrector.layout.of(before, "ring2"), corrector.layout.of(before, "ring2"))
     assert np.isnan(corrector.layout.of(rows, "ring2")).all()
+
+
+def test_the_first_leads_alone_are_those_of_all():
+    truth = noise(60) + 3
+    corrector, rows, *_ = stream(truth, flat(truth))
+    np.testing.assert_array_equal(corrector.shift(rows, 3), corrector.shift(rows)[:, :3])
 
 
 def test_see_and_issue_leave_their_rows_alone():
