@@ -48,16 +48,17 @@ class Scaled(NamedTuple):
 
 
 class Outlook:
-    """How the forecasts of one run are read. `levels` are asked for; `all` has the ends of the 90 % interval too, which
-    a stream that corrects itself goes by, where the run has intervals."""
+    """How the forecasts of one run are read. `levels` are asked for; `all` has the median and the ends of the 90 %
+    interval too, which a stream that corrects itself goes by, where the run has intervals."""
 
     def __init__(self, predictor: Predictor, levels: tuple[float, ...]) -> None:
         self.output, self.calibration, spec = predictor.chain.output, predictor.calibration, predictor.recipe.spec
         self.bounds, self.levels, self.targets, self.season = predictor.bounds, levels, spec.targets, spec.season
         known = self.calibration is not None or self.output.spread
-        self.all = tuple(sorted({*levels, 0.05, 0.95})) if known else ()
+        self.all = tuple(sorted({*levels, 0.05, 0.5, 0.95})) if known else ()
         self.asked = [self.all.index(level) for level in levels]
         self.ends = [self.all.index(0.05), self.all.index(0.95)] if known else []
+        self.middle = self.all.index(0.5) if known else 0
         self.ahead = np.arange(1, 1 + spec.horizon)
         self.level = torch.tensor(self.all, dtype=torch.float64)
         if self.calibration is not None:
@@ -69,7 +70,7 @@ class Outlook:
         stretch: tuple[NDArray[Any], NDArray[Any]] | None = None,
     ) -> Scaled:  # fmt: skip
         """What a chain gives after steps (B,), moved by shift (B, H, T); the distances of quantiles below and above the
-        middle times stretch, each (B, H, T)."""
+        median times stretch, each (B, H, T)."""
         numbers = torch.from_numpy(made)
         point = self.output.point(numbers)
         quantiles = self._quantiles(numbers, step, stretch) if self.all else point.new_empty(*point.shape, 0)
@@ -93,7 +94,9 @@ class Outlook:
             scores = self._sized(step % self.season)
         if stretch is not None:
             low, high = (torch.from_numpy(part.astype(np.float32))[..., None] for part in stretch)
-            scores = scores * torch.where(scores < 0, low, high)
+            middle = scores[..., self.middle, None]
+            away = scores - middle
+            scores = middle + away * torch.where(away < 0, low, high)
         return self.output.value(made, scores)
 
     def _sized(self, place: Ints) -> torch.Tensor:
