@@ -4,13 +4,14 @@ A stream is a fold over readings. Whatever a reading holds, it moves its series 
 for bit as it was; nothing of one series reaches another. Shapes: B series, C channels, H steps ahead, T targets.
 """
 
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecast.data.freq import Ints
 from forecast.data.scale import Scaler
+from forecast.inference.correct import Corrector
 from forecast.streaming.calendar import Calendar
 from forecast.streaming.outlook import Numbers, Outlook, Scaled
 from forecast.streaming.rewind import Rewind
@@ -25,21 +26,6 @@ OK, WARMING, RESTARTED, REVISED, DUPLICATE, LATE, OFF_GRID, GAP, IMPLAUSIBLE = r
 ACCEPTED: Final = REVISED  # and all before it: they have changed a state
 Gaps = Literal["error", "fill", "mask"]
 Status = NDArray[np.int8]
-
-
-class Corrector(Protocol):
-    """What learns from truths as they come: inference/correct.py."""
-
-    width: int
-
-    def start(self, n: int) -> Floats: ...
-    def anomaly(self, rows: Floats, step: Ints, truth: Floats) -> tuple[NDArray[Any], NDArray[np.bool_]]: ...
-    def see(self, rows: Floats, step: Ints, truth: Floats) -> Floats: ...
-    def shift(self, rows: Floats) -> NDArray[Any]: ...
-    def stretch(self, rows: Floats) -> tuple[NDArray[Any], NDArray[Any]]: ...
-    def issue(
-        self, rows: Floats, step: Ints, point: NDArray[Any], low: NDArray[Any] | None, high: NDArray[Any] | None
-    ) -> Floats: ...
 
 
 class Made(NamedTuple):

@@ -26,6 +26,7 @@ from forecast.data.table import stamp
 from forecast.errors import DataError, UsageError
 from forecast.heads.step import Step
 from forecast.heads.stream import Stream
+from forecast.inference.correct import Corrector
 from forecast.inference.predictor import Predictor
 from forecast.streaming.calendar import Calendar
 from forecast.streaming.fold import ACCEPTED, LATE, OK, STATUSES, Fold, Gaps
@@ -80,8 +81,6 @@ class Live:
         own = Step(Stream(predictor.chain, len(self.spec.channels)), self.spec).eval()
         back, corrector = Rewind(rewind) if rewind else None, None
         if correct:
-            from forecast.inference.correct import Corrector
-
             corrector = Corrector(self.spec.horizon, self.spec.targets, season=self.spec.season, budget=budget)
         self.step, self.calendar = own, Calendar(self.recipe)
         blank = Blank(
@@ -91,8 +90,9 @@ class Live:
         if back is not None:
             blank = blank._replace(past=back.blank(States(blank).size(), len(self.spec.channels)))
         self.fold = Fold(
-            States(blank, most, fetch), stepper(own, engine), self.calendar, Outlook(predictor, self.levels),
-            self.recipe.scaler, gaps=_gaps(gaps, self.recipe.gaps), longest=longest, warm=self.spec.context,
+            States(blank, most, fetch), stepper(own, engine), self.calendar,
+            Outlook(predictor, self.levels, interval=correct), self.recipe.scaler,
+            gaps=_gaps(gaps, self.recipe.gaps), longest=longest, warm=self.spec.context,
             rewind=back, corrector=corrector,
         )  # fmt: skip
         # what a state means beside the weights

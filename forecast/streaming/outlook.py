@@ -48,14 +48,15 @@ class Scaled(NamedTuple):
 
 
 class Outlook:
-    """How the forecasts of one run are read. `levels` are asked for; `all` has the median and the ends of the 90 %
-    interval too, which a stream that corrects itself goes by, where the run has intervals."""
+    """How the forecasts of one run are read, at the `levels` that are asked for. With `interval`, where the run has
+    one, the median and the ends of the 90 % interval are made too: what a stream that corrects itself goes by."""
 
-    def __init__(self, predictor: Predictor, levels: tuple[float, ...]) -> None:
+    def __init__(self, predictor: Predictor, levels: tuple[float, ...], *, interval: bool = False) -> None:
         self.output, self.calibration, spec = predictor.chain.output, predictor.calibration, predictor.recipe.spec
         self.bounds, self.levels, self.targets, self.season = predictor.bounds, levels, spec.targets, spec.season
         known = self.calibration is not None or self.output.spread
-        self.all = tuple(sorted({*levels, 0.05, 0.5, 0.95})) if known else ()
+        known = known and interval
+        self.all = tuple(sorted({*levels, 0.05, 0.5, 0.95})) if known else levels
         self.asked = [self.all.index(level) for level in levels]
         self.ends = [self.all.index(0.05), self.all.index(0.95)] if known else []
         self.middle = self.all.index(0.5) if known else 0

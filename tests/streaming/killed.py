@@ -33,7 +33,8 @@ def batches(place: Path) -> int:
     if not (place / "s.db").exists():
         return 0
     with sqlite3.connect(place / "s.db") as db:
-        found = db.execute("SELECT value FROM facts WHERE key = 'counts'").fetchone()
+        there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'facts'").fetchone()
+        found = there and db.execute("SELECT value FROM facts WHERE key = 'counts'").fetchone()
     db.close()
     return 0 if found is None else int(found[0].partition('"batches":')[2].partition("}")[0].partition(",")[0])
 

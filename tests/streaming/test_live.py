@@ -38,10 +38,11 @@ def test_pushes_are_one_scan_from_the_first_step(tmp_path, gaps, encoder):
             np.testing.assert_allclose(of(last, name), y, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("correct", [False, True])
 @pytest.mark.parametrize("cuts", [[1, 2, 3, 50, 51], [100], list(range(7, 120, 7))])
-def test_any_split_gives_the_same_forecasts_and_states(tmp_path, cuts):
+def test_any_split_gives_the_same_forecasts_and_states(tmp_path, cuts, correct):
     predictor = made(tmp_path, gaps="mask")[1]
-    whole, split, frame = streamed(predictor), streamed(predictor), table(gaps=True)
+    whole, split, frame = (*(streamed(predictor, correct=correct) for _ in range(2)), table(gaps=True))
     hours = (pl.col("ds") - pl.col("ds").min()).dt.total_hours()
     last = whole.push_many(frame)
     for a, b in pairwise([0, *cuts, 1000]):
@@ -150,11 +151,12 @@ def test_gaps_are_an_error_or_filled_where_the_model_knows_none(tmp_path):
     np.testing.assert_allclose(found.y_hat, expected.y_hat, rtol=1e-6)
 
 
+@pytest.mark.parametrize("correct", [False, True])
 @pytest.mark.parametrize("gaps", ["mask", "fill"])
 @pytest.mark.parametrize("wrong", [119, 112, 101])
-def test_a_corrected_reading_is_as_if_it_had_come_in_time(tmp_path, gaps, wrong):
+def test_a_corrected_reading_is_as_if_it_had_come_in_time(tmp_path, gaps, wrong, correct):
     predictor = made(tmp_path, gaps=gaps)[1]
-    right, live = streamed(predictor, rewind=20), streamed(predictor, rewind=20)
+    right, live = (streamed(predictor, rewind=20, correct=correct) for _ in range(2))
     frame = table().with_columns(pl.int_range(pl.len()).over("unique_id").alias("i"))
     expected = right.push_many(frame)
     row, lost = (pl.col("unique_id") == "b") & (pl.col("i") == wrong), pl.col("i") == 118
@@ -168,6 +170,27 @@ def test_a_corrected_reading_is_as_if_it_had_come_in_time(tmp_path, gaps, wrong)
     assert said(live.take(*read(frame.filter(row), predictor.recipe))) == ["duplicate"]
     old = frame.filter(pl.col("i") == 40).with_columns(y=pl.lit(0.0))
     assert said(live.take(*read(old, predictor.recipe))) == ["late"] * 3
+
+
+def test_a_stream_that_corrects_itself_takes_off_what_persists(tmp_path):
+    predictor = made(tmp_path)[1]
+    frozen, live, frame = streamed(predictor), streamed(predictor, correct=True), table(hours=600)
+    names, time, values = read(frame.filter(pl.col("unique_id") == "a"), predictor.recipe)
+    values[300:] += 3  # a new level, far above what the untrained chain forecasts
+    taken, before = live.take(names, time, values), frozen.take(names, time, values)
+    truth = np.lib.stride_tricks.sliding_window_view(values[:, 0], HORIZON)[1:]
+    error, old = (
+        np.square(each.forecasts.y_hat[: len(truth), :, 0] - truth).mean(1)[HORIZON:] for each in (taken, before)
+    )
+    assert error.mean() < 0.9 * old.mean()
+    inside = (taken.forecasts.quantiles[: len(truth), :, 0, 0] <= truth) & (
+        truth <= taken.forecasts.quantiles[: len(truth), :, 0, 1]
+    )
+    assert 0.85 < inside[HORIZON:].mean() < 0.95
+    assert np.isnan(taken.tail[0]).all() and (taken.tail[1:] <= 1).all() and (taken.tail[1:] >= 0).all()
+    assert taken.alarm[300:306].any() and taken.alarm.mean() < 0.02
+    assert not before.alarm.any() and np.isnan(before.tail).all()
+    np.testing.assert_allclose(live.latest(["a"]).y_hat[0], taken.forecasts.y_hat[-1], rtol=1e-5)
 
 
 def test_a_snapshot_goes_on_where_it_was_and_only_under_its_weights(tmp_path):
