@@ -1,9 +1,9 @@
 """What self-correction gains: `python -m benchmarks correct` trains a chain that streams on electricity and household,
 streams validation and test parts in the order of time, and writes correct.json and correct.md.
 
-The corrector begins with the validation part, on which its rates were chosen, and is scored on the test part, each
-forecast as it was made before its truth was known: on the data as they are, and with the level of every target shifted
-within the test part, in what is scored as in what the model reads from then on.
+The corrector begins with the validation part and is scored on the test part, each forecast as it was made before its
+truth was known: on the data as they are, and with the level of every target shifted within the test part, in what is
+scored as in what the model reads from then on. Its rates were chosen on streams that end before the test parts.
 """
 
 import json
@@ -136,9 +136,9 @@ def scored(told: Told, made: Issued) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measured(data: SeriesModule, run: Run, part: str = "test", **own: Any) -> dict[str, Any]:
-    """Frozen and corrected, on the data as they are and shifted; `own` are rates to try."""
-    corrector = Corrector(data.spec.horizon, data.spec.targets, season=data.spec.season, **own)
+def measured(data: SeriesModule, run: Run, part: str = "test") -> dict[str, Any]:
+    """Frozen and corrected, on the data as they are and shifted."""
+    corrector = Corrector(data.spec.horizon, data.spec.targets, season=data.spec.season)
     found: dict[str, Any] = {"width": corrector.width, "bytes": 4 * corrector.width}
     for name, gather in (("as they are", data.gather), ("shifted", shifted(data, part))):
         each = told(data, run, gather, part)
