@@ -132,8 +132,10 @@ class States:
         self.names += new[: until - first]
         self.slots.update(zip(new[: until - first], range(first, until), strict=True))
         if rest := new[until - first :]:
-            order = np.argsort(self.used[: len(self.names)], kind="stable")
-            free = [slot for slot in order.tolist() if slot >= 0 and slot not in busy and slot < first][: len(rest)]
+            wanted = min(len(rest) + len(busy), first)
+            oldest = np.argpartition(self.used[:first], wanted - 1)[:wanted]
+            order = oldest[np.lexsort((oldest, self.used[oldest]))].tolist()
+            free = [slot for slot in order if slot not in busy][: len(rest)]
             for slot, name in zip(free, rest, strict=True):
                 del self.slots[self.names[slot]]
                 self.names[slot], self.slots[name] = name, slot

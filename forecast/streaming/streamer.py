@@ -82,9 +82,15 @@ class Streamer:
         self.counts.update(facts.get("counts", {}))
         self.before = Counter(self.counts)
         self.seq, self.position, self.latest = facts.get("seq", 0), facts.get("position"), facts.get("latest")
+        begun = {}
         for key, sink in (("output", self.sink), ("rejects", self.rejects)):
-            if sink is not None and sink.exact:
-                sink.cut(facts.get(key, 0))
+            if sink is not None and sink.exact and key in facts:
+                sink.cut(facts[key])
+            elif sink is not None and sink.exact:
+                begun[key] = sink.length()
+        if begun:  # noted before anything is written: a kill in the first batch is to be cut back too
+            with store.transaction():
+                store.note(begun)
         if self.sink is not None and not self.sink.exact:
             self._hand_over(store)
 

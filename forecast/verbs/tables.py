@@ -144,6 +144,9 @@ def _short(path: Path) -> str:
         return str(path)
 
 
+MONTHS = 12  # the last ones; feed.scores=FILE has all
+
+
 def replayed(found: Mapping[str, Any]) -> str:
     """What a replay was worth: rows by their errors, and those of the streams from month to month."""
     from forecast.streaming.replay import CORRECTED, STREAMED, WINDOWED
@@ -158,7 +161,7 @@ def replayed(found: Mapping[str, Any]) -> str:
         rows.append([name, number(each["mse"]), number(each["mae"]), number(ratio), covered])
     text = table(["prequential", "MSE (scaled)", "MAE (scaled)", f"MSE ÷ {naive}", "90 % covered"], rows)
     shown = [name for name in (STREAMED, CORRECTED, WINDOWED) if name in scores]
-    months = sorted(scores[STREAMED]["months"])
+    months = sorted(scores[STREAMED]["months"])[-MONTHS:]
     if len(months) > 1:
         by = [[month, *(number(scores[name]["months"][month]["mse"]) for name in shown)] for month in months]
         text += "\n\n" + table(["MSE by month", *shown], by)

@@ -106,6 +106,20 @@ def test_it_goes_on_where_it_was_left(predictor, tmp_path):
     sink.close()
 
 
+def test_a_kill_in_the_first_batch_is_cut_back_and_older_rejects_stay(predictor, tmp_path):
+    out, rejects = tmp_path / "out.jsonl", tmp_path / "rejects.jsonl"
+    rejects.write_bytes(b"older\n")
+    for written in (b"not committed", None):
+        live = streamed(predictor)
+        store = Store(tmp_path / "s.db", live.stamp, sync="normal")
+        streamer = Streamer(live, store=store, sink=FileSink(out, sync=False), rejects=FileSink(rejects, sync=False))
+        assert out.read_bytes() == b"" and rejects.read_bytes() == b"older\n"
+        if written:
+            streamer.sink.write([written])
+            streamer.rejects.write([written])
+        streamer.close()
+
+
 def test_lines_that_were_not_handed_over_are_handed_over_again(predictor, tmp_path):
     given, sink = lines(2, 10), Kept()
     live = streamed(predictor)
