@@ -279,6 +279,42 @@ class Replay:
 
 
 @dataclass
+class Mqtt:
+    """conf/feed/mqtt.yaml."""
+
+    kind: str = "mqtt"
+    host: str = "127.0.0.1"
+    port: int = 1883
+    topic: str = "readings/#"
+    qos: int = 1
+    client: str = "forecast"
+    publish: str | None = "forecasts"
+    username: str | None = None
+    password_env: str | None = None
+    tls: bool = False
+    version: str = "5"
+    batch: int = 1000
+    wait_ms: float = 5.0
+    queue: int = 10_000
+    timeout_s: float = 30.0
+
+
+@dataclass
+class Kafka:
+    """conf/feed/kafka.yaml."""
+
+    kind: str = "kafka"
+    servers: str = "127.0.0.1:9092"
+    topic: str = MISSING
+    group: str = "forecast"
+    publish: str | None = None
+    batch: int = 1000
+    wait_ms: float = 5.0
+    timeout_s: float = 30.0
+    settings: Any = None  # of librdkafka, by name
+
+
+@dataclass
 class State:
     """conf/state/store.yaml."""
 
@@ -328,6 +364,7 @@ NEEDED = {
     "output": "output=FILE, the file to write",
     "data.path": "data.path=FILE, a csv or parquet file",
     "feed.path": "feed.path=FILE, a file of JSON lines",
+    "feed.topic": "feed.topic=NAME, a topic of readings",
 }
 
 
@@ -344,7 +381,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_predict", node=Predict)
     store.store(name="schema_stream", node=Stream)
     store.store(group="state", name="schema_state", node=State)
-    for feed in (Stdin, File, Replay):
+    for feed in (Stdin, File, Replay, Mqtt, Kafka):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forecast.artifacts import find
 from forecast.errors import UsageError
-from forecast.streaming.feeds import Feed, feed
+from forecast.streaming.feeds import Feed, feed, outlet
 from forecast.streaming.live import Live
 from forecast.streaming.sinks import FileSink, Stdout
 from forecast.streaming.store import Store
-from forecast.streaming.streamer import Streamer
+from forecast.streaming.streamer import Sink, Streamer
 from forecast.verbs.tables import replayed
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def made(asked: dict[str, Any]) -> tuple[Feed, Streamer]:
     if asked["output"] is not None and state["path"] is None:
         free(asked["output"], None)
     source = feed(options.pop("kind"), **options)
+    sink: Sink | None = outlet(source)
+    if sink is not None and asked["output"] is not None:
+        raise UsageError("output and feed.publish are both set", "expected one of them", "set feed.publish=null")
     run = find(asked["run"], asked["runs"])
     live = Live.load(
         run, levels=levels, gaps=asked["gaps"], longest=asked["longest"], rewind=asked["rewind"],
@@ -69,7 +72,8 @@ def made(asked: dict[str, Any]) -> tuple[Feed, Streamer]:
     if state["path"] is not None:
         store = Store(state["path"], live.stamp, sync=state["sync"])
         live.states.fetch = store.fetch
-    sink = Stdout() if asked["output"] is None else FileSink(free(asked["output"], store), sync=sync)
+    if sink is None:
+        sink = Stdout() if asked["output"] is None else FileSink(free(asked["output"], store), sync=sync)
     rejects = None if asked["rejects"] is None else FileSink(asked["rejects"], sync=sync)
     return source, Streamer(live, store=store, sink=sink, rejects=rejects, every=asked["every"])
 

@@ -4,9 +4,13 @@ from importlib import import_module
 from threading import Event
 from typing import Any, Final, Protocol
 
-from forecast.streaming.streamer import Streamer
+from forecast.errors import UsageError
+from forecast.streaming.streamer import Sink, Streamer
 
-KINDS: Final = {"stdin": "Stdin", "file": "File", "replay": "File"}  # modules of this package, and their classes
+KINDS: Final = {  # modules of this package, and their classes
+    "stdin": "Stdin", "file": "File", "replay": "File", "mqtt": "Mqtt", "kafka": "Kafka",
+}  # fmt: skip
+EXTRAS: Final = {"mqtt": ("paho", "paho-mqtt"), "kafka": ("confluent_kafka", "confluent-kafka")}  # module, package
 
 
 class Feed(Protocol):
@@ -16,6 +20,18 @@ class Feed(Protocol):
 
 
 def feed(kind: str, **options: Any) -> Feed:
-    """By the name of its file in conf/feed/."""
-    made: Feed = getattr(import_module(f"{__name__}.{kind}"), KINDS[kind])(**options)
+    """By the name of its file in conf/feed/. UsageError where a package that it needs is not installed."""
+    try:
+        module = import_module(f"{__name__}.{kind}")
+    except ModuleNotFoundError as error:
+        name, package = EXTRAS.get(kind, ("", ""))
+        if not name or (error.name or "").partition(".")[0] != name:
+            raise
+        raise UsageError(f"feed={kind} needs {package}: pip install 'longcast[{kind}]'") from error
+    made: Feed = getattr(module, KINDS[kind])(**options)
     return made
+
+
+def outlet(source: Feed) -> Sink | None:
+    """Where a feed publishes forecasts itself, as brokers do; None: output goes where the config says."""
+    return getattr(source, "sink", None)

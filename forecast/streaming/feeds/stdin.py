@@ -29,7 +29,7 @@ class Stdin:
 
     def run(self, streamer: Streamer, stop: Event) -> None:
         """Until the other program closes its end. The position is a count of lines."""
-        done, rest, ended = int(streamer.position or 0), b"", False
+        done, rest, ended = streamer.position if isinstance(streamer.position, int) else 0, b"", False
         with SELECTOR() as ready:
             source = sys.stdin.fileno() if self.descriptor is None else self.descriptor
             ready.register(source, selectors.EVENT_READ)
