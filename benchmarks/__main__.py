@@ -1,12 +1,12 @@
 """python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
 
-`stream`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen: they run by
-their names only.
+`stream`, `http`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen: they
+run by their names only.
 """
 
 import sys
 
-from benchmarks import correct, intervals, loader, start, step, stream, streaming, vintages
+from benchmarks import correct, http, intervals, loader, start, step, stream, streaming, vintages
 
 
 def proofs() -> None:
@@ -16,7 +16,10 @@ def proofs() -> None:
 
 
 SPEED = {"loader": loader.main, "start": start.main, "step": step.main}
-SLOW = {"stream": stream, "intervals": intervals, "vintages": vintages, "correct": correct, "streaming": streaming}
+SLOW = {
+    "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,
+    "streaming": streaming,
+}  # fmt: skip
 ALL = {**SPEED, "proofs": proofs, **{name: module.main for name, module in SLOW.items()}}
 
 if __name__ == "__main__":

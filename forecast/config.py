@@ -268,6 +268,23 @@ class File:
 
 
 @dataclass
+class Http:
+    """conf/feed/http.yaml."""
+
+    kind: str = "http"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    hosts: Any = None  # a name or a list of names
+    batch: int = 1000
+    queue: int = 256
+    max_body: int = 8 << 20
+    max_series: int = 1_000_000
+    keep: int = 1000
+    listeners: int = 100
+
+
+@dataclass
 class Replay:
     """conf/feed/replay.yaml."""
 
@@ -381,7 +398,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_predict", node=Predict)
     store.store(name="schema_stream", node=Stream)
     store.store(group="state", name="schema_state", node=State)
-    for feed in (Stdin, File, Replay, Mqtt, Kafka):
+    for feed in (Stdin, File, Replay, Http, Mqtt, Kafka):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)

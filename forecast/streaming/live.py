@@ -34,7 +34,7 @@ from forecast.streaming.outlook import Forecasts, Numbers, Outlook, Scaled
 from forecast.streaming.reading import read
 from forecast.streaming.rewind import Rewind
 from forecast.streaming.snapshot import load, save
-from forecast.streaming.states import Blank, Fetch, States
+from forecast.streaming.states import NEVER, Blank, Fetch, States
 from forecast.streaming.stepping import AT_ONCE, Engine, Floats, stepper
 from forecast.where import RUNS
 
@@ -136,6 +136,8 @@ class Live:
         if missing := [name for name in names if name not in self.states]:
             raise KeyError(missing[0])
         slots = self.states.take(names)
+        if (never := self.states.step[slots] == NEVER).any():
+            raise KeyError(names[int(never.argmax())])
         with torch.inference_mode():
             rows = tuple(torch.from_numpy(part[slots]) for part in self.states.rows)
             made = self.step.stream.made(self.step.unpack(rows), torch.zeros(len(slots), 1, len(self.spec.clock)))

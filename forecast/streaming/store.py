@@ -89,7 +89,8 @@ class Store:
         try:
             yield
         except BaseException:
-            self.db.execute("ROLLBACK")
+            if self.db.in_transaction:  # a full disk has rolled it back already
+                self.db.execute("ROLLBACK")
             raise
         self.db.execute("COMMIT")
 
@@ -126,6 +127,10 @@ class Store:
     def purge(self, before: int) -> int:
         """Drop series whose last step was before a time; how many there were."""
         return self.db.execute("DELETE FROM series WHERE at < ?", (before,)).rowcount
+
+    def forget(self, name: str) -> bool:
+        """Drop one series; whether it was there."""
+        return self.db.execute("DELETE FROM series WHERE name = ?", (name,)).rowcount > 0
 
     def count(self) -> int:
         return int(self.db.execute("SELECT count(*) FROM series").fetchone()[0])

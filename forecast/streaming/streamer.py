@@ -54,13 +54,13 @@ class Streamer:
 
     def __init__(
         self, live: Live, *, store: Store | None = None, sink: Sink | None = None, rejects: Sink | None = None,
-        keep: int = 0, every: bool = True,
+        keep: int = 0, every: bool = True, run: str = "",
     ) -> None:  # fmt: skip
         """keep: lines of output that the store holds for those who ask again; every: a line for each reading, else for
-        the last one of each series in a batch."""
+        the last one of each series in a batch; run: the id of the run."""
         self.live, self.store, self.sink, self.rejects = live, store, sink, rejects
-        self.keep, self.every = keep, every
-        self.reader = Reader(live.recipe)
+        self.keep, self.every, self.run = keep, every, run
+        self.reader: Callable[[Sequence[bytes]], Parsed] = Reader(live.recipe)
         self.writer = Writer(live.recipe, live.levels, tails=live.fold.corrector is not None)
         self.counts: Counter[str] = Counter()  # of the stream,
         self.before: Counter[str] = Counter()  # and those of them that it had when this process began

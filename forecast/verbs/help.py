@@ -116,8 +116,8 @@ PAGES = {
             ("forecast stream run=latest", "through a pipe: < in > out"),
             ("forecast stream run=latest feed=file feed.path=in.jsonl feed.follow=true", "as lines are added"),
             ("forecast stream run=latest output=out.jsonl state.path=state.db", "killed, it goes on where it was"),
+            ("forecast stream run=latest feed=http feed.port=8000 state.path=state.db", "a server: POST /v1/update"),
             ("forecast stream run=latest correct=true rewind=48", "learn from what comes"),
-            ("forecast stream run=latest every=false levels=[0.1,0.5,0.9]", "for each series once a batch"),
         ),
         (
             ("run", "id, path or latest; a run that can be streamed: train with experiment=stream"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forecast.artifacts import find
 from forecast.errors import UsageError
-from forecast.streaming.feeds import Feed, feed, outlet
+from forecast.streaming.feeds import Answering, Feed, feed, outlet
 from forecast.streaming.live import Live
 from forecast.streaming.sinks import FileSink, Stdout
 from forecast.streaming.store import Store
@@ -59,6 +59,20 @@ def made(asked: dict[str, Any]) -> tuple[Feed, Streamer]:
     sink: Sink | None = outlet(source)
     if sink is not None and asked["output"] is not None:
         raise UsageError("output and feed.publish are both set", "expected one of them", "set feed.publish=null")
+    if not isinstance(source, Answering):
+        return source, streamer_of(asked, levels, sink or Stdout())
+    source.open()
+    try:
+        return source, streamer_of(asked, levels, None, keep=source.keep)
+    except BaseException:
+        source.close()
+        raise
+
+
+def streamer_of(asked: dict[str, Any], levels: list[float] | None, sink: Sink | None, *, keep: int = 0) -> Streamer:
+    """The stream of a config. sink: where output goes unless the config names a file; None: its feed gives it to those
+    who send; keep: lines for listeners."""
+    state = asked["state"]
     run = find(asked["run"], asked["runs"])
     live = Live.load(
         run, levels=levels, gaps=asked["gaps"], longest=asked["longest"], rewind=asked["rewind"],
@@ -72,10 +86,10 @@ def made(asked: dict[str, Any]) -> tuple[Feed, Streamer]:
     if state["path"] is not None:
         store = Store(state["path"], live.stamp, sync=state["sync"])
         live.states.fetch = store.fetch
-    if sink is None:
-        sink = Stdout() if asked["output"] is None else FileSink(free(asked["output"], store), sync=sync)
+    if asked["output"] is not None:
+        sink = FileSink(free(asked["output"], store), sync=sync)
     rejects = None if asked["rejects"] is None else FileSink(asked["rejects"], sync=sync)
-    return source, Streamer(live, store=store, sink=sink, rejects=rejects, every=asked["every"])
+    return Streamer(live, store=store, sink=sink, rejects=rejects, keep=keep, every=asked["every"], run=run.path.name)
 
 
 def free(output: str, store: Store | None) -> Path:

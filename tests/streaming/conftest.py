@@ -8,7 +8,8 @@ import orjson
 import polars as pl
 import pytest
 
-from tests.streaming.made import table
+from tests.streaming.made import made, table
+from tests.streaming.serving import serving
 from tests.verbs.conftest import command
 
 SMALL = [
@@ -32,6 +33,18 @@ def home(tmp_path_factory) -> Path:
 def run(home) -> Path:
     (found,) = (home / "runs" / "train").iterdir()
     return found
+
+
+@pytest.fixture(scope="session")
+def predictor(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("chain"), gaps="mask")[1]
+
+
+@pytest.fixture(scope="module")
+def small(predictor):
+    """A server with narrow limits that several tests ask."""
+    with serving(predictor, max_body=20_000, batch=20, max_series=3, listeners=2, hosts="example.org") as served:
+        yield served
 
 
 def lines(series: int, hours: int, *, seed: int = 0) -> list[bytes]:

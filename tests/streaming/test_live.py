@@ -218,6 +218,8 @@ def test_a_series_that_was_reset_begins_anew(tmp_path):
     live, fresh = streamed(predictor), streamed(predictor)
     live.push_many(table())
     live.reset("a")
+    with pytest.raises(KeyError):
+        live.latest(["a"])
     one = table().filter(pl.col("unique_id") == "a").head(30)
     np.testing.assert_allclose(of(live.push_many(one), "a"), of(fresh.push_many(one), "a"), rtol=1e-6)
 

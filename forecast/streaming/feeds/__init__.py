@@ -8,7 +8,7 @@ from forecast.errors import UsageError
 from forecast.streaming.streamer import Sink, Streamer
 
 KINDS: Final = {  # modules of this package, and their classes
-    "stdin": "Stdin", "file": "File", "replay": "File", "mqtt": "Mqtt", "kafka": "Kafka",
+    "stdin": "Stdin", "file": "File", "replay": "File", "http": "Http", "mqtt": "Mqtt", "kafka": "Kafka",
 }  # fmt: skip
 EXTRAS: Final = {"mqtt": ("paho", "paho-mqtt"), "kafka": ("confluent_kafka", "confluent-kafka")}  # module, package
 
@@ -17,6 +17,22 @@ class Feed(Protocol):
     """`run` returns when the feed has ended or `stop` is set, and every line it took was processed."""
 
     def run(self, streamer: Streamer, stop: Event) -> None: ...
+
+
+class Answering:
+    """A feed that answers those who send, so that what it gives needs no other place to go. While the model is loaded
+    it is `open` already, to say that it is not ready."""
+
+    keep: int  # lines for those who ask again
+
+    def open(self) -> None:
+        raise NotImplementedError
+
+    def run(self, streamer: Streamer, stop: Event) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
 
 
 def feed(kind: str, **options: Any) -> Feed:

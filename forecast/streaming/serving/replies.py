@@ -1,0 +1,77 @@
+"""What a request is told: of each of its readings what became of it, and the forecast."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+
+from forecast.streaming.fold import ACCEPTED, DUPLICATE, OK, STATUSES, WARMING
+from forecast.streaming.lines import Writer
+from forecast.streaming.live import Live, Taken
+from forecast.streaming.states import NEVER
+from forecast.streaming.streamer import Batch
+
+DUPLICATES: Final = STATUSES[DUPLICATE]
+TAKEN: Final = frozenset(STATUSES[: ACCEPTED + 1])
+TOO_MANY: Final = "too many series"
+Told = dict[str, Any]  # of one reading
+
+
+class Reply(NamedTuple):
+    """200 if any reading is known now, 422 if none is."""
+
+    status: int
+    body: bytes
+
+
+def told(batch: Batch, count: int, over: Collection[int], latest: Callable[[Sequence[str]], list[bytes]]) -> list[Told]:
+    """Of each of `count` lines of a batch; `over` are those of series that are too many; `latest` gives the forecasts
+    of series as they are now."""
+    parsed, codes = batch.parsed, batch.taken.status.tolist()
+    found: list[Told] = [{} for _ in range(count)]
+    for number, code in zip(parsed.number, codes, strict=True):
+        found[number] = {"status": STATUSES[code]}
+    for at, line in zip(batch.taken.at.tolist(), batch.lines, strict=True):
+        found[parsed.number[at]]["forecast"] = orjson.Fragment(line)
+    for number, reason in batch.refused:
+        one = found[number]
+        one.setdefault("status", TOO_MANY if number in over else "unreadable")
+        one["reason"] = reason
+    again = [i for i, code in enumerate(codes) if code == DUPLICATE]
+    if again:
+        names = list(dict.fromkeys(parsed.names[i] for i in again))
+        now = dict(zip(names, latest(names), strict=True))
+        for i in again:
+            found[parsed.number[i]]["forecast"] = orjson.Fragment(now[parsed.names[i]])
+    return found
+
+
+def reply(results: Sequence[Told]) -> Reply:
+    words = [one["status"] for one in results]
+    taken, duplicates = sum(word in TAKEN for word in words), words.count(DUPLICATES)
+    body = {
+        "taken": taken, "duplicates": duplicates, "refused": len(words) - taken - duplicates, "results": list(results)
+    }  # fmt: skip
+    return Reply(200 if taken + duplicates else 422, orjson.dumps(body))
+
+
+def latest(live: Live, writer: Writer, names: Sequence[str]) -> list[bytes]:
+    """The forecasts of series in memory as they are now: lines without a number, for nothing new was said."""
+    made = live.latest(names)
+    count, targets = len(names), live.spec.targets
+    slots = live.states.take(names)
+    status = np.where(live.states.count[slots] < live.fold.warm, WARMING, OK).astype(np.int8)
+    tail, alarm = np.full((count, targets), np.nan, np.float32), np.zeros((count, targets), bool)
+    lines = writer(Taken(status, np.arange(count), made, tail, alarm), [None] * count, 0)
+    return [b"{" + line.partition(b",")[2] for line in lines]  # "seq" comes first
+
+
+def forecast(live: Live, writer: Writer, name: str) -> bytes | None:
+    """The latest forecast of one series, from memory or the store; None where there is none."""
+    states = live.states
+    if name not in states and not (states.fetch is not None and states.fetch([name])):
+        return None
+    if states.step[states.take([name])][0] == NEVER:  # its readings were refused, or it was reset
+        return None
+    return latest(live, writer, [name])[0]
