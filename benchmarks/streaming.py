@@ -264,9 +264,11 @@ def parallel(made: Predictor, steps: int = 10_000) -> Row:
     forecast = (found.forecasts.y_hat[:, :, 0] - mean) / std
     own = [part[:1] for part in live.states.rows]
     rows = [row.numpy() for row in live.step.pack(state)]
+    pairs = [(a, b) for a, b in zip(own, rows, strict=True) if a.dtype == np.float32]
+    worst = [float((np.abs(a - b) / np.maximum(1, np.abs(b))).max()) for a, b in pairs]
     return {
         "steps": steps, "forecasts": float(np.abs(forecast - made_[0, :, :, 0].numpy()).max()),
-        "states": max(float(np.abs(a - b).max()) for a, b in zip(own, rows, strict=True) if a.dtype == np.float32),
+        "states, relative above 1": max(worst),
     }  # fmt: skip
 
 

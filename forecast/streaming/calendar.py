@@ -1,7 +1,7 @@
 """Steps of streams and their stamps: which step a stamp is, when a step is, and its calendar fields.
 
 A step is counted from 1970. `rest` is where within a step the stamps of a series stand, and stays the same for all of
-them: whole units of the frequency times UNIT, and microseconds (data/freq.py).
+them: microseconds; where steps are counted on the wall clock, whole units of the frequency times UNIT as well.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.data.clock import clock, to_utc, to_wall
-from forecast.data.freq import Ints, Stamps, parse_freq
+from forecast.data.freq import TICKS, Ints, Stamps, parse_freq
 from forecast.data.recipe import Recipe
 
 BLOCK: Final = 1024  # steps whose calendar fields are made at once
@@ -24,21 +24,27 @@ class Calendar:
     def __init__(self, recipe: Recipe) -> None:
         self.zone, self.fields, self.holidays = recipe.card.time.zone, recipe.spec.clock, recipe.holidays
         self.freq = parse_freq(recipe.spec.freq)
+        # microseconds of a step that is the same on every clock; 0: steps are counted on the wall
+        self.ticks = 0 if self.freq.wall else self.freq.n * TICKS[self.freq.unit]
         # a table of days off may end soon: no day is asked for that no series has reached
         self.size = BLOCK if recipe.holidays is None else 1
         self.blocks: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def steps(self, time: Stamps) -> tuple[Ints, Ints]:
         """(N,) UTC stamps -> steps (N,), and rests (N,), -1 where no stamp may stand."""
-        ordinal, rest = self.freq.ordinals(to_wall(time, self.zone) if self.freq.wall else time)
+        if self.ticks:
+            return np.divmod(time.astype(np.int64), self.ticks)
+        ordinal, rest = self.freq.ordinals(to_wall(time, self.zone))
         step, between = np.divmod(ordinal, self.freq.step)
         return step, np.where(rest < 0, -1, rest + UNIT * between)
 
     def stamps(self, step: Ints, rest: Ints) -> Stamps:
-        """(N,) steps and rests -> UTC stamps (N,)."""
+        """Steps and rests, of shapes that fit each other -> UTC stamps."""
+        if self.ticks:
+            return (step * self.ticks + rest).astype("datetime64[us]")
         between, micros = np.divmod(rest, UNIT)
         found = self.freq.stamps(step * self.freq.step + between, micros)
-        return to_utc(found, self.zone, shift=True) if self.freq.wall else found
+        return to_utc(found.reshape(-1), self.zone, shift=True).reshape(found.shape)
 
     def rows(self, step: Ints, rest: Ints) -> NDArray[np.float32]:
         """(N,) steps and rests -> their calendar fields (N, F)."""

@@ -53,6 +53,9 @@ class Fold:
 
     def round(self, slots: Ints, step: Ints, rest: Ints, values: Numbers) -> tuple[Status, Made | None]:
         """One reading of each of B series -> what became of each, and the forecasts of those that were taken."""
+        if self._usual(slots, step, rest, values):
+            made = self.advance(slots, values)
+            return np.where(self.states.count[slots] < self.warm, WARMING, OK).astype(np.int8), made
         status = self._status(slots, step, rest, values)
         taken = status <= ACCEPTED
         if not taken.any():
@@ -63,7 +66,7 @@ class Fold:
         if (fresh := (self.states.step[slots] == NEVER) | (kind == RESTARTED)).any():
             self._begin(slots[fresh], step[fresh], rest[fresh])
         if (revised := kind == REVISED).any():
-            made: Made | None = self._again(slots, step, values, revised)
+            made = self._again(slots, step, values, revised)
         else:
             self._skip(slots, step)
             made = self.advance(slots, values)
@@ -71,15 +74,19 @@ class Fold:
         status[taken] = np.where(warming, WARMING, kind)
         return status, made
 
+    def _usual(self, slots: Ints, step: Ints, rest: Ints, values: Numbers) -> bool:
+        """Whether all series go on by one step, and all was observed: nothing is to be sorted out."""
+        states = self.states
+        if not ((step - states.step[slots] == 1).all() and (rest == states.rest[slots]).all()):
+            return False
+        which = states.scale[slots]
+        with np.errstate(over="ignore"):
+            return bool((np.abs(values - self.mean[which]) <= FARTHEST * self.std[which]).all())
+
     def _status(self, slots: Ints, step: Ints, rest: Ints, values: Numbers) -> Status:
         """By the first rule that applies; OK for a reading that goes on."""
         states = self.states
         begun, own, which = states.step[slots], states.rest[slots], states.scale[slots]
-        if (step - begun == 1).all() and (rest == own).all():  # all go on by one step: the usual case
-            with np.errstate(over="ignore"):
-                near = np.abs(values - self.mean[which]) <= FARTHEST * self.std[which]
-            if near.all():
-                return np.zeros(len(slots), np.int8)
         new = begun == NEVER
         apart = np.where(new, 1, step - np.where(new, 0, begun))
         missing = np.isnan(values)
@@ -149,17 +156,21 @@ class Fold:
         are wanted, or if the stream corrects itself by them."""
         states = self.states
         step, which = states.step[slots] + 1, states.scale[slots]
-        filled = np.where(np.isnan(values), states.value[slots], values) if self.gaps == "fill" else values
+        filled = values
+        if self.gaps == "fill" and (lost := np.isnan(values)).any():
+            filled = np.where(lost, states.value[slots], values)
         scaled = ((filled - self.mean[which]) / self.std[which]).astype(np.float32)
         seen = ~np.isnan(scaled)
         clock = self.calendar.rows(step, states.rest[slots])
         one = slice(int(slots[0]), int(slots[0]) + 1) if len(slots) == 1 else slots  # a view: nothing is copied
-        made, after = self.run(np.where(seen, scaled, np.float32(0)), seen, clock, [part[one] for part in states.rows])
+        whole = bool(seen.all())
+        inputs = scaled if whole else np.where(seen, scaled, np.float32(0))
+        made, after = self.run(inputs, seen, clock, [part[one] for part in states.rows])
         for part, new in zip(states.rows, after, strict=True):
             part[one] = new
         states.step[slots] = step
         states.count[slots] += 1
-        states.value[slots] = np.where(seen, filled, states.value[slots])
+        states.value[slots] = filled if whole else np.where(seen, filled, states.value[slots])
         found = None
         if self.corrector is not None:
             truth = np.where(np.isnan(values), np.float32(np.nan), scaled)[:, : self.outlook.targets]

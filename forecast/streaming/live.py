@@ -95,6 +95,7 @@ class Live:
             gaps=_gaps(gaps, self.recipe.gaps), longest=longest, warm=self.spec.context,
             rewind=back, corrector=corrector,
         )  # fmt: skip
+        self.ahead = np.arange(1 + self.spec.horizon)
         # what a state means beside the weights
         self.stamp = f"{weights} rewind={rewind} correct={correct}"
 
@@ -185,6 +186,8 @@ class Live:
         slots = self.states.take(names)
         step, rest = self.calendar.steps(time.astype("datetime64[us]"))
         status = np.full(len(slots), OK, np.int8)
+        if not len(slots):
+            return self._nothing(status)
         found: list[tuple[Any, ...]] = []
         for which in _rounds(slots):
             status[which], made = self.fold.round(slots[which], step[which], rest[which], values[which])
@@ -209,9 +212,7 @@ class Live:
         return point, quantiles, states.step[slots], states.rest[slots]
 
     def _forecasts(self, names: list[str], point: Numbers, quantiles: Numbers, step: Ints, rest: Ints) -> Forecasts:
-        horizon = self.spec.horizon
-        ahead = (step[:, None] + np.arange(1 + horizon)).reshape(-1)
-        stamps = self.calendar.stamps(ahead, np.repeat(rest, 1 + horizon)).reshape(-1, 1 + horizon)
+        stamps = self.calendar.stamps(step[:, None] + self.ahead, rest[:, None])
         channels = self.spec.channels[: self.spec.targets]
         return Forecasts(names, stamps[:, 0], stamps[:, 1:], point, quantiles, self.levels, channels)
 

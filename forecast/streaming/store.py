@@ -1,7 +1,7 @@
 """What a stream must not lose, in one SQLite file: the states of series, how far its feed was read, what it gave out.
 
 Each batch is one transaction, so that a stream killed at any instant goes on as if it had not been. Of three ways that
-were measured SQLite is half as fast as appending to a file and an eighth of a memory map (benchmarks/streaming.md);
+were measured (benchmarks/streaming.md) SQLite is as fast as appending to a file and a third as fast as a memory map;
 neither of the two can be cut off anywhere and be whole.
 """
 
