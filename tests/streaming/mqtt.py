@@ -140,4 +140,12 @@ def gathered(came: "queue.Queue[bytes]", count: int, timeout_s: float = 15) -> l
 
 
 def end(pid: int) -> None:
+    """SIGTERM, once the process has a handler for it: a broker may send again what an earlier process had published,
+    and so look as if this one had begun."""
+    status, until = Path(f"/proc/{pid}/status"), time.monotonic() + 60
+    while status.exists() and time.monotonic() < until:
+        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            break
+        time.sleep(0.05)
     os.kill(pid, signal.SIGTERM)
