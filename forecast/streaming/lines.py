@@ -106,11 +106,12 @@ class Reader:
         except orjson.JSONDecodeError as error:
             raise ValueError(f"no JSON: {error}") from None
         if not isinstance(found, dict):
-            raise ValueError('no JSON object; expected one like {"unique_id": …, "ds": …, "y": …}')
+            keys = self.id[0], self.time[0], *(names[0] for names in self.channels)
+            raise ValueError(f"no JSON object; expected one with {', '.join(keys)}")
         name = next((found[key] for key in self.id if key in found), self.alone)
         if not isinstance(name, str) or not name:
             if type(name) is not int:
-                raise ValueError(f"'{self.id[0]}' is {name!r}; expected the name of a series")
+                raise ValueError(f"'{self.id[0]}' is {_shown(name)}; expected the name of a series")
             name = str(name)
         text = next((found[key] for key in self.time if key in found), None)
         time = self.times.get(text) if isinstance(text, str) else None
@@ -139,19 +140,18 @@ class Reader:
             if value in self.missing:
                 return np.nan
             return float(value) if abs(value) < 1e300 else np.inf
-        raise ValueError(f"'{key}' is {str(value)[:40]!r}; expected a number or null")
+        raise ValueError(f"'{key}' is {_shown(value)}; expected a number or null")
 
     def _time(self, text: Any) -> tuple[int, bool]:
         """Microseconds since 1970, and whether they are in UTC."""
         try:
             found = datetime.fromisoformat(text)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"'{self.time[0]}' is {str(text)[:40]!r}; expected a stamp like 2024-01-31T13:00"
-            ) from None
-        aware = found.tzinfo is not None
-        if aware:
-            found = found.astimezone(UTC).replace(tzinfo=None)
+            aware = found.tzinfo is not None
+            if aware:
+                found = found.astimezone(UTC).replace(tzinfo=None)
+        except (TypeError, ValueError, OverflowError):
+            what = _shown(text)
+            raise ValueError(f"'{self.time[0]}' is {what}; expected a stamp like 2024-01-31T13:00") from None
         if not YEARS[0] <= found.year <= YEARS[1]:
             raise ValueError(f"'{self.time[0]}' is of the year {found.year}; expected {YEARS[0]} to {YEARS[1]}")
         if len(self.times) >= KEPT:
@@ -165,6 +165,11 @@ class Reader:
         if wall.any():
             micros[wall] = to_utc(micros[wall].astype("datetime64[us]"), self.zone).astype(np.int64)
         return micros
+
+
+def _shown(value: Any) -> str:
+    """What was found, for a person."""
+    return "missing" if value is None else repr(value)[:40]
 
 
 class Writer:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 
@@ -78,6 +77,8 @@ class Live:
         self.levels = tuple(predictor.asked(None if levels is None else list(levels)))
         _whole("longest", longest, 1)
         _whole("rewind", rewind, 0)
+        if not 0 < budget < 1:
+            raise UsageError(f"alarms is {budget:g}", "expected a share of the readings, between 0 and 1")
         own = Step(Stream(predictor.chain, len(self.spec.channels)), self.spec).eval()
         back, corrector = Rewind(rewind) if rewind else None, None
         if correct:
@@ -116,16 +117,20 @@ class Live:
         be taken, and the states are as they were."""
         if wrong := set(values) - set(self.spec.channels):
             raise DataError(f"there is no channel '{min(wrong)}'", f"expected {', '.join(self.spec.channels)}")
-        row = np.array([[values.get(c) for c in self.spec.channels]], np.float64)
+        try:
+            row = np.array([[values.get(c) for c in self.spec.channels]], np.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"the values are {dict(values)!r}", "expected numbers, or None") from None
         taken = self.take([id], self.micros(time), row)
         if taken.status[0] > ACCEPTED:
             raise self._refused([id], self.micros(time), taken.status)
         return taken.forecasts
 
-    def push_many(self, frame: pl.DataFrame) -> Forecasts:
-        """Rows of any series, with the columns of the training data, in any order -> a forecast for each series that
-        went on. Rows that are late or seen before are left out; DataError where nothing is left, or for a row that
-        cannot be taken: then the rows of its series before it have been."""
+    def push_many(self, frame: Any) -> Forecasts:
+        """Rows of any series, a polars or pandas frame with the columns of the training data, in any order -> a
+        forecast for each series that went on, after the last of its rows. Rows that are late or seen before are left
+        out; DataError where nothing is left, or for a row that cannot be taken: then the rows of its series before it
+        have been."""
         names, time, values = read(frame, self.recipe)
         taken = self.take(names, time, values, every=False)
         if (taken.status > LATE).any() or not len(taken.at):
@@ -166,14 +171,17 @@ class Live:
         else:
             try:
                 found = time if isinstance(time, datetime) else datetime.fromisoformat(time)
-            except (TypeError, ValueError):
+                if found.tzinfo is not None:
+                    return _since(found.astimezone(UTC).replace(tzinfo=None))
+            except (TypeError, ValueError, OverflowError):
                 raise DataError(f"{time!r} is no stamp", "expected one like 2024-01-31 13:00") from None
-            if found.tzinfo is not None:
-                return _since(found.astimezone(UTC).replace(tzinfo=None))
             wall = _since(found)
         if self.card.time.zone is None:
             return wall
-        return to_utc(wall.astype("datetime64[us]"), self.card.time.zone, shift=True).astype(np.int64)
+        utc = to_utc(wall.astype("datetime64[us]"), self.card.time.zone)
+        if np.isnat(utc[0]):
+            raise DataError(f"{time} was never shown on a clock of {self.card.time.zone}", "expected a time there is")
+        return utc.astype(np.int64)
 
     # Readings, in rounds -------------------------------------------------------------------------------------
 

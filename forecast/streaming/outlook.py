@@ -29,7 +29,8 @@ class Forecasts(NamedTuple):
     channels: tuple[str, ...]  # T
 
     def frame(self) -> pl.DataFrame:
-        """unique_id, channel, cutoff, ds, step, y_hat and a column for each quantile, as `predict` gives it."""
+        """unique_id, channel, cutoff, ds, step, y_hat and a column for each quantile, as `predict` gives it; stamps
+        in UTC."""
         b, h, t = self.y_hat.shape
         order = {"y_hat": self.y_hat, **{column(p): self.quantiles[..., i] for i, p in enumerate(self.levels)}}
         return pl.DataFrame({

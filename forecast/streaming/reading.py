@@ -1,5 +1,7 @@
 """Tables into readings: names, times and values, checked as the training data were."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -11,9 +13,10 @@ from forecast.errors import DataError
 from forecast.streaming.outlook import Numbers
 
 
-def read(frame: pl.DataFrame, recipe: Recipe, where: str = "the rows") -> tuple[list[str], Ints, Numbers]:
-    """Rows with the columns of the training data -> names (N), times (N,) in microseconds UTC, values (N, C), in the
-    order of time. DataError says what is wrong with the table."""
+def read(frame: Any, recipe: Recipe, where: str = "the rows") -> tuple[list[str], Ints, Numbers]:
+    """Rows, of polars or pandas, with the columns of the training data -> names (N), times (N,) in microseconds UTC,
+    values (N, C), in the order of time. DataError says what is wrong with the table."""
+    frame = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
     card, channels = recipe.card, recipe.spec.channels
     sources = {c.name: c.source for c in card.channels}
     wanted = [card.time.column, *([card.id] if card.id else []), *(sources[c] for c in channels)]

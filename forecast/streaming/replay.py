@@ -79,8 +79,7 @@ class Replay:
         self.live, self.spec = live, spec
         self.series = series = recipe.read(path)
         seen = ~np.isnan(series.values)
-        observed = seen.any(1) | (recipe.gaps == "mask")
-        rows = np.flatnonzero(observed)
+        rows = np.flatnonzero(seen.any(1))
         rows = rows[np.argsort(series.time[rows], kind="stable")]
         number = series.number[rows]
         self.readings = Readings(

@@ -38,9 +38,11 @@ class FileSink:
     def cut(self, length: int) -> None:
         """Back to what was committed. UsageError where the file is shorter: it is not the one that was written."""
         if self.length() < length:
+            if not self.length():  # it was made just now
+                self.path.unlink(missing_ok=True)
             raise UsageError(
-                f"{self.path} has {self.length():,} bytes, fewer than were written to it ({length:,})",
-                "expected the file that the stream wrote", "put it back, or begin anew with another state.path",
+                f"{self.path} has {self.length():,} bytes, fewer than this stream has written ({length:,})",
+                "expected the file that it wrote", "name or put back that file, or begin anew with another state.path",
             )  # fmt: skip
         self.file.truncate(length)
 

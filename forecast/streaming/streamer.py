@@ -65,6 +65,7 @@ class Streamer:
         self.counts: Counter[str] = Counter()  # of the stream,
         self.before: Counter[str] = Counter()  # and those of them that it had when this process began
         self.seq, self.position = 0, None
+        self.reason = ""  # why the first line was refused
         self.latest: int | None = None  # microseconds: the latest reading
         self.listeners: list[Callable[[list[bytes]], None]] = []
         if store is not None:
@@ -105,6 +106,8 @@ class Streamer:
         made = self.writer(taken, parsed.ids, self.seq + 1)
         batch = Batch(parsed, taken, made, refused(parsed, taken.status))
         self._count(batch, len(lines))
+        if batch.refused and not self.reason:
+            self.reason = batch.refused[0].reason
         self.seq += len(made)
         self.position = position
         if self.rejects is not None:

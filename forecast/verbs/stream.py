@@ -1,6 +1,8 @@
 """forecast stream: readings in, a forecast after each of them out; docs/streaming.md."""
 
+import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from forecast.artifacts import find
-from forecast.errors import UsageError
+from forecast.errors import RunError, UsageError
 from forecast.streaming.feeds import Answering, Feed, feed, outlet
 from forecast.streaming.live import Live
 from forecast.streaming.sinks import FileSink, Stdout
@@ -33,7 +35,8 @@ def stream(cfg: "DictConfig", overrides: list[str]) -> None:
         source, streamer = made(asked)
         began = time.monotonic()
         try:
-            source.run(streamer, stop)
+            with written():
+                source.run(streamer, stop)
             if found := getattr(source, "found", None):
                 sys.stderr.write(f"{replayed(found)}\n\n")
             sys.stderr.write(f"{summary(streamer, time.monotonic() - began)}\n")
@@ -49,7 +52,9 @@ def made(asked: dict[str, Any]) -> tuple[Feed, Streamer]:
     if asked["threads"] is not None:
         import torch
 
-        torch.set_num_threads(max(1, int(asked["threads"])))
+        if asked["threads"] < 1:
+            raise UsageError(f"threads is {asked['threads']}", "expected at least 1")
+        torch.set_num_threads(asked["threads"])
     if state["most"] < options.get("batch", 1):
         raise UsageError(f"state.most is {state['most']}", f"expected at least feed.batch, {options['batch']}")
     levels = levels_of(asked["levels"])
@@ -114,9 +119,22 @@ def summary(streamer: Streamer, seconds: float) -> str:
     series = len(streamer.live.states) if streamer.store is None else streamer.store.count()
     parts = [f"{counts['lines']:,} lines", f"{counts['forecasts']:,} forecasts", f"{series:,} series"]
     if refused := [f"{counts[word]:,} {word}" for word in REFUSED if counts[word]]:
-        parts.append(f"refused: {', '.join(refused)}")
+        parts.append(f"refused: {', '.join(refused)} (the first: {streamer.reason})")
     parts += [f"{counts[word]:,} {word}" for word in ("duplicate", "revised", "restarted", "alarms") if counts[word]]
     return f"{'; '.join(parts)}; {seconds:.1f} s"
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """What could not be written ends the stream with one line: what was committed stays."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody is there for what is left either
+        raise RunError("the program that reads the forecasts has ended", do="start both again") from error
+    except (OSError, sqlite3.Error) as error:
+        do = "make room; with state.path the stream goes on where it was"
+        raise RunError(f"the stream cannot be written: {getattr(error, 'strerror', None) or error}", do=do) from error
 
 
 class Stop(Event):

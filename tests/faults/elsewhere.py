@@ -2,8 +2,13 @@
 
 # site → test
 ELSEWHERE = {
-    "streaming/live.py push": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
-    "streaming/live.py micros": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
+    "streaming/live.py push: there is no channel": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
+    "streaming/live.py push: the values are": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
+    "streaming/live.py micros: is no stamp": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
+    "streaming/live.py micros: was never shown": "tests/streaming/test_live.py::test_an_hour_that_a_clock_skipped_is_told",
+    "streaming/live.py __init__": "tests/streaming/test_live.py::test_settings_out_of_range_are_refused",
+    "verbs/stream.py written: has ended": "tests/streaming/test_stream.py::test_what_cannot_be_written_ends_it_with_one_line",
+    "verbs/stream.py written: cannot be written": "tests/streaming/test_stream.py::test_what_cannot_be_written_ends_it_with_one_line",
     "streaming/live.py _refused": "tests/streaming/test_live.py::test_bad_rows_are_told",
     "streaming/live.py _gaps": "tests/streaming/test_live.py::test_gaps_are_an_error_or_filled_where_the_model_knows_none",
     "streaming/live.py _whole": "tests/streaming/test_live.py::test_settings_out_of_range_are_refused",
@@ -21,7 +26,8 @@ ELSEWHERE = {
     "streaming/feeds/http.py _bound: cannot be used": "tests/streaming/test_http_process.py::test_a_port_that_is_taken_and_a_run_that_is_not_there",
     "streaming/serving/desk.py serve: has ended by itself": "tests/streaming/test_http_bounds.py::test_a_server_that_is_gone_ends_the_stream",
     "streaming/serving/desk.py serve: the stream cannot go on": "tests/streaming/test_http_bounds.py::test_a_full_disk_ends_the_stream_and_half_of_nothing_is_kept",
-    "streaming/feeds/file.py run": "tests/streaming/test_feeds.py::test_a_file_is_cut_by_lines_and_gone_on_with",
+    "streaming/feeds/file.py run: no line begins": "tests/streaming/test_feeds.py::test_a_file_is_cut_by_lines_and_gone_on_with",
+    "streaming/feeds/file.py run: is shorter": "tests/streaming/test_feeds.py::test_a_file_is_cut_by_lines_and_gone_on_with",
     "inference/ensemble.py members: differ in": "tests/inference/test_ensemble.py::test_an_ensemble_is_weighed_on_val_and_scored_on_test",
     "artifacts.py load_weights: cannot be read": "tests/faults/test_corrupted.py::test_a_lying_header_allocates_nothing",
     "artifacts.py checked: cannot be read": "tests/faults/test_rare.py::test_a_run_on_a_failing_disk",

@@ -234,4 +234,5 @@ CASES = [
     Case("a server at an address that is not known", "streaming/feeds/http.py _bound: is not known", nothing, f"feed.host 'no.invalid' is not known here ({ANY}) → e.g. 127.0.0.1", "stream run=latest feed=http feed.host=no.invalid feed.token=0123456789abcdef", 2),
     Case("a replay without readings in a batch", "streaming/feeds/replay.py __init__: feed.batch is", csv(), "feed.batch is 0; expected readings, at least 1", "stream run=latest feed=replay feed.path=f.csv feed.batch=0", 2),
     Case("a replay of a file that is not there", "streaming/feeds/replay.py __init__: is no file", nothing, "f.csv is no file; expected csv or parquet with the columns of the training data", "stream run=latest feed=replay feed.path=f.csv", 3),
+    Case("a stream without a thread", "verbs/stream.py made: threads is", nothing, "threads is 0; expected at least 1", "stream run=latest threads=0", 2),
 ]

@@ -35,6 +35,8 @@ def test_a_file_is_cut_by_lines_and_gone_on_with(tmp_path):
         File(path=str(path)).run(Taker(99), Event())
     with pytest.raises(DataError, match="is shorter than what was read of it"):
         File(path=str(path)).run(Taker({"0": 3}), Event())
+    with pytest.raises(DataError, match="no line begins at byte 3"):
+        File(path=str(path)).run(Taker(3), Event())
 
 
 def test_a_line_without_end_takes_no_memory(tmp_path):

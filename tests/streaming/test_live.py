@@ -107,6 +107,8 @@ def test_one_push_is_a_row_and_an_interval(tmp_path):
     assert (found["q05"] < found["q95"]).all()
     for id, time, values, message in [
         ("a", "soon", {"y": 1.0}, "is no stamp"), ("a", 7, {"y": 1.0}, "is no stamp"),
+        ("a", "0001-01-01T00:00:00+01:00", {"y": 1.0}, "is no stamp"),
+        ("a", "2030-01-01", {"y": "much"}, "expected numbers, or None"),
         ("a", "2030-01-01", {"z": 1.0}, "no channel 'z'"), ("a", frame["ds"][-1], {"y": 1.0}, "is late"),
     ]:  # fmt: skip
         with pytest.raises(DataError, match=message):
@@ -272,11 +274,17 @@ def test_an_hour_that_a_clock_skipped_is_told(tmp_path):
     row = pl.DataFrame({"unique_id": "a", "ds": ["2024-03-31 02:30"], "y": [1.0]})
     with pytest.raises(DataError, match="was never shown on a clock of Europe/Berlin"):
         read(row, recipe._replace(card=card))
+    predictor = made(tmp_path)[1]
+    predictor.recipe = recipe._replace(card=card)
+    with pytest.raises(DataError, match="was never shown on a clock of Europe/Berlin"):
+        streamed(predictor).push("a", "2024-03-31 02:30", {"y": 1.0})
+    frame = table().filter(pl.col("unique_id") == "a")
+    assert np.array_equal(read(frame, recipe)[2], read(frame.to_pandas(), recipe)[2])
 
 
-@pytest.mark.parametrize("options", [{"rewind": -1}, {"longest": 0}])
+@pytest.mark.parametrize("options", [{"rewind": -1}, {"longest": 0}, {"budget": 0}, {"budget": 2}])
 def test_settings_out_of_range_are_refused(tmp_path, options):
-    with pytest.raises(UsageError, match=f"{next(iter(options))} is"):
+    with pytest.raises(UsageError, match="rewind is|longest is|alarms is"):
         streamed(made(tmp_path)[1], **options)
 
 

@@ -46,6 +46,18 @@ def test_a_killed_stream_leaves_what_one_does_that_was_not(home, tmp_path, words
     assert killed(home, tmp_path, 3, *words) >= 2
 
 
+def test_what_cannot_be_written_ends_it_with_one_line(home, tmp_path):
+    given = b"\n".join(lines(3, 400))
+    run = ["run=latest", f"runs={home}/runs", "engine=torch"]
+    done = piped([*run, "output=/dev/full"], given, tmp_path)
+    assert done.returncode == 5 and b"No space left on device; make room" in done.stderr
+    env = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    shell = f"{sys.executable} -m forecast stream {' '.join(run)} feed.batch=10 | head -1"
+    done = subprocess.run(shell, shell=True, input=given, cwd=tmp_path, env=env, capture_output=True, timeout=120)
+    assert done.stdout.count(b"\n") == 1
+    assert b"the program that reads the forecasts has ended" in done.stderr and b"overrides" not in done.stderr
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_after_what_was_taken(home, tmp_path, number, code):
     words = ["run=latest", f"runs={home}/runs", "state.path=s.db", "output=out.jsonl", "engine=torch"]

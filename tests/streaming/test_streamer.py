@@ -100,7 +100,7 @@ def test_it_goes_on_where_it_was_left(predictor, tmp_path):
     assert len(reasons) == streamer.counts["unreadable"] + streamer.counts["late"]
     out.write_bytes(b"")
     store, sink = Store(tmp_path / "s.db", live.stamp), FileSink(out, sync=False)
-    with pytest.raises(UsageError, match="fewer than were written to it"):
+    with pytest.raises(UsageError, match="fewer than this stream has written"):
         Streamer(streamed(predictor), store=store, sink=sink)
     store.close()
     sink.close()

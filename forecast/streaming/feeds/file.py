@@ -30,6 +30,12 @@ class File:
                 "give that file, or another state.path",
             )  # fmt: skip
         with open(self.path, "rb") as file:
+            file.seek(max(0, offset - 1))
+            if 0 < offset < self.path.stat().st_size and file.read(1) != b"\n":
+                raise DataError(
+                    f"{self.path} is not what was read before: no line begins at byte {offset:,}",
+                    "expected that file, or a longer one", "give that file, or another state.path",
+                )  # fmt: skip
             file.seek(offset)
             while not stop.is_set():
                 lines = self._lines(file, stop)
