@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -277,4 +278,7 @@ def test_a_defect_is_one_line_to_the_client(predictor, caplog):
         served.feed.desk.streamer.run = {1, 2}  # what JSON cannot say
         found = served.client.get("/v1/state")
         assert found.status_code == 500 and found.json() == {"error": "a defect of the server"}
-        assert "a request failed: TypeError" in caplog.text
+        until = time.monotonic() + 20  # the server's thread tells it when it has answered
+        while "a request failed: TypeError" not in caplog.text:
+            assert time.monotonic() < until
+            time.sleep(0.01)
