@@ -46,6 +46,7 @@ ELSEWHERE = {
     "data/roles.py with_roles: data.categories": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/second.py read_table": "tests/data/test_covariates.py::test_a_second_table_without_stamps_or_with_rows_twice_is_told",
     "data/second.py _once": "tests/data/test_covariates.py::test_a_second_table_without_stamps_or_with_rows_twice_is_told",
+    "data/event_batch.py buckets": "tests/data/test_event_batch.py::test_settings_out_of_range_are_refused",
     "data/event_split.py split_events: val starts at": "tests/data/test_event_split.py::test_splits_that_say_nothing_are_told",
     "data/event_split.py split_events: expected train, val and test": "tests/data/test_event_split.py::test_splits_that_say_nothing_are_told",
     "data/event_split.py split_events: no event is a target": "tests/data/test_event_split.py::test_splits_that_say_nothing_are_told",
