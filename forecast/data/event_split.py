@@ -61,6 +61,7 @@ def whole(events: Events, end: float | None = None) -> Part:
 def split_events(events: Events, splits: Mapping[str, Any], *, notes: list[str] | None = None) -> EventSplit:
     """Cut by dates {val: DATE, test: DATE}, by lists of ids, or by fractions of the sequences in their order.
 
+    Sequences that are parted whole are watched to their last event: nothing is known of the time after it.
     Marks are those of the training; others have the code M in val and test (see events.py), which a note tells.
     Numbers in place of dates cut times that are numbers. DataError for splits that say none of this.
     """

@@ -96,8 +96,8 @@ class Events(NamedTuple):
 class EventColumns:
     """What a card says of a table of events: its columns, the unit of time and the grid of the recording.
 
-    `grid` None: of stamps the greatest step that all of them share, of numbers none. `id` None: one sequence;
-    `mark` None: one mark.
+    `unit` is what numbers count, or what stamps are to be counted in; stamps without an offset are UTC. `grid` None: of
+    stamps the greatest step that all of them share, of numbers none. `id` None: one sequence; `mark` None: one mark.
     """
 
     id: str | None = "id"
@@ -145,7 +145,7 @@ def read_events(
     order = _once(order, number, ticks, mark, columns.twice, where, notes)
     number, ticks, mark = number[order], ticks[order], mark[order]
     time = ticks if origin is None else _exact(ticks, columns, where)
-    if columns.grid is None and grid:
+    if columns.grid is None and grid * UNITS.get(columns.unit, 1) > 1:  # a microsecond is that of the stamps themselves
         notes.append(f"{where}: its stamps are on a grid of {grid:.6g} {columns.unit}s")
     start = np.searchsorted(number, np.arange(len(ids) + 1)).astype(np.int64)
     found = _ranked(names)
@@ -274,8 +274,12 @@ def _tell_sorted(number: Ints, ticks: Floats, where: str, notes: list[str]) -> N
 
 def _once(order: Ints, number: Ints, ticks: Floats, mark: Ints, twice: str, where: str, notes: list[str]) -> Ints:
     """The sorted rows to keep: all, or each (id, time, mark) once; a note counts those that come again."""
-    rows = pl.DataFrame({"number": number[order], "time": ticks[order], "mark": mark[order]})
-    new = rows.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    number, ticks = number[order], ticks[order]
+    tie = np.concatenate([[False], (number[1:] == number[:-1]) & (ticks[1:] == ticks[:-1])])
+    among = np.flatnonzero(tie | np.append(tie[1:], False))  # only what shares its time can be the same
+    rows = pl.DataFrame({"number": number[among], "time": ticks[among], "mark": mark[order][among]})
+    new = np.ones(len(order), dtype=np.bool_)
+    new[among] = rows.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
     if new.all():
         return order
     kept = "were dropped" if twice == "drop" else "are kept"

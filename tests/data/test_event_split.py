@@ -6,6 +6,7 @@ import pytest
 
 from forecast.data.event_split import Part, split_events, split_files, whole
 from forecast.data.events import EventColumns, Events, read_events
+from forecast.data.hawkes import THREE, simulate
 from forecast.errors import DataError
 
 TABLE = {
@@ -63,6 +64,16 @@ def test_nothing_after_a_border_changes_what_is_before() -> None:
             strict=True,
         ):
             assert mine.tolist() == its.tolist()
+
+
+def test_every_event_but_the_first_is_a_target_once() -> None:
+    sample = simulate(THREE, 200, 30.0, seed=0)
+    parts = split_events(sample.events, {"val": 12, "test": 21})
+    names = {name: number for number, name in enumerate(sample.events.ids)}
+    seen = [(names[name], time) for part in parts for name, time in targets(part)]
+    events = sample.events
+    rows = np.flatnonzero(sample.target)
+    assert sorted(seen) == list(zip(events.number[rows].tolist(), events.time[rows].tolist(), strict=True))
 
 
 def test_a_moment_may_have_a_zone_and_numbers_are_cut_by_numbers() -> None:

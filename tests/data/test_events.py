@@ -1,5 +1,7 @@
 """Tables of events: what is read, sorted, counted and refused."""
 
+import subprocess
+import sys
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -170,6 +172,13 @@ def test_stamps_that_float64_cannot_hold_are_refused() -> None:
     times = [time.replace(second=time.microsecond, microsecond=0) for time in times]
     days = read(EventColumns(unit="day"), **{**table, "time": times})
     assert np.diff(days.time[1:]) == pytest.approx(1 / 86_400, rel=1e-5)
+
+
+def test_tables_of_events_are_read_without_torch() -> None:
+    parts = "forecast.data.events, forecast.data.event_split, forecast.data.hawkes"
+    code = f"import sys, {parts}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.skipif(data_root() is None, reason="needs FORECAST_DATA")
