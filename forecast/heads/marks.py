@@ -15,14 +15,13 @@ from torch.utils.checkpoint import checkpoint
 
 MarkGiven = Literal["state", "gap"]
 AT_ONCE = 1 << 22  # logits in memory at once
-UNKNOWN = -1  # a mark that was not recorded, or of no event: it scores 0
 
 
 class Marks(nn.Module):
     """States (…, D), and the normalised log gap (…) with given="gap" -> probabilities of M marks.
 
-    One mark needs no forecast: its log-probability is 0. labels: each of M labels is there or not, independently given
-    the state; a mark is then (…, M) bool instead of (…) int64.
+    One mark needs no forecast: its log-probability is 0, as is that of an unknown mark, which is M. labels: each of M
+    labels is there or not, independently given the state; a mark is then (…, M) bool instead of (…) int64.
     """
 
     def __init__(self, d_memory: int, marks: int, *, given: MarkGiven, labels: bool) -> None:
@@ -36,7 +35,7 @@ class Marks(nn.Module):
             self.mix = nn.Sequential(nn.Linear(d_memory + 1, d_memory), nn.GELU(), nn.Linear(d_memory, d_memory))
 
     def log_prob(self, states: Tensor, mark: Tensor, gap: Tensor | None) -> Tensor:
-        """Nats (…) of what happened; 0 where a mark is UNKNOWN."""
+        """Nats (…) of what happened; 0 where a mark is M, unknown."""
         if self.one:
             return states.new_zeros(states.shape[:-1])
         rows = self._given(states, gap)
@@ -102,4 +101,4 @@ class Marks(nn.Module):
         logits = self._wide(rows)
         if self.labels:
             return -F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none").sum(-1)
-        return -F.cross_entropy(logits, target, reduction="none", ignore_index=UNKNOWN)
+        return -F.cross_entropy(logits, target, reduction="none", ignore_index=self.count)

@@ -28,7 +28,7 @@ class Next(NamedTuple):
     marks: Marks
 
     def log_prob(self, gap: Tensor, mark: Tensor) -> tuple[Tensor, Tensor]:
-        """Nats (B, L) of the next event's time and of its mark given what marks are given. A mark of -1 is unknown."""
+        """Nats (B, L) of the next event's time and of its mark given what marks are given. The mark M is unknown: 0."""
         return self.gaps.log_prob(gap), self.marks.log_prob(self.states, mark, self._normal(gap))
 
     def log_survival(self, gap: Tensor) -> Tensor:
@@ -104,7 +104,8 @@ class NextEvent(nn.Module):
         k = self.components
         with torch.no_grad():
             self.projection.bias[:k] = torch.special.ndtri((torch.arange(k) + 0.5) / k)
-            self.projection.bias[k:] = 0.0
+            self.projection.bias[k : 2 * k] = -1.0  # wider ones have tails that rule the mean
+            self.projection.bias[2 * k :] = 0.0
 
     def forward(self, memory: Tensor) -> Next:
         raw = self.projection(memory)

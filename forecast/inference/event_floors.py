@@ -34,7 +34,7 @@ class Targets(NamedTuple):
     """Events that are forecast: N of them, with what came before each."""
 
     gap: Numbers  # (N,) since the event before, in units of time
-    mark: Codes  # (N,) 0 … M - 1, -1 unknown
+    mark: Codes  # (N,) 0 … M - 1, or M, unknown
     previous: Codes  # (N,) mark of the event before
 
 
@@ -82,9 +82,9 @@ def floors(
 
 def mark_floors(train: Targets, test: Targets, marks: int) -> Scores:
     """The floors of marks; what is unknown in test is not scored."""
-    count = np.bincount(train.mark[train.mark >= 0], minlength=marks).astype(np.float64)
+    count = np.bincount(train.mark[train.mark < marks], minlength=marks).astype(np.float64)
     share = (count + 1) / (count.sum() + marks)  # a mark that train never saw is possible
-    known = test.mark >= 0
+    known = test.mark < marks
     mark, previous = test.mark[known], test.previous[known]
     most = np.full(len(mark), count.argmax())
     log_markov, likeliest = _markov(train, previous, mark, share)
@@ -152,19 +152,19 @@ def _markov(train: Targets, previous: Codes, mark: Codes, share: Numbers) -> tup
     """log P(mark | previous) and the likeliest mark after `previous`, (N,) each. Only pairs that came are counted, for
     ten thousand marks have a hundred million pairs."""
     marks = len(share)
-    known = train.mark >= 0
-    pair, count = np.unique((train.previous[known] + 1) * marks + train.mark[known], return_counts=True)
+    known = train.mark < marks
+    pair, count = np.unique(train.previous[known] * marks + train.mark[known], return_counts=True)
     of = pair // marks
     total = np.bincount(of, weights=count, minlength=marks + 1)
-    key = (previous + 1) * marks + mark
+    key = previous * marks + mark
     at = np.minimum(np.searchsorted(pair, key), len(pair) - 1)
     came = np.where(pair[at] == key, count[at], 0)
-    probability = (came + share[mark]) / (total[previous + 1] + 1)
+    probability = (came + share[mark]) / (total[previous] + 1)
     likeliest = np.full(marks + 1, share.argmax())
     worth = count + share[pair % marks]
     order = np.argsort(worth, kind="stable")  # the last to be written is the most frequent
     likeliest[of[order]] = pair[order] % marks
-    return np.log(probability), likeliest[previous + 1]
+    return np.log(probability), likeliest[previous]
 
 
 def _errors(gap: Numbers, mean: float, median: float) -> dict[str, float]:
@@ -175,7 +175,7 @@ def _hits(mark: Codes, guess: Codes) -> dict[str, float]:
     """Accuracy, and the mean F1 of the marks that came or were forecast; not a number where there are none."""
     size = int(max(mark.max(initial=0), guess.max(initial=0))) + 1
     right, came = (np.bincount(some, minlength=size) for some in (mark[mark == guess], mark))
-    guessed = np.bincount(guess[guess >= 0], minlength=size)
+    guessed = np.bincount(guess, minlength=size)
     either = came + guessed
     return {"accuracy": _mean(mark == guess), "macro_f1": _mean(2 * right[either > 0] / either[either > 0])}
 

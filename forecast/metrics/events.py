@@ -32,9 +32,9 @@ class Told(NamedTuple):
     mean: Tensor
     median: Tensor
     pit: tuple[Tensor, Tensor]  # F at both ends of the gap's cell, the same twice where there is no grid
-    mark: Tensor  # int64, -1 unknown; or (B, L, M) bool labels
+    mark: Tensor  # int64, M unknown; or (B, L, M) bool labels
     guess: Tensor  # the mark forecast, of the same form
-    survival: Tensor | None = None  # (B,) log S(last interval)
+    survival: Tensor | None = None  # (B,) log S(last interval), 0 where there was none
 
 
 class EventScores:
@@ -60,7 +60,7 @@ class EventScores:
         self.sequences += len(seen)
         if told.survival is not None:
             self._add("survival", told.survival)
-            self.survived += len(told.survival)
+            self.survived += int((told.survival != 0).sum())
 
     def _count(self, mark: Tensor, guess: Tensor) -> None:
         """Marks (N,) or labels (N, M): which came, which were forecast, which of them rightly."""
@@ -72,7 +72,7 @@ class EventScores:
             for sums, part in zip((self.right, self.came, self.guessed), parts, strict=True):
                 sums += part.double().sum(0).cpu()
             return
-        known = mark >= 0
+        known = mark < count
         mark, guess = mark[known], guess[known]
         self._add("known", known)
         self._add("hits", mark == guess)

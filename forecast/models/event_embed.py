@@ -18,7 +18,7 @@ class EventEmbedding(nn.Module):
     """Gaps (B, L) in the data's unit of time, marks (B, L) int64 and covariates (B, L, E) -> (B, L, D).
 
     A token knows its own event and nothing else, so there is no state, and any split of a sequence gives the same
-    tokens. They are 0 where `mask` is False, whatever stands there. A mark of -1 is unknown: its embedding is 0. With
+    tokens. They are 0 where `mask` is False, whatever stands there. The mark M is unknown: its embedding is 0. With
     one mark there is none. labels: marks are (B, L, M) bool, the embeddings of those that are there are added.
     """
 
@@ -44,20 +44,21 @@ class EventEmbedding(nn.Module):
         self.register_buffer("a", torch.tensor(log_std, dtype=torch.float32))
         self.register_buffer("b", torch.tensor(log_mean, dtype=torch.float32))
         self.marked = marks > 1 or labels
-        if self.marked:  # row 0 stands for an unknown mark
-            self.mark = nn.Embedding(marks + 1, d_mark, padding_idx=0)
+        self.unknown = marks
+        if self.marked:
+            self.mark = nn.Embedding(marks + 1, d_mark, padding_idx=marks)
         self.mix = nn.Linear(1 + (d_mark if self.marked else 0) + extra, d_model)
         self.dropout = Dropout(dropout)
 
     def forward(self, gap: Tensor, mark: Tensor, mask: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
         if mask is not None:
             gap = gap.masked_fill(~mask, 1.0)
-            mark = mark & mask[..., None] if self.labels else mark.masked_fill(~mask, -1)
+            mark = mark & mask[..., None] if self.labels else mark.masked_fill(~mask, self.unknown)
         kind = self.mix.weight.dtype
         gap = gap.to(torch.promote_types(gap.dtype, torch.float32))  # half precision has no 1e-8
         parts = [((gap + LEAST).log() - self.b).div(self.a)[..., None].to(kind)]
         if self.marked:
-            parts.append(mark.to(kind) @ self.mark.weight[1:] if self.labels else self.mark(mark + 1))
+            parts.append(mark.to(kind) @ self.mark.weight[:-1] if self.labels else self.mark(mark))
         if self.extra:
             if extra is None or extra.shape[-1] != self.extra:
                 found = "none" if extra is None else extra.shape[-1]

@@ -173,12 +173,23 @@ def test_the_scale_is_clamped_and_its_gradient_kept():
     torch.testing.assert_close(made.projection.bias.grad[4:8], torch.ones(4))
 
 
+def test_before_training_log_gaps_are_about_those_of_train():
+    made = head(marks=1, components=64)
+    with torch.no_grad():
+        made.projection.weight.zero_()
+    at = made.requires_grad_(False)(torch.zeros(1, 1, 6)).gaps
+    for level in (0.05, 0.25, 0.5, 0.75, 0.95):
+        want = D.LogNormal(B, A).icdf(torch.tensor(level))
+        assert float(at.cdf(want)) == pytest.approx(level, abs=0.02)
+    assert float(at.mean()) < 1.5 * math.exp(B + A**2 / 2)
+
+
 def test_marks_score_as_torchs_categorical():
     made, states = head(), torch.randn(2, 3, 6)
-    mark = torch.tensor([[0, 4, -1], [2, 2, 1]])
+    mark = torch.tensor([[0, 4, 5], [2, 2, 1]])
     time, got = made(states).log_prob(torch.ones(2, 3), mark)
-    want = D.Categorical(logits=made.marks.logits(states)).log_prob(mark.clamp(min=0))
-    torch.testing.assert_close(got, want * (mark >= 0))
+    want = D.Categorical(logits=made.marks.logits(states)).log_prob(mark.clamp(max=4))
+    torch.testing.assert_close(got, want * (mark < 5))
     assert time.shape == (2, 3)
     p = made(states).mark_probabilities()
     torch.testing.assert_close(p.sum(-1), torch.ones(2, 3))
@@ -219,7 +230,7 @@ def test_one_mark_costs_nothing():
 def test_parts_change_nothing(words, monkeypatch):
     """Marks some rows at a time: the same numbers, the same gradients."""
     made, states = head(marks=50, **words), torch.randn(2, 9, 6, requires_grad=True)
-    mark = torch.rand(2, 9, 50) > 0.5 if "labels" in words else torch.randint(-1, 50, (2, 9))
+    mark = torch.rand(2, 9, 50) > 0.5 if "labels" in words else torch.randint(0, 51, (2, 9))
     found = []
     for at_once in (marks_module.AT_ONCE, 200):
         monkeypatch.setattr(marks_module, "AT_ONCE", at_once)

@@ -105,8 +105,8 @@ def test_targets_have_one_before_them_in_their_sequence():
 
 
 def test_marks_that_train_never_saw_and_unknown_ones():
-    train = Targets(np.ones(3), np.array([0, 1, -1]), np.array([1, 0, 0]))
-    test = Targets(np.ones(4), np.array([3, 0, -1, 1]), np.array([2, -1, 0, 0]))
+    train = Targets(np.ones(3), np.array([0, 1, 4]), np.array([1, 0, 0]))
+    test = Targets(np.ones(4), np.array([3, 0, 4, 1]), np.array([2, 4, 0, 0]))
     got = mark_floors(train, test, 4)
     share = np.array([2, 2, 1, 1]) / 6
     assert got["majority mark"]["mark"] == pytest.approx(np.log(share[[3, 0, 1]]).mean())

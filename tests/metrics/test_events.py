@@ -107,8 +107,8 @@ def test_labels_are_scored_whole_and_one_by_one():
 
 def test_an_unknown_mark_is_no_miss():
     whole = told()
-    got = score(whole._replace(mark=torch.where(whole.mark == 2, -1, whole.mark)))
-    keep = whole.mask & (whole.mark != 2)
+    got = score(whole._replace(mark=torch.where(whole.mark == 3, M, whole.mark)))
+    keep = whole.mask & (whole.mark != 3)
     assert got["accuracy"] == pytest.approx((whole.mark == whole.guess)[keep].double().mean().item())
 
 

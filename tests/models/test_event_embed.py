@@ -24,7 +24,7 @@ def events(batch: int = 2, length: int = 9):
 def test_a_token_is_its_log_gap_and_its_mark():
     made, (gap, mark, _) = embedding(), events()
     x = ((gap + 1e-8).log() + 0.4) / 1.7
-    want = made.mix(torch.cat([x[..., None], made.mark.weight[mark + 1]], -1))
+    want = made.mix(torch.cat([x[..., None], made.mark.weight[mark]], -1))
     torch.testing.assert_close(made(gap, mark), want)
 
 
@@ -71,7 +71,7 @@ def test_labels_add_up_and_an_unknown_mark_is_nothing():
     gap, mark, _ = events()
     hot = torch.nn.functional.one_hot(mark, 5).bool()
     torch.testing.assert_close(many(gap, hot), one(gap, mark))
-    torch.testing.assert_close(many(gap, hot & False), one(gap, torch.full_like(mark, -1)))
+    torch.testing.assert_close(many(gap, hot & False), one(gap, torch.full_like(mark, 5)))
 
 
 def test_gaps_of_any_size():
