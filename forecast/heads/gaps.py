@@ -79,9 +79,9 @@ class Gaps(NamedTuple):
         return self.cdf((steps - 0.5).clamp(min=0.0) * self.grid), self.cdf((steps + 0.5) * self.grid)
 
     def mean(self) -> Tensor:
-        """E τ, in closed form; where it is no number of its type any more, the largest one."""
+        """E τ, in closed form; where it is no number of its type any more, about the largest one."""
         parts = self.a * self.place + self.b + 0.5 * (self.a * self.log_scale.exp()).square()
-        return torch.logsumexp(self.log_weight + parts, -1).exp().clamp(max=torch.finfo(self.place.dtype).max)
+        return _power(torch.logsumexp(self.log_weight + parts, -1))
 
     def quantile(self, level: Tensor | float) -> Tensor:
         """The gap that lasts no longer with probability `level`, in (0, 1), to broadcast to (…): by bisection of the
@@ -119,9 +119,14 @@ class Gaps(NamedTuple):
         return (((log_gap - self.b) / self.a)[..., None] - self.place) * (-self.log_scale).exp()
 
     def _gap(self, x: Tensor) -> Tensor:
-        """A normalised log gap -> the gap, a number that is neither 0 nor infinite."""
-        kind = torch.finfo(x.dtype)
-        return (self.a * x + self.b).exp().clamp(kind.tiny, kind.max)
+        """A normalised log gap -> the gap."""
+        return _power(self.a * x + self.b)
+
+
+def _power(x: Tensor) -> Tensor:
+    """e^x, a number that is neither 0 nor infinite."""
+    kind = torch.finfo(x.dtype)
+    return x.clamp(math.log(kind.tiny) + 0.01, math.log(kind.max) - 0.01).exp()
 
 
 def _log_between(middle: Tensor, wide: Tensor, zero: Tensor, top: Tensor) -> Tensor:

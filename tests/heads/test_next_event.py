@@ -124,6 +124,22 @@ def test_gaps_on_a_grid_score_the_probability_of_their_cell(grid, wide):
     np.testing.assert_allclose((high - low).clamp(min=1e-300).log().numpy(), want, rtol=1e-5, atol=1e-2)
 
 
+@pytest.mark.parametrize("grid", [0.0, 1.0, 0.01])
+def test_gradients_are_those_of_differences(grid):
+    tau = torch.tensor([0.0, 1.0, 2.0, 1.0, 40.0, 1e3, 1e4]).clamp(min=0.0 if grid else 0.5)
+    at = gaps(5, grid=grid)
+    inputs = [part.requires_grad_() for part in (at.place, at.log_scale)]
+
+    def score(place, log_scale):
+        return at._replace(place=place, log_scale=log_scale).log_prob(tau)
+
+    assert torch.autograd.gradcheck(score, inputs, rtol=1e-3, atol=1e-5)
+    loose = at._replace(log_scale=torch.full_like(at.log_scale, 3.0))  # its mean is beyond float32
+    place = at.place.detach().float().requires_grad_()
+    mean = Gaps(*(part.detach().float() for part in loose[:5]))._replace(place=place).mean()
+    assert mean.isfinite().all() and torch.autograd.grad(mean.sum(), place)[0].isfinite().all()
+
+
 def test_cells_add_up_to_one():
     at = gaps(8, rows=1, grid=0.5, wide=0.2)
     tau = torch.arange(0, 400_000, dtype=torch.float64) * 0.5
