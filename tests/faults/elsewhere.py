@@ -96,6 +96,8 @@ ELSEWHERE = {
     "heads/stream.py __init__": "tests/heads/test_stream.py::test_a_chain_that_cannot_stream_says_what_to_set",
     "verbs/export.py export": "tests/verbs/test_export.py::test_a_place_that_cannot_be_written",
     "verbs/export.py checked": "tests/verbs/test_export.py::test_a_file_that_is_not_what_torch_computes_is_not_kept",
+    "inference/event_floors.py floors: has another before it": "tests/inference/test_event_floors.py::test_events_without_one_before_them_are_told",
+    "inference/event_floors.py floors: are at the same time": "tests/inference/test_event_floors.py::test_events_without_one_before_them_are_told",
     "inference/reconcile.py _complete: does not name": "tests/inference/test_reconcile.py::test_series_that_do_not_fit_each_other_are_told",
     "inference/reconcile.py _same_steps": "tests/inference/test_reconcile.py::test_series_that_do_not_fit_each_other_are_told",
     "inference/reconcile.py errors_of: is missing": "tests/inference/test_reconcile.py::test_errors_that_are_not_there_are_told",
