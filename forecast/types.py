@@ -61,6 +61,22 @@ class SeriesBatch(NamedTuple):
     weight: Tensor | None = None  # (B,) float32, of each window in the loss; None: all weigh the same
 
 
+class EventBatch(NamedTuple):
+    """Sequences of events, padded behind their last one: B sequences, L events.
+
+    What is padded has the gap 0, the mark 0 and a mask of False. Event i is forecast from those before it, so a first
+    event is never a target; of a target whose mark is M, which no training had, only the time is scored.
+    """
+
+    gaps: Tensor  # (B, L) float32, time since the event before, floored; 0 for the first event
+    marks: Tensor  # (B, L) int64, 0 … M-1, and M for a mark that training did not have
+    mask: Tensor  # (B, L) bool, True where there is an event
+    target: Tensor  # (B, L) bool, True where the event is scored
+    last: Tensor  # (B,) float32, time without an event from the last one to the end of the watch; 0: nothing known
+    length: Tensor  # (B,) int64, events of each sequence, at least 1
+    sequence: Tensor  # (B,) int64, number of the sequence
+
+
 class Context(NamedTuple):
     """What a head may know beside the encoder's memory."""
 

@@ -1,4 +1,4 @@
-"""Files → batches: cards, readers, regular tables, splits, scalers, windows.
+"""Files → batches: cards, readers, regular tables, splits, scalers, windows; tables of events.
 
 Names are imported when first used: reading a card or a file must not wait for torch or Lightning.
 (The functions `clock` and `split` share the names of their modules: import them from there.)
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from forecast.data.batch import Gather, batches
     from forecast.data.card import Card, card_names, describe, load_card, read_card, save_card
     from forecast.data.clock import fields_for
+    from forecast.data.event_batch import EventGather, event_batches
+    from forecast.data.event_split import EventSplit, Part, split_events, split_files, whole
+    from forecast.data.events import EventColumns, Events, read_events, recode
     from forecast.data.freq import infer_freq, parse_freq
     from forecast.data.infer import infer_card
     from forecast.data.module import SeriesModule
@@ -25,6 +28,9 @@ _HOME = {
     "batch": ("Gather", "batches"),
     "card": ("Card", "card_names", "describe", "load_card", "read_card", "save_card"),
     "clock": ("fields_for",),
+    "event_batch": ("EventGather", "event_batches"),
+    "event_split": ("EventSplit", "Part", "split_events", "split_files", "whole"),
+    "events": ("EventColumns", "Events", "read_events", "recode"),
     "freq": ("infer_freq", "parse_freq"),
     "infer": ("infer_card",),
     "module": ("SeriesModule",),
@@ -39,8 +45,13 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Card",
+    "EventColumns",
+    "EventGather",
+    "EventSplit",
+    "Events",
     "Gap",
     "Gather",
+    "Part",
     "Recipe",
     "Scaler",
     "Series",
@@ -51,6 +62,7 @@ __all__ = [
     "batches",
     "card_names",
     "describe",
+    "event_batches",
     "extend",
     "fields_for",
     "gaps",
@@ -60,10 +72,15 @@ __all__ = [
     "load_card",
     "parse_freq",
     "read_card",
+    "read_events",
     "read_series",
+    "recode",
     "save_card",
     "select",
+    "split_events",
+    "split_files",
     "summary",
+    "whole",
     "windows",
 ]
 

@@ -1,0 +1,78 @@
+"""From events to tokens: how long ago the event before was, and which mark this one has (arXiv 1909.12127, §3.2).
+
+token_i = W [(log(τ_i + 1e-8) - b) / a, e(y_i), covariates_i]        a, b: deviation and mean of train's log gaps
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from forecast.models.base import State
+from forecast.models.dropout import Dropout
+
+LEAST = 1e-8  # added to a gap before its log
+
+
+class EventEmbedding(nn.Module):
+    """Gaps (B, L) in the data's unit of time, marks (B, L) int64 and covariates (B, L, E) -> (B, L, D).
+
+    A token knows its own event and nothing else, so there is no state, and any split of a sequence gives the same
+    tokens. They are 0 where `mask` is False, whatever stands there. The mark M is unknown: its embedding is 0. With
+    one mark there is none. labels: marks are (B, L, M) bool, the embeddings of those that are there are added.
+    """
+
+    causal = True
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(
+        self, *, marks: int, log_mean: float, log_std: float, d_model: int = 64, d_mark: int = 32, extra: int = 0,
+        dropout: float = 0.0, labels: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if marks < 1:
+            raise ValueError(f"the events have {marks} marks; expected at least 1, which is one for all")
+        if not (math.isfinite(log_mean) and 0 < log_std < math.inf):
+            raise ValueError(
+                f"log gaps have mean {log_mean} and deviation {log_std}; expected numbers, the last above 0"
+            )
+        if d_mark < 1:
+            raise ValueError(f"embed.d_mark is {d_mark}; expected at least 1")
+        self.d_model, self.extra, self.labels = d_model, extra, labels
+        self.register_buffer("a", torch.tensor(log_std, dtype=torch.float32))
+        self.register_buffer("b", torch.tensor(log_mean, dtype=torch.float32))
+        self.marked = marks > 1 or labels
+        self.unknown = marks
+        if self.marked:
+            self.mark = nn.Embedding(marks + 1, d_mark, padding_idx=marks)
+        self.mix = nn.Linear(1 + (d_mark if self.marked else 0) + extra, d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, gap: Tensor, mark: Tensor, mask: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
+        if mask is not None:
+            gap = gap.masked_fill(~mask, 1.0)
+            mark = mark & mask[..., None] if self.labels else mark.masked_fill(~mask, self.unknown)
+        kind = self.mix.weight.dtype
+        gap = gap.to(torch.promote_types(gap.dtype, torch.float32))  # half precision has no 1e-8
+        parts = [((gap + LEAST).log() - self.b).div(self.a)[..., None].to(kind)]
+        if self.marked:
+            parts.append(mark.to(kind) @ self.mark.weight[:-1] if self.labels else self.mark(mark))
+        if self.extra:
+            if extra is None or extra.shape[-1] != self.extra:
+                found = "none" if extra is None else extra.shape[-1]
+                raise ValueError(f"events come with {found} covariates; expected {self.extra}")
+            parts.append(extra if mask is None else extra.masked_fill(~mask[..., None], 0.0))
+        tokens = self.dropout(self.mix(torch.cat(parts, -1)))
+        return tokens if mask is None else tokens.masked_fill(~mask[..., None], 0.0)
+
+    def start(self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> State:
+        """The state before the first event: none is needed."""
+        return ()
+
+    def scan(
+        self, state: State, gap: Tensor, mark: Tensor, mask: Tensor | None = None, extra: Tensor | None = None
+    ) -> tuple[State, Tensor]:
+        """What forward does, from a state on: any l events, 0 too."""
+        return state, self(gap, mark, mask, extra)
