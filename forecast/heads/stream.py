@@ -143,7 +143,8 @@ def obstacles(chain: Chain) -> list[tuple[str, str]]:
     elif not chain.embed.causal:
         found.append(("its embedding looks ahead", "embed.causal=true"))
     if not isinstance(chain.encoder, StreamingEncoder) or not chain.encoder.causal:
-        found.append((f"{type(chain.encoder).__name__} looks at a whole window", "model=aaren"))
+        name = type(chain.encoder).__name__
+        found.append((f"{name} looks at a whole window, as aaren, lstm, tcnca and none do not", "model=aaren"))
     if not isinstance(chain.head, Direct):
         found.append((f"the head {type(chain.head).__name__} looks at a whole window", "head=direct"))
     elif chain.head.residual != "none":

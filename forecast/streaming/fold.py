@@ -137,7 +137,7 @@ class Fold:
         assert self.rewind is not None
         states, rewind = self.states, self.rewind
         until = step.copy()
-        _, until[revised] = rewind.back(states, slots[revised], step[revised], values[revised])
+        until[revised] = rewind.back(states, slots[revised], step[revised], values[revised])
         self._skip(slots[~revised], step[~revised])
         found: Made | None = None
         while (behind := states.step[slots] < until).any():

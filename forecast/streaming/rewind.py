@@ -46,9 +46,9 @@ class Rewind:
         """(B,) whether a step can be corrected."""
         return step > states.past[1][slots, 0]
 
-    def back(self, states: States, slots: Ints, step: Ints, values: NDArray[np.float64]) -> tuple[Ints, Ints]:
-        """Put readings (B, C) at steps (B,) and take the states back before them: the steps (B,) they are at now, and
-        the last ones (B,) they were at. NaN is a channel that stays as it was."""
+    def back(self, states: States, slots: Ints, step: Ints, values: NDArray[np.float64]) -> Ints:
+        """Put readings (B, C) at steps (B,) and take the states back before them: the last steps (B,) they were at. NaN is a
+        channel that stays as it was."""
         records, steps, readings = states.past
         last, place = states.step[slots].copy(), step % self.length
         readings[slots, place] = np.where(np.isnan(values), readings[slots, place], values)
@@ -56,7 +56,7 @@ class Rewind:
         some = slots[older]
         records[some, 1], steps[some, 1] = records[some, 0], steps[some, 0]
         states.put(slots, records[slots, 1], past=False)
-        return states.step[slots].copy(), last
+        return last
 
     def reading(self, states: States, slots: Ints, step: Ints) -> NDArray[np.float64]:
         """The readings (B, C) at steps (B,)."""

@@ -119,11 +119,6 @@ class Store:
             found |= dict(self.db.execute(f"SELECT name, record FROM series WHERE name IN ({marks})", some))
         return found
 
-    def recent(self, most: int) -> list[str]:
-        """The names of the series that went on last."""
-        rows = self.db.execute("SELECT name FROM series ORDER BY at DESC LIMIT ?", (most,))
-        return [name for (name,) in rows]
-
     def purge(self, before: int) -> int:
         """Drop series whose last step was before a time; how many there were."""
         return self.db.execute("DELETE FROM series WHERE at < ?", (before,)).rowcount

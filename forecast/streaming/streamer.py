@@ -67,7 +67,6 @@ class Streamer:
         self.seq, self.position = 0, None
         self.reason = ""  # why the first line was refused
         self.latest: int | None = None  # microseconds: the latest reading
-        self.listeners: list[Callable[[list[bytes]], None]] = []
         if store is not None:
             self._recover(store)
 
@@ -118,8 +117,6 @@ class Streamer:
             self._commit(self.store, batch)
             if self.sink is not None and not self.sink.exact:
                 self._hand_over(self.store)
-        for listener in self.listeners:
-            listener(made)
         self.seconds = time.perf_counter() - began
         return batch
 

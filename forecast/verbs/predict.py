@@ -69,15 +69,17 @@ def beside(output: Path) -> Path:
 
 def _levels(given: Any, hierarchy: Hierarchy | None) -> list[float] | None:
     if hierarchy is None:
-        return [given] if isinstance(given, int | float) else _numbers(given)
+        return levels_of(given)
     if given:
         raise UsageError("levels= with hierarchy=", "quantiles do not add up", "leave one of them out")
     return []
 
 
-def _numbers(given: Any) -> list[float] | None:
+def levels_of(given: Any) -> list[float] | None:
+    """A number or a list of numbers, as a config has them."""
     if given is None:
         return None
+    given = [given] if isinstance(given, int | float) else given
     if not isinstance(given, list) or not all(isinstance(each, int | float) for each in given):
         raise UsageError(f"levels is {given!r}", "expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]")
     return [float(each) for each in given]

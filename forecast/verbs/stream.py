@@ -18,6 +18,7 @@ from forecast.streaming.live import Live
 from forecast.streaming.sinks import FileSink, Stdout
 from forecast.streaming.store import Store
 from forecast.streaming.streamer import Sink, Streamer
+from forecast.verbs.predict import levels_of
 from forecast.verbs.tables import replayed
 
 if TYPE_CHECKING:
@@ -103,14 +104,6 @@ def free(output: str, store: Store | None) -> Path:
     if path.exists() and path.stat().st_size and (store is None or "output" not in store.facts()):
         raise UsageError(f"{path} exists", do="name another file")
     return path
-
-
-def levels_of(given: Any) -> list[float] | None:
-    if given is None or (isinstance(given, list) and all(isinstance(each, int | float) for each in given)):
-        return given
-    if isinstance(given, int | float):
-        return [float(given)]
-    raise UsageError(f"levels is {given!r}", "expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]")
 
 
 def summary(streamer: Streamer, seconds: float) -> str:

@@ -125,7 +125,10 @@ HEAD = Direct(spec=S, d_memory=3, length=S.context)
             {"embed": PatchEmbedding(spec=S, d_model=3), "head": Flat(spec=S, d_memory=3, length=3, layout="patches")},
             "its tokens are patches; set embed=value embed.causal=true head=direct",
         ),
-        ({"encoder": Informer(d_model=3, heads=1)}, "Informer looks at a whole window; set model=aaren"),
+        (
+            {"encoder": Informer(d_model=3, heads=1)},
+            "as aaren, lstm, tcnca and none do not; set model=aaren",
+        ),
         (
             {"head": Timewise(spec=S, d_memory=3, length=26, bare=True)},
             "head Timewise looks at a whole window; set head",

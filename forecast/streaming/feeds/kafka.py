@@ -19,7 +19,6 @@ from forecast.streaming.feeds.kafka_link import PAUSE_S, Link, checked
 from forecast.streaming.feeds.messages import Pack, lines_of, packed
 from forecast.streaming.streamer import Streamer
 
-OLDEST: Final = ("earliest", "smallest", "beginning")  # words of auto.offset.reset
 NEWEST: Final = ("latest", "largest", "end")
 
 
