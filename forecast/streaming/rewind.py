@@ -47,8 +47,8 @@ class Rewind:
         return step > states.past[1][slots, 0]
 
     def back(self, states: States, slots: Ints, step: Ints, values: NDArray[np.float64]) -> Ints:
-        """Put readings (B, C) at steps (B,) and take the states back before them: the last steps (B,) they were at. NaN is a
-        channel that stays as it was."""
+        """Put readings (B, C) at steps (B,) and take the states back before them: the last steps (B,) they were at.
+        NaN is a channel that stays as it was."""
         records, steps, readings = states.past
         last, place = states.step[slots].copy(), step % self.length
         readings[slots, place] = np.where(np.isnan(values), readings[slots, place], values)
