@@ -61,20 +61,34 @@ class SeriesBatch(NamedTuple):
     weight: Tensor | None = None  # (B,) float32, of each window in the loss; None: all weigh the same
 
 
+class EventSpec(NamedTuple):
+    """The facts of a problem of events, made by the data module and handed forward."""
+
+    marks: tuple[str, ...]  # M names in the order of their codes; one name where events are not told apart
+    unit: str  # of gaps: day, hour, …
+    grid: float  # the step of the recording clock in that unit; 0: none
+    floor: float  # the least gap that is looked at or scored, in that unit; 0 where there is a grid
+    log_mean: float  # of train's log gaps
+    log_std: float
+    extra: tuple[str, ...] = ()  # E numbers that are known of each event, in the order of EventBatch.extra
+    labels: bool = False  # an event has any number of the marks at once
+
+
 class EventBatch(NamedTuple):
-    """Sequences of events, padded behind their last one: B sequences, L events.
+    """Sequences of events, padded behind their last one: B sequences, L events, M marks.
 
     What is padded has the gap 0, the mark 0 and a mask of False. Event i is forecast from those before it, so a first
     event is never a target; of a target whose mark is M, which no training had, only the time is scored.
     """
 
     gaps: Tensor  # (B, L) float32, time since the event before, floored; 0 for the first event
-    marks: Tensor  # (B, L) int64, 0 … M-1, and M for a mark that training did not have
+    marks: Tensor  # (B, L) int64, 0 … M-1, and M for a mark that training did not have; or (B, L, M) bool labels
     mask: Tensor  # (B, L) bool, True where there is an event
     target: Tensor  # (B, L) bool, True where the event is scored
     last: Tensor  # (B,) float32, time without an event from the last one to the end of the watch; 0: nothing known
     length: Tensor  # (B,) int64, events of each sequence, at least 1
     sequence: Tensor  # (B,) int64, number of the sequence
+    extra: Tensor | None = None  # (B, L, E) float32, what else is known of each event, scaled; None where E is 0
 
 
 class Context(NamedTuple):
