@@ -15,7 +15,8 @@ from forecast.data.module import SeriesModule
 from forecast.errors import ArtifactError, RunError, UsageError
 from forecast.tasks.callbacks import History
 from forecast.tasks.checkpoint import AtomicCheckpoints, seal
-from forecast.tasks.forecast import ForecastTask, rates
+from forecast.tasks.base import rates
+from forecast.tasks.forecast import ForecastTask
 from forecast.tasks.trainer import best_weights, fit, make_trainer, seconds, spent
 
 SETTINGS = {
