@@ -102,7 +102,7 @@ def _list() -> int:
     from forecast.data.card import card_names, load_card
 
     rows = []
-    for card in map(load_card, card_names()):
+    for card in map(load_card, card_names("series")):
         where = " ".join(_where(card, file) for file in card.files)
         count = sum(file.rows or 0 for file in card.files)
         fetched = "yes" if any(file.url for file in card.files) else "no"
