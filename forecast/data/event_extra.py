@@ -1,7 +1,7 @@
 """What else is known of an event: columns of numbers beside its mark, and where its time lies in a day, a week, a year.
 
-    scaled column: (x - mean) / deviation of train's events, 0 where it is missing
-    period P:      sin(2π h t / P) and cos(2π h t / P), h = 1 … HARMONICS, t counted from 1970 where times are stamps (UTC)
+scaled column: (x - mean) / deviation of train's events, 0 where it is missing
+period P:      sin(2π h t / P) and cos(2π h t / P), h = 1 … HARMONICS, t since 1970 for stamps (UTC)
 """
 
 from collections.abc import Mapping, Sequence

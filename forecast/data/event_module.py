@@ -222,7 +222,9 @@ def _floor(train: Part, notes: list[str]) -> float:
     if not (gaps > 0).any():
         raise DataError("all events of train are at the same time", "expected a gap above 0", "give other data")
     least = float(gaps[gaps > 0].min())
-    notes.append(f"gaps of 0 are scored as {least:.3g}, the smallest above; set data.floor or data.grid to what is true")
+    notes.append(
+        f"gaps of 0 are scored as {least:.3g}, the smallest above; set data.floor or data.grid to what is true"
+    )
     return least
 
 

@@ -59,4 +59,3 @@ class EventChain(nn.Module):
         assert isinstance(self.encoder, StreamingEncoder)
         state, memory = self.encoder.scan(state, self.embed(gaps, marks, mask, extra), mask)
         return state, self.head(memory)
-

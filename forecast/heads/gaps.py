@@ -15,7 +15,7 @@ middle; there log(Φ(m + δ/2) - Φ(m - δ/2)) = log φ(m) + log δ + log(sinh(m
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +34,12 @@ class Gaps(NamedTuple):
     a: Tensor  # ()
     b: Tensor  # ()
     grid: float = 0.0  # step of the recording clock; 0 where time was not rounded
+
+    def at(self, index: Any) -> "Gaps":
+        """Those of some states, by an index of (…)."""
+        return self._replace(
+            log_weight=self.log_weight[index], place=self.place[index], log_scale=self.log_scale[index]
+        )
 
     def log_prob(self, gap: Tensor) -> Tensor:
         """Nats for each gap: a density of the unit of time, over a cell of the grid where there is one."""

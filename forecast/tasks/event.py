@@ -22,7 +22,9 @@ class EventTask(Task):
     SCORES: ClassVar = ("val/nll", "val/time", "val/mark")
     chain: EventChain
 
-    def __init__(self, chain: EventChain, optimiser: Any, *, targets: float, survival: bool = True, **words: Any) -> None:
+    def __init__(
+        self, chain: EventChain, optimiser: Any, *, targets: float, survival: bool = True, **words: Any
+    ) -> None:
         super().__init__(chain, optimiser, **words)
         self.targets, self.survival = targets, survival
 

@@ -27,4 +27,3 @@ class ForecastTask(Task):
     def scores(self, total: list[float]) -> tuple[float, ...]:
         squares, absolutes, count = total
         return squares / max(count, 1), absolutes / max(count, 1)
-

@@ -14,9 +14,9 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
 from forecast.errors import UsageError, fits_in_memory
+from forecast.tasks.base import Task
 from forecast.tasks.callbacks import BestCheckpoint, Budget, History, Interrupt, LastCheckpoint, Lines, Sink
 from forecast.tasks.checkpoint import AtomicCheckpoints
-from forecast.tasks.base import Task
 from forecast.tasks.forecast import ForecastTask
 
 C = TypeVar("C", bound=pl.Callback)
