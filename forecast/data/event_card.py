@@ -142,13 +142,18 @@ def read_event_frames(
         frame = read_file(place, notes)
         return [(place.name, frame)], [CardFile(str(place), rows=frame.height)]
     if not card.files:
-        raise DataError(
-            f"the card '{card.name}' only describes its data set",
-            f"get the file from {card.source or 'its source'}",
-            "convert it with `forecast data convert FILE to=DIR`, then give data.card=DIR/card.yaml",
-        )
+        raise only_described(card)
     frames, read = read_files(card, folder, notes)
     return [(file.path, frame) for file, frame in zip(card.files, frames, strict=True)], read
+
+
+def only_described(card: EventCard) -> DataError:
+    """The error of a card without files: where the data are to be had, and how they come here."""
+    return DataError(
+        f"the card '{card.name}' only describes its data set",
+        f"get the file from {card.source or 'its source'}",
+        "convert it with `forecast data convert FILE to=DIR`, then give data.card=DIR/card.yaml",
+    )
 
 
 def infer_event_card(
