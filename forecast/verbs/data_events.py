@@ -1,6 +1,6 @@
 """forecast data show | check of events: what a card says, what its files hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -42,12 +42,10 @@ def show_events(name: str, words: Sequence[str]) -> int:
     tables = [(title(card, where), read_events(frame, card.columns, where, notes=notes)) for where, frame in frames]
     facts = [(part, event_facts(events, card), events) for part, events in tables]
     print()
-    rows = [[one[0] for one in column] for column in (_rows(f, events) for _, f, events in facts)][0]
-    cells = [[value for _, value in _rows(f, events)] for _, f, events in facts]
-    heads = [part for part, _, _ in facts]
-    right = tuple(range(1, len(heads) + 1))
-    show_table(("", *heads), [(row, *values) for row, *values in zip(rows, *cells, strict=True)], right=right)
-    for note in notes:
+    columns = [_rows(f, events) for _, f, events in facts]
+    lines = [(row[0][0], *(value for _, value in row)) for row in zip(*columns, strict=True)]
+    show_table(("", *(part for part, _, _ in facts)), lines, right=tuple(range(1, len(facts) + 1)))
+    for note in (*notes, *(_hints(card, frames[0][1].columns, facts[0][1], tables[0][1]) if path else ())):
         print(f"note: {note}")
     if card.mark is not None:
         _marks([(part, f) for part, f, _ in facts])
@@ -171,6 +169,21 @@ def told_grid(facts: EventFacts) -> str:
     if not facts.grid.step:
         return "none seen"
     return f"{facts.grid.step:.6g}" + ("" if facts.grid.share > 0.9999 else f" ({facts.grid.share:.1%} of the gaps)")
+
+
+def _hints(card: EventCard, columns: Sequence[str], facts: EventFacts, events: Events) -> Iterator[str]:
+    """What somebody should look at who has no card yet."""
+    rest = [name for name in columns if name not in (card.time, card.mark, *card.covariates)]
+    if card.id is None and rest:
+        few = f"{', '.join(rest[:5])}{', …' if len(rest) > 5 else ''}"
+        yield f"all rows are taken as one sequence; set id=COLUMN if one tells sequences apart ({few})"
+    if card.mark is None:
+        yield "events are not told apart; set mark=COLUMN if a column does"
+    if events.origin is None and card.grid is None and facts.grid.step:
+        step = f"{facts.grid.step:.6g}"
+        yield f"the times lie on a grid of {step}; set grid={step} if they were recorded so"
+    if facts.zero and not events.grid and not card.floor:
+        yield f"{facts.zero:,} gaps of 0 have no log; set grid= or floor= to the least gap that can be told"
 
 
 def _marks(facts: Sequence[tuple[str, EventFacts]]) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forecast.errors import DataError, UsageError, nearest
 from forecast.where import DATASETS, data_root
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from forecast.data.card import Card
     from forecast.data.event_card import EventCard
     from forecast.data.fetch import Report
+
+CONVERT: Final = ", or make one of your copy with `forecast data convert FILE to=DIR`"
 
 
 def fetch(name: str, words: Sequence[str]) -> int:
@@ -33,7 +35,7 @@ def fetch(name: str, words: Sequence[str]) -> int:
             raise DataError(
                 f"the card of '{card.name}' names no address of {file.path}",
                 f"get it from {card.source or 'its source'}",
-                "put it below FORECAST_DATA",
+                "put it below FORECAST_DATA" + (CONVERT if card.kind == EVENTS else ""),
             )
     if folder is None:
         raise UsageError(
