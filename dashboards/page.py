@@ -142,6 +142,9 @@ thead th:first-child{text-align:left;position:sticky;left:0;background:var(--car
 tr.model>*{background:var(--shade)}
 .edge{border-left:1px solid var(--grid)}
 td strong{font-weight:700}
+.none,.aim{color:var(--muted)}
+.aim{margin-left:.25em;font-size:.85em}
+tr.gain>*{border-top:2px solid var(--grid);font-size:.88rem}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:3px;margin-right:.55em;vertical-align:-.05em}
 .facts{margin:0;display:grid;gap:.3rem}
 .facts div{display:grid;grid-template-columns:minmax(7em,11em) minmax(0,1fr);gap:1rem}
