@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from forecast.dashboards.canvas import NARROW, Picture, array, legend, sheet
-from forecast.dashboards.event_scores import event_unit, percent, plural, the_model
+from forecast.dashboards.event_scores import event_unit, plural, the_model
+from forecast.dashboards.event_marks import accuracies, confusion
 from forecast.dashboards.event_summary import EDGES, PARTS, EventSummary, Gaps
 from forecast.dashboards.event_timeline import timelines
 from forecast.dashboards.load import Run
 from forecast.dashboards.style import LIGHT, number, tick
 
 KOLMOGOROV = 1.36  # over √n: 95 of 100 samples of a true distribution stay within
-TALLEST = 12  # marks in the figure of accuracies
 LEVELS = 7  # shades of the table of gaps
 
 
@@ -65,7 +66,7 @@ def pit(run: Run, summary: EventSummary | None) -> Picture | None:
         axes.set_xlim(0, 1)
         axes.set_xlabel("F(gap)")
         axes.set_ylabel("share of events (%)")
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         legend(figure, axes, run, columns=3)
         return figure
 
@@ -101,7 +102,7 @@ def rescaling(run: Run, summary: EventSummary) -> Picture | None:
     ks = float(np.abs(off).max())
     verdict = "inside" if ks <= band else "outside"
     words = (
-        f"Time rescaling: the share of events with F(gap) below each level. On the diagonal the model is true; beneath, "
+        "Time rescaling: the share of events with F(gap) below each level. On the diagonal the model is true; beneath, "
         f"how far it is off. At most {number(ks, 2)}, {verdict} the band of 1.36/√n = {number(band, 2)} that 95 % of "
         "true models keep to."
     )
@@ -144,145 +145,64 @@ def gaps(run: Run, summary: EventSummary) -> Picture | None:
     if found is None:
         return None
     words = (
-        f"The median forecast of each gap against the gap that came, in {unit}: the darker, the more events. The line is "
-        "the median of what came at each forecast, its band the middle half; on the diagonal the forecasts are right. "
+        f"The median forecast of each gap against the gap that came, in {unit}: the darker, the more events. The line "
+        "is the median of what came at each forecast, dotted its quartiles; on the diagonal the forecasts are right. "
         "What lies beyond the edges, gaps of 0 too, is drawn at them."
     )
 
     def draw(width: float) -> Figure:
         figure, (axes,) = sheet(width, 1, 3.2)
         _shaded(axes, found)
-        middle = np.sqrt(found.edges[1:] * found.edges[:-1])
-        ends = found.edges[0], found.edges[-1]
+        middle = np.sqrt(found.x[1:] * found.x[:-1])
+        ends = min(found.x[0], found.y[0]), max(found.x[-1], found.y[-1])
         axes.plot(ends, ends, color=LIGHT["ink"], lw=0.9, ls=(0, (3, 2)), label="forecast = actual")
         seen = np.isfinite(found.middle)
-        axes.fill_between(middle[seen], found.low[seen], found.high[seen], color=LIGHT["seasonal"], alpha=0.22, lw=0)
+        for edge in (found.low, found.high):
+            axes.plot(middle[seen], edge[seen], color=LIGHT["seasonal"], lw=0.9, ls=(0, (1.2, 1.6)))
         axes.plot(middle[seen], found.middle[seen], color=LIGHT["seasonal"], lw=1.9, marker="o", ms=2.5,
                   label="median of what came")  # fmt: skip
-        for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
-            set_scale("log")
-            axis.set_major_locator(LogLocator(numticks=5 if width > NARROW else 4))
-            axis.set_minor_locator(NullLocator())
-            axis.set_major_formatter(FuncFormatter(tick))
-        filled = np.flatnonzero(found.count.sum(1))
-        axes.set_xlim(found.edges[filled[0]], found.edges[filled[-1] + 1])
-        axes.set_ylim(*ends)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(found.x[0], found.x[-1])
+        axes.set_ylim(found.y[0], found.y[-1])
+        _logarithmic(axes.xaxis, found.x)
+        _logarithmic(axes.yaxis, found.y)
         axes.set_xlabel(f"median forecast ({unit})")
         axes.set_ylabel(f"gap that came ({unit})")
-        legend(figure, axes, run, columns=2)
+        legend(figure, axes, run, columns=2 if width > NARROW else 1)
         return figure
 
     return Picture("gaps", "Gaps, forecast and actual", words, words, True, draw)
 
 
+def _logarithmic(axis: Axis, edges: np.ndarray) -> None:
+    """Ticks at 1, 2 and 5 where there are few powers of ten."""
+    few = edges[-1] < 200 * edges[0]
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(tick))
+
+
 def _shaded(axes: Axes, found: Gaps) -> None:
     """The counts as shades of one colour over the card, one path for each shade."""
-    most = float(found.count.max())
+    most = float(found.cells.max())
     if not most:
         return
-    share = np.log1p(found.count) / math.log1p(most)
+    share = np.log1p(found.cells) / math.log1p(most)
     level = np.ceil(share * LEVELS).astype(np.int64)
     for k in range(1, LEVELS + 1):
-        cells = [Outline(_corners(found.edges, x, y), _SQUARE) for x, y in np.argwhere(level == k)]
+        cells = [Outline(_corners(found, x, y), _SQUARE) for x, y in np.argwhere(level == k)]
         if cells:
             outline = Outline.make_compound_path(*cells)
-            axes.add_patch(PathPatch(outline, fc=LIGHT["model"], alpha=0.08 + 0.72 * k / LEVELS, lw=0, zorder=1))
+            axes.add_patch(PathPatch(outline, fc=LIGHT["model"], alpha=0.06 + 0.6 * k / LEVELS, lw=0, zorder=1))
 
 
 _SQUARE = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY]
 
 
-def _corners(edges: np.ndarray, x: int, y: int) -> list[tuple[float, float]]:
-    left, right, low, high = edges[x], edges[x + 1], edges[y], edges[y + 1]
+def _corners(found: Gaps, x: int, y: int) -> list[tuple[float, float]]:
+    left, right, low, high = found.x[x], found.x[x + 1], found.y[y], found.y[y + 1]
     return [(left, low), (right, low), (right, high), (left, high), (left, low)]
-
-
-# Marks -------------------------------------------------------------------------------------------------------
-
-
-def confusion(run: Run, summary: EventSummary) -> Picture | None:
-    """Which mark was guessed for which, in percent of those that came: the ten most frequent, and all others."""
-    names, table = _named(summary)
-    if len(names) < 2:
-        return None
-    total = table.sum(1, keepdims=True)
-    share = table / np.maximum(total, 1)
-    off = share.copy()
-    np.fill_diagonal(off, 0)
-    worst = np.unravel_index(int(off.argmax()), off.shape)
-    words = (
-        f"Of the events of each mark (row), the percentage for which each mark was guessed (column). Most often mistaken: "
-        f"{names[worst[0]]} for {names[worst[1]]}, {percent(float(off[worst]))}."
-    )
-    alt = words + "".join(f" {name}: {percent(float(share[k, k]))} right." for k, name in enumerate(names))
-
-    def draw(width: float) -> Figure:
-        figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * len(names) + 0.7))
-        size = 8 if len(names) <= 6 or width > NARROW else 5.5 if len(names) > 8 else 6.5
-        for i, j in np.ndindex(share.shape):
-            value = float(share[i, j])
-            fill = LIGHT["model"] if i == j else LIGHT["seasonal"]
-            axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fc=fill, alpha=0.06 + 0.5 * value, lw=0))
-            said = f"{value * 100:.0f}" if total[i, 0] else "–"
-            axes.text(j, i, said, ha="center", va="center", fontsize=size, weight="bold" if i == j else "normal")
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        short = [_short(name, 10) for name in names]
-        upright = len(names) > 5 or max(map(len, short)) * len(names) > 5.2 * width + 8
-        axes.set_xticks(range(len(names)), short, rotation=90 if upright else 0)
-        axes.set_yticks(range(len(names)), short)
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
-        axes.set_xlabel("guessed (%)")
-        axes.set_ylabel("came")
-        return figure
-
-    return Picture("confusion", "Which marks are confused", words, alt, True, draw)
-
-
-def _named(summary: EventSummary) -> tuple[list[str], np.ndarray]:
-    """The marks of the table of confusion and their counts, without a row of others where there are none."""
-    names, table = summary.marks["mark"].head(len(summary.confusion) - 1).to_list(), summary.confusion
-    if table[-1].any() or table[:, -1].any():
-        return [*names, "others"], table
-    return names, table[:-1, :-1]
-
-
-def accuracies(run: Run, summary: EventSummary) -> Picture | None:
-    """Of each mark, the share that was guessed and the share of its guesses that came."""
-    frame = summary.marks.filter(pl.col("came") > 0).head(TALLEST)
-    if summary.marks.height < 2 or not frame.height:
-        return None
-    recall = array(frame["right"]) / array(frame["came"])
-    guessed = array(frame["guessed"])
-    precision = np.where(guessed > 0, array(frame["right"]) / np.maximum(guessed, 1), np.nan)
-    more = summary.marks.filter(pl.col("came") > 0).height - frame.height
-    words = "By mark, the most frequent first: how many of those that came were guessed, how many of the guesses came."
-    words += f" {more:,d} rarer marks are left out." if more else ""
-    alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
-                          zip(frame["mark"], recall, frame["came"], strict=True))  # fmt: skip
-
-    def draw(width: float) -> Figure:
-        figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * frame.height + 0.7))
-        place = np.arange(frame.height)
-        axes.barh(place, recall, height=0.62, color=LIGHT["model"], alpha=0.3, lw=0)
-        axes.plot(recall, place, "|", ms=11, mew=2, color=LIGHT["model"], label="of those that came")
-        axes.plot(precision, place, "D", ms=4.5, mfc="none", mec=LIGHT["seasonal"], mew=1.4, label="of the guesses")
-        total = int(summary.marks["came"].sum())
-        labels = [f"{_short(name, 12)}  {100 * n / total:.0f} %" for name, n in
-                  zip(frame["mark"], frame["came"], strict=True)]  # fmt: skip
-        axes.set_yticks(place, labels)
-        axes.set_ylim(frame.height - 0.4, -0.6)
-        axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel("right; beside each mark its share of the events")
-        legend(figure, axes, run, columns=2)
-        return figure
-
-    return Picture("accuracies", "Right by mark", words, alt, True, draw)
 
 
 # Sequences and training --------------------------------------------------------------------------------------
@@ -296,7 +216,7 @@ def position(run: Run, summary: EventSummary) -> Picture | None:
     marked = summary.marks.height > 1
     words = (
         "The log-likelihood of an event by its number in its sequence: what is gained as more history is known. "
-        f"Means of at least {int(frame['n'].min() or 0):,d} events; far to the right only long sequences count."  # type: ignore[call-overload]
+        "Bands: 95 % intervals of these means. Far to the right only long sequences count."
     )
 
     def draw(width: float) -> Figure:
@@ -304,7 +224,9 @@ def position(run: Run, summary: EventSummary) -> Picture | None:
         shown = both if marked else both[:1]
         figure, panels = sheet(width, len(shown), 2.9 / len(shown))
         for axes, (name, label, role, dash) in zip(panels, shown, strict=True):
-            axes.plot(frame["event"], array(frame[name]), color=LIGHT[role], ls=dash, lw=1.8, marker="o", ms=3)
+            value, off = array(frame[name]), array(frame[f"{name}_off"])
+            axes.fill_between(frame["event"], value - off, value + off, color=LIGHT[role], alpha=0.16, lw=0)
+            axes.plot(frame["event"], value, color=LIGHT[role], ls=dash, lw=1.8, marker="o", ms=3)
             axes.set_ylabel(f"{label} (nats)")
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.yaxis.set_major_formatter(FuncFormatter(tick))
@@ -317,9 +239,9 @@ def position(run: Run, summary: EventSummary) -> Picture | None:
 
 def _far(axes: Axes, numbers: Sequence[float]) -> None:
     """Logarithmic where sequences are long."""
-    if numbers[-1] > 40 * max(numbers[0], 1):
+    if numbers[-1] > 12 * max(numbers[0], 1):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(tick))
 
@@ -363,7 +285,3 @@ def training(run: Run) -> Picture | None:
 def _events(run: Run) -> int:
     n = run.part("events").get("test")
     return n if isinstance(n, int) else 0
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

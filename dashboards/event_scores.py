@@ -1,4 +1,4 @@
-"""How good a model of events is, in words and in tables: always beside the floors, better or worse, column by column."""
+"""How good a model of events is, in words and in a table: always beside the floors, better or worse by each column."""
 
 import math
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ COLUMNS = (
     Column("calibration", "Error", "Calibration", -1, "percent"),
     Column("ks", "KS", "Calibration", -1, "percent"),
 )
-OF_TIME, OF_MARKS = ("time", "rmse", "mae", "calibration", "ks"), ("mark", "accuracy", "macro_f1")
-PLOTTED = {"mixture": "seasonal", "constant gap": "last", "Poisson": "other", "majority mark": "last",
+OF_MARKS = ("mark", "accuracy", "macro_f1")
+ROLES = {"mixture": "seasonal", "constant gap": "last", "Poisson": "other", "majority mark": "last",
            "repeat-last mark": "other", "Markov marks": "ridge", "mixture and Markov marks": "seasonal"}  # fmt: skip
 
 
@@ -45,23 +45,41 @@ class EventRow(NamedTuple):
 
     @property
     def role(self) -> str:
-        return "model" if self.kind == "model" else PLOTTED.get(self.name, role_of(self.name, "baseline"))
+        return "model" if self.kind == "model" else ROLES.get(self.name, role_of(self.name, "baseline"))
 
 
 def event_rows(run: Run) -> list[EventRow]:
     """The score table, the model first, then the floors that say the most."""
     found = [_row(row) for row in run.metrics.get("rows") or [] if isinstance(row, dict)]
-    return sorted(found, key=lambda row: (row.kind != "model", -len(row.values), row.name))
+    if not marked(run):  # what is said of marks is the same for all, and a floor may be another's twin without them
+        found = [row._replace(values={k: v for k, v in row.values.items() if k not in (*OF_MARKS, "total")})
+                 for row in found]  # fmt: skip
+        found = [row for row in found if row.kind == "model" or not any(
+            row is not other and row.values.items() < other.values.items() for other in found if other.kind != "model"
+        ) and row.values]  # fmt: skip
+    return sorted(found, key=_place)
+
+
+def marked(run: Run) -> bool:
+    """Whether events are told apart by marks."""
+    return len(run.metrics.get("marks") or []) != 1
+
+
+def _place(row: EventRow) -> tuple[Any, ...]:
+    """The model, then what forecasts time and mark, then time, then marks; the likelier first."""
+    kinds = ("total", "time", "rmse", "mark", "accuracy")
+    first = next((key for key in kinds if key in row.values), "")
+    return row.kind != "model", kinds.index(first) if first else len(kinds), -row.values.get(first, 0.0), row.name
 
 
 def _row(row: dict[str, Any]) -> EventRow:
     nats = row["nats"] if isinstance(row.get("nats"), dict) else {}
     given = {**{key: nats.get(key) for key in ("time", "mark", "total")},
-             **{column.key: row.get(column.key) for column in COLUMNS[3:]}, "survival": row.get("survival")}  # fmt: skip
+             **{column.key: row.get(column.key) for column in COLUMNS[3:]}}  # fmt: skip
     values = {key: float(value) for key, value in given.items()
               if isinstance(value, int | float) and math.isfinite(value)}  # fmt: skip
-    pit = row.get("pit") if isinstance(row.get("pit"), list) else []
-    return EventRow(str(row.get("name", "?")), str(row.get("kind", "")), values, [float(share) for share in pit])
+    pit = [float(share) for share in row.get("pit") or [] if isinstance(share, int | float)]
+    return EventRow(str(row.get("name", "?")), str(row.get("kind", "")), values, pit)
 
 
 def the_model(run: Run) -> EventRow | None:
@@ -69,10 +87,9 @@ def the_model(run: Run) -> EventRow | None:
 
 
 def columns(run: Run) -> list[Column]:
-    """The columns that some row has; of marks only where there are several."""
-    rows, marked = event_rows(run), len(run.metrics.get("marks") or []) != 1
-    return [column for column in COLUMNS if any(column.key in row.values for row in rows)
-            and (marked or (column.key not in OF_MARKS and column.key != "total"))]  # fmt: skip
+    """The columns that some row has."""
+    rows = event_rows(run)
+    return [column for column in COLUMNS if any(column.key in row.values for row in rows)]
 
 
 def rival(run: Run, column: Column) -> EventRow | None:
@@ -94,9 +111,9 @@ def headline(run: Run) -> tuple[str, str, str]:
     model = the_model(run)
     if model is None or not model.values:
         return "This run has no scores.", "", ""
-    unit, values, marked = event_unit(run), model.values, len(run.metrics.get("marks") or []) != 1
+    unit, values = event_unit(run), model.values
     words = []
-    if marked and "accuracy" in values:
+    if "accuracy" in values:
         words.append(f"of the next events, {percent(values['accuracy'])} of the marks are guessed right")
     if "mae" in values:
         words.append(f"the median forecast of the gap is off by {number(values['mae'], 3)} {plural(unit)} on average")
@@ -105,7 +122,7 @@ def headline(run: Run) -> tuple[str, str, str]:
     gain = advantage(run, total) if total else None
     if gain is not None:
         floor = rival(run, total) if total else None
-        against = f"{signed(gain)} nats per event against the best floor ({floor.name if floor else ''})"
+        against = f"{signed(gain)} nats per event over the best floor ({floor.name if floor else ''})"
         said = f"{said}; {against}" if said else against
     verdict, tone = _verdict(run)
     return f"{said[:1].upper()}{said[1:]}." if said else "", verdict, tone
@@ -118,28 +135,27 @@ def main_column(run: Run) -> Column | None:
 
 
 def _verdict(run: Run) -> tuple[str, str]:
+    """Better or worse than the floors, column by column, and by what factor what came is likelier."""
     found = [(column, gain) for column in columns(run) if (gain := advantage(run, column)) is not None]
-    worse = [column for column, gain in found if gain < 0]
-    first = main_column(run)
+    if not found:
+        return "", ""
+    worse, first = [column for column, gain in found if gain < 0], main_column(run)
     lead = advantage(run, first) if first else None
     times = ""
     if lead is not None and abs(lead) < 5:
-        ratio = number(math.exp(lead), 3)
-        times = f" It gives what came {ratio} times the probability that the best floor gives it (geometric mean)."
-    if not found:
-        return "", ""
+        times = (f"On average it gives what came {number(math.exp(lead), 3)} times the probability that the best floor "
+                 "gives it (geometric mean).")  # fmt: skip
     if not worse:
-        return f"{run.model} beats every floor in every column.{times}", "good"
-    names = ", ".join(f"{rival(run, column).name} by {_named(column)}" for column in worse)  # type: ignore[union-attr]
-    if first in worse:
-        return f"{run.model} does not beat every floor: better are {names}.{times}", "bad"
-    return f"{run.model} leads by nats; better are {names}.{times}", ""
+        return f"{run.model} beats every floor in every column. {times}".strip(), "good"
+    better = "; ".join(f"by {_named(column)} {floor.name} is better" for column in worse
+                       if (floor := rival(run, column)) is not None)  # fmt: skip
+    leads = f"{run.model} does not beat every floor" if first in worse else f"{run.model} leads by nats"
+    return f"{leads}; {better}. {times}".strip(), "bad" if first in worse else ""
 
 
 def _named(column: Column) -> str:
-    return f"{column.title.lower()} nats" if column.how == "nats" else {"accuracy": "accuracy", "ks": "KS"}.get(
-        column.key, column.title
-    )  # fmt: skip
+    names = {"macro_f1": "macro-F1", "accuracy": "accuracy", "calibration": "calibration"}
+    return f"the nats of {column.key}" if column.how == "nats" else names.get(column.key, column.title)
 
 
 def tiles(run: Run, coverage: float | None) -> list[tuple[str, str, str]]:
@@ -150,16 +166,15 @@ def tiles(run: Run, coverage: float | None) -> list[tuple[str, str, str]]:
     made, first = [], main_column(run)
     gain = advantage(run, first) if first else None
     if first and first.key in model.values:
-        made.append((f"{'Log-likelihood' if first.key == 'total' else 'Log-density of the gap'}",
-                     number(model.values[first.key]), "nats per event"))  # fmt: skip
+        made.append(("Log-likelihood", signed(model.values[first.key]), "nats per event"))
     if gain is not None:
-        made.append(("Over the best floor", signed(gain), "nats"))
-    if "accuracy" in model.values and len(run.metrics.get("marks") or []) != 1:
+        made.append((f"{'Above' if gain >= 0 else 'Below'} the best floor", signed(gain), "nats"))
+    if "accuracy" in model.values:
         made.append(("Marks guessed right", percent(model.values["accuracy"]), ""))
     if "mae" in model.values:
-        made.append(("Gap, mean error of the median", number(model.values["mae"], 3), plural(event_unit(run))))
+        made.append(("Mean error of the gap", number(model.values["mae"], 3), plural(event_unit(run))))
     if coverage is not None:
-        made.append(("Inside the 90 % interval", percent(coverage), "of gaps"))
+        made.append(("Inside the 90\u00a0% interval", percent(coverage), ""))
     return made
 
 
@@ -186,8 +201,8 @@ def score_table(run: Run) -> list[str]:
         name = f'<th scope="row">{swatch(row.role)}{text(row.name)}</th>'
         body.append(f"<tr{' class=model' if row.kind == 'model' else ''}>{name}{cells}</tr>")
     gains = "".join(f"<td{edge[column.key]}>{_gain(run, column)}</td>" for column in shown)
-    body.append(f'<tr class="gain"><th scope="row">Model against the best floor</th>{gains}</tr>')
-    return [table("Scores on the test events", head, body), note(_note(run))]
+    body.append(f'<tr class="gain"><th scope="row">against the best floor</th>{gains}</tr>')
+    return [table("Scores on the test events", head, body, "dense"), note(_note(run))]
 
 
 def _cell(row: EventRow, column: Column, rows: Sequence[EventRow]) -> str:
@@ -214,12 +229,12 @@ def _gain(run: Run, column: Column) -> str:
         return '<span class="none">–</span>'
     other = floor.values[column.key]
     if column.how == "percent":
-        words = f"{abs(gain / other) * 100:.1f}\u00a0% {'lower' if gain > 0 else 'higher'}" if other else "–"
+        words = f"{'−' if gain > 0 else '+'}{abs(gain / other) * 100:.1f}\u00a0%" if other else "–"
     elif column.how == "points":
-        words = f"{'+' if gain >= 0 else '−'}{abs(gain) * 100:.1f} points"
+        words = f"{'+' if gain >= 0 else '−'}{abs(gain) * 100:.1f}\u00a0pp"
     else:
         words = signed(gain)
-    if gain == 0 or words in ("+0.000", "+0.0 points"):
+    if gain == 0 or words in ("+0.000", "+0.0\u00a0pp"):
         return '<span class="none">level</span>'
     tone, sign, word = ("good", "▲", "better") if gain > 0 else ("bad", "▼", "worse")
     return f'<span class="{tone}" title="{word} than {text(floor.name)}">{sign}\u00a0{words}</span>'
@@ -233,39 +248,8 @@ def _note(run: Run) -> str:
         f"to that which came; of time it is a density per {unit}, which with another unit is another number"
         f"{f', and {cell}' if grid else ''}. RMSE is that of the mean, MAE that of the median forecast. Calibration: "
         "how far the distribution of F(gap) is from a uniform one, on average (error) and at most (KS). ▲ better and "
-        "▼ worse than the best floor of that column."
+        "▼ worse than the best floor of that column (pp: percentage points)."
     )
-
-
-def horizon_table(run: Run) -> list[str]:
-    """What forecasts of the whole window ahead are worth; nothing where they were not scored."""
-    found = run.part("horizon")
-    rows = [row for row in found.get("rows") or [] if isinstance(row, dict)]
-    if not rows:
-        return []
-    names = {"tmap": ("T-mAP", 1), "otd": ("OTD", -1), "count_mae": ("MAE of the number", -1)}
-    more = {key for row in rows for key, value in row.items() if isinstance(value, int | float)} - set(names)
-    titles = {key: pair for key, pair in names.items() if any(key in row for row in rows)}
-    titles |= {key: (key.replace("_", " "), 0) for key in sorted(more)}
-    aims = {1: "↑", -1: "↓", 0: ""}
-    head = "".join(f'<th scope="col">{text(t)}<span class="aim">{aims[sign]}</span></th>' for t, sign in titles.values())
-    body = []
-    for row in sorted(rows, key=lambda row: row.get("kind") != "model"):
-        cells = ""
-        for key, (_, sign) in titles.items():
-            value, known = row.get(key), [r[key] for r in rows if isinstance(r.get(key), int | float)]
-            best = sign and len(known) > 1 and value == sign * max(sign * v for v in known)
-            cells += f"<td><strong>{number(value)}</strong></td>" if best else f"<td>{number(value)}</td>"
-        role = "model" if row.get("kind") == "model" else PLOTTED.get(str(row.get("name")), "other")
-        name = f'<th scope="row">{swatch(role)}{text(row.get("name", "?"))}</th>'
-        body.append(f"<tr{' class=model' if row.get('kind') == 'model' else ''}>{name}{cells}</tr>")
-    ahead = f"{number(found.get('window'), 3)} {plural(str(found.get('unit') or event_unit(run)))}"
-    words = (
-        f"All events of the {ahead} after {count(found.get('origins'))} origins, from {count(found.get('paths'))} paths "
-        "each. T-mAP: average precision of events matched in time and mark, the mean over marks. OTD: the least cost of "
-        "turning what was forecast into what came. The number: of events in the window."
-    )
-    return [table("Scores of the window ahead", f'<tr><th scope="col">Forecast</th>{head}</tr>', body), note(words)]
 
 
 def event_unit(run: Run) -> str:

@@ -16,7 +16,8 @@ from forecast.errors import ArtifactError
 PARTS = 20  # of the histogram of F(gap)
 EDGES = 200  # parts of (0, 1) on the line of its distribution
 CELLS = 30  # each way in the table of gaps
-LEAST = 20  # events below which a mean is not drawn
+LEAST = 30  # events below which a mean is not drawn
+GROUPS = 20  # of events by their number in their sequence
 SHOWN = 10  # marks in the table of confusion
 AT_ONCE = 1 << 14  # events spread over all edges at once
 _NEEDED = ("unique_id", "event", "ds", "gap", "median", "q05", "q95", "pit_low", "pit_high", "mark", "guess",
@@ -27,8 +28,9 @@ _FLOATS = ("gap", "median", "q05", "q95", "pit_low", "pit_high", "nats_time", "n
 class Gaps(NamedTuple):
     """Median forecasts against what came, on logarithmic axes; a gap beyond the edges counts in the last cell."""
 
-    edges: np.ndarray  # (CELLS + 1,) in the unit of gaps
-    count: np.ndarray  # (CELLS, CELLS): forecast, actual
+    x: np.ndarray  # (CELLS + 1,) edges of forecasts, in the unit of gaps
+    y: np.ndarray  # (CELLS + 1,) of what came
+    cells: np.ndarray  # (CELLS, CELLS) counts: forecast, actual
     middle: np.ndarray  # (CELLS,) the median of what came, NaN where few came
     low: np.ndarray  # (CELLS,) quartiles of what came
     high: np.ndarray
@@ -44,7 +46,9 @@ class EventSummary(NamedTuple):
     marks: pl.DataFrame  # mark, came, guessed, right: the most frequent first
     confusion: np.ndarray  # (K + 1, K + 1) counts: came, guessed; the K most frequent marks, then all others
     gaps: Gaps | None
-    position: pl.DataFrame  # event, time, mark (nats), n: by the number of the event in its sequence
+    position: (
+        pl.DataFrame
+    )  # event, n, time, mark (nats), time_off, mark_off: by the number of the event in its sequence
 
 
 def summarise_events(run: Run) -> EventSummary | None:
@@ -113,20 +117,20 @@ def _marks(lazy: pl.LazyFrame) -> tuple[pl.DataFrame, np.ndarray]:
 
 def _gaps(lazy: pl.LazyFrame) -> Gaps | None:
     """Counts of (forecast, actual) in cells as wide as a factor; gaps of 0 lie in the lowest."""
-    both = pl.concat([lazy.select(pl.col(name).alias("gap")) for name in ("gap", "median")])
-    ends = both.filter(pl.col("gap") > 0).select(
-        pl.col("gap").quantile(0.002).alias("low"), pl.col("gap").quantile(0.998).alias("high")
-    )
-    low, high = ends.collect().row(0)
-    if low is None or not low < high:
-        return None
-    edges = np.geomspace(low, high, CELLS + 1)
-    step = float(np.log(edges[1] / edges[0]))
-
-    def cell(name: str) -> pl.Expr:
-        return ((pl.col(name).clip(lower_bound=low) / low).log() / step).floor().clip(0, CELLS - 1).cast(pl.Int64)
-
-    celled = lazy.select("gap", cell("median").alias("x"), cell("gap").alias("y")).drop_nulls()
+    edges, cells = [], []
+    for name in ("median", "gap"):
+        ends = lazy.filter(pl.col(name) > 0).select(
+            pl.col(name).quantile(0.002).alias("low"), pl.col(name).quantile(0.998).alias("high")
+        )
+        low, high = ends.collect().row(0)
+        if low is None:
+            return None
+        low, high = (low, high) if low < high else (low / 2, high * 2)
+        step = np.log(high / low) / CELLS
+        cell = ((pl.col(name).clip(lower_bound=low) / low).log() / step).floor().clip(0, CELLS - 1).cast(pl.Int64)
+        edges.append(np.geomspace(low, high, CELLS + 1))
+        cells.append(cell)
+    celled = lazy.select("gap", cells[0].alias("x"), cells[1].alias("y")).drop_nulls()
     counts = celled.group_by("x", "y").agg(pl.len().alias("n")).collect(engine="streaming")
     count = np.zeros((CELLS, CELLS))
     count[counts["x"].to_numpy(), counts["y"].to_numpy()] = counts["n"].to_numpy()
@@ -135,19 +139,23 @@ def _gaps(lazy: pl.LazyFrame) -> Gaps | None:
     by = celled.group_by("x").agg(pl.len().alias("n"), *quartiles).filter(pl.col("n") >= LEAST).collect()
     lines = np.full((3, CELLS), np.nan)
     lines[:, by["x"].to_numpy()] = by.select("middle", "low", "high").to_numpy().T
-    return Gaps(edges, count, *np.maximum(lines, low))
+    return Gaps(edges[0], edges[1], count, *np.maximum(lines, edges[1][0]))
 
 
 def _position(lazy: pl.LazyFrame) -> pl.DataFrame:
-    """Mean nats by the number of the event, far ones in ever larger groups."""
-    sums = [pl.col("nats_time").sum().alias("time"), pl.col("nats_mark").sum().alias("mark"), pl.len().alias("n")]
+    """Mean nats by the number of the event with twice their standard error, far ones in ever larger groups."""
+    parts = {"time": pl.col("nats_time"), "mark": pl.col("nats_mark")}
+    sums = [pl.len().alias("n"), *(part.sum().alias(name) for name, part in parts.items()),
+            *(part.pow(2).sum().alias(f"{name}_squares") for name, part in parts.items())]  # fmt: skip
     each = lazy.group_by("event").agg(sums).sort("event").collect(engine="streaming")
     highest = max(int(each["event"].max() or 1), 2)  # type: ignore[arg-type]
-    starts = np.unique(np.round(np.geomspace(1, highest + 1, 26)).astype(np.int64))
+    starts = np.unique(np.round(np.geomspace(1, highest + 1, GROUPS)).astype(np.int64))
     group = np.searchsorted(starts, np.maximum(each["event"].to_numpy(), 1), side="right")
-    middle = (pl.col("event") * pl.col("n")).sum() / pl.col("n").sum()
-    folded = each.with_columns(pl.Series("group", group)).group_by("group").agg(
-        middle.alias("event"), (pl.col("time").sum() / pl.col("n").sum()), (pl.col("mark").sum() / pl.col("n").sum()),
-        pl.col("n").sum(),
-    )  # fmt: skip
+    n, means = pl.col("n").sum(), []
+    for name in parts:
+        mean = pl.col(name).sum() / n
+        deviation = (pl.col(f"{name}_squares").sum() / n - mean**2).clip(0, None).sqrt()
+        means += [mean.alias(name), (1.96 * deviation / n.sqrt()).alias(f"{name}_off")]
+    middle = ((pl.col("event") * pl.col("n")).sum() / n).alias("event")
+    folded = each.with_columns(pl.Series("group", group)).group_by("group").agg(middle, n.alias("n"), *means)
     return folded.filter(pl.col("n") >= LEAST).sort("group").drop("group")

@@ -1,16 +1,15 @@
-"""A few sequences drawn as what they are: events on a line of time, a row for each mark, under the hazard of the next."""
+"""A few sequences drawn as they are: events on a line of time, a row for each mark, under the hazard of the next."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from forecast.dashboards.canvas import NARROW, SPACE, Picture, array, dates
-from forecast.dashboards.event_scores import event_unit, percent, plural
+from forecast.dashboards.canvas import NARROW, Picture, array, dates
+from forecast.dashboards.event_scores import event_unit, plural
 from forecast.dashboards.event_summary import EventSummary, scan
 from forecast.dashboards.load import Run
 from forecast.dashboards.style import LIGHT, tick
@@ -21,14 +20,20 @@ BEFORE = 8  # events of the context that are shown
 ROWS = 5  # marks with a row of their own
 OTHER = "other marks"
 SHAPES = (("o", "model"), ("s", "seasonal"), ("^", "ridge"), ("D", "last"), ("v", "other"), ("P", "muted"))
+HAZARD = 1.0  # inches
 SPAN = 300  # of a logarithmic axis of hazards, from its top
 
 
 class Sequence(NamedTuple):
     id: str
-    ds: Any  # of the hazard: datetimes or numbers
+    ds: pl.Series  # of the hazard: datetimes or numbers
     hazard: np.ndarray  # events per unit
     events: pl.DataFrame  # ds, mark, guess (null: context, not scored)
+
+    @property
+    def numbers(self) -> bool:
+        """Whether times are numbers, not dates."""
+        return self.ds.dtype.is_numeric()
 
 
 def sequences(run: Run) -> list[Sequence]:
@@ -76,26 +81,38 @@ def timelines(run: Run, summary: EventSummary) -> Picture | None:
     names = _rows(summary, found)
     unit, marked = event_unit(run), len(names) > 1
     words = (
-        f"{'Sequences' if len(found) > 1 else 'A sequence'} of the test part. Above: the hazard, how many events a "
-        f"{unit} the model expects at each moment, given all that came before it and that nothing came since. Below: the "
-        "events that came"
+        f"{'Sequences' if len(found) > 1 else 'A sequence'} of the test part. Above: the hazard, how many events per "
+        f"{unit} the model expects at each moment, given all that came before it and that nothing came since. Below: "
+        "the events that came"
     )
     words += ", a row and a shape for each mark; filled: the mark was guessed right, hollow: wrong" if marked else ""
     words += ", grey: history that is not scored." if any(e.events["guess"].null_count() for e in found) else "."
     alt = words + "".join(f" Sequence {each.id}: {_told(each, marked)}." for each in found)
 
+    scale = _scale(found)
+
     def draw(width: float) -> Figure:
-        rows = 0.17 * len(names) + 0.12
-        figure = Figure(figsize=(width, (1.15 + rows + 0.5) * len(found)), layout=ConstrainedLayoutEngine(**SPACE))
-        panels = figure.subplots(2 * len(found), 1, gridspec_kw={"height_ratios": [1.15, rows] * len(found)})
+        wide = width > NARROW
+        most = 12 if wide else 9
+        head, rows, foot = (0.32 if wide else 0.46), 0.17 * len(names) + 0.08, (0.55 if found[0].numbers else 0.38)
+        tall = head + HAZARD + rows + foot  # inches of one sequence; placed by hand, for the two axes of one touch
+        left = 0.075 * max(5, *(len(_short(name, most)) for name in names)) + 0.2
+        height = tall * len(found)
+        figure = Figure(figsize=(width, height))
         for k, each in enumerate(found):
-            above, below = panels[2 * k], panels[2 * k + 1]
-            below.sharex(above)
-            _hazard(above, each, unit)
-            _events(below, each, names)
-            title = f"Sequence {each.id} · {_told(each, marked)}"
-            above.set_title(title if width > NARROW else title.replace(" · ", "\n"))
-            _axis(below, each, unit, 9 if width > NARROW else 4)
+            bottom = height - (k + 1) * tall + foot
+            across = left / width, 1 - (left + 0.08) / width
+            below = figure.add_axes((across[0], bottom / height, across[1], rows / height))
+            above = figure.add_axes((across[0], (bottom + rows) / height, across[1], HAZARD / height), sharex=below)
+            _hazard(above, each, unit, scale)
+            _events(below, each, names, most)
+            first, more = f"Sequence {each.id}{_span(each)}", _told(each, marked)
+            figure.text(
+                across[0] if wide else 0.02, (bottom + rows + HAZARD + 0.07) / height,
+                f"{first} · {more}" if wide else f"{first}\n{more}",
+                fontsize=9 if wide else 8, weight="bold", va="bottom", linespacing=1.35,
+            )  # fmt: skip
+            _axis(below, each, unit, 9 if wide else 4)
         return figure
 
     return Picture("timelines", "What came, and what was expected", words, alt, False, draw)
@@ -103,37 +120,44 @@ def timelines(run: Run, summary: EventSummary) -> Picture | None:
 
 def _told(each: Sequence, marked: bool) -> str:
     scored = each.events.filter(pl.col("guess").is_not_null())
-    if not marked or not scored.height:
+    if not marked:
         return f"{scored.height:,d} events"
-    return f"{scored.height:,d} events, {percent(float((scored['mark'] == scored['guess']).mean() or 0.0))} guessed right"  # type: ignore[arg-type]
+    right = scored.filter(pl.col("mark") == pl.col("guess")).height
+    return f"{right:,d} of {scored.height:,d} marks guessed right"
 
 
 def _rows(summary: EventSummary, found: list[Sequence]) -> list[str]:
     """The marks with a row: the most frequent of those that are drawn; the others share one."""
-    there = pl.concat([each.events["mark"] for each in found]).value_counts(sort=True)["mark"].to_list()
-    order = [name for name in summary.marks["mark"] if name in there] + [name for name in there]
-    names = list(dict.fromkeys(order))
+    known = {name: k for k, name in enumerate(summary.marks["mark"])}
+    drawn = pl.concat([each.events["mark"] for each in found]).value_counts()
+    names = [name for name, _ in sorted(drawn.iter_rows(), key=lambda row: (-row[1], known.get(row[0], len(known))))]
     return names if len(names) <= ROWS + 1 else [*names[:ROWS], OTHER]
 
 
-def _hazard(axes: Axes, each: Sequence, unit: str) -> None:
-    good = each.hazard[np.isfinite(each.hazard) & (each.hazard > 0)]
-    if good.size:
-        top = float(np.quantile(good, 0.995)) * 1.15
-        low = max(float(good.min()), top / SPAN)
-        steep = top > 20 * float(np.median(good))
-        if steep:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(numticks=4))
-            axes.yaxis.set_minor_locator(NullLocator())
-        else:
-            axes.yaxis.set_major_locator(MaxNLocator(3))
-        bottom = low if steep else 0.0
-        value = np.clip(each.hazard, bottom, None)
-        axes.fill_between(each.ds, value, bottom, color=LIGHT["model"], alpha=0.16, lw=0)
-        axes.plot(each.ds, value, color=LIGHT["model"], lw=1.2)
-        axes.set_ylim(bottom, top)
-        axes.yaxis.set_major_formatter(FuncFormatter(tick))
+def _scale(found: list[Sequence]) -> tuple[float, float]:
+    """The ends of the axis of hazards, one for all: logarithmic from above 0 where they are steep."""
+    every = np.concatenate([each.hazard for each in found])
+    good = every[np.isfinite(every) & (every > 0)]
+    if not good.size:
+        return 0.0, 1.0
+    top = float(np.quantile(good, 0.995)) * 1.2
+    steep = top > 20 * float(np.median(good))
+    return (max(float(np.quantile(good, 0.05)), top / SPAN) if steep else 0.0), top
+
+
+def _hazard(axes: Axes, each: Sequence, unit: str, scale: tuple[float, float]) -> None:
+    low, top = scale
+    if low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=4))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+    value = np.clip(each.hazard, low, top)
+    axes.fill_between(each.ds, value, low, color=LIGHT["model"], alpha=0.16, lw=0)
+    axes.plot(each.ds, value, color=LIGHT["model"], lw=1.2)
+    axes.set_ylim(low, top)
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
     for at in each.events["ds"]:
         axes.axvline(at, color=LIGHT["muted"], lw=0.5, alpha=0.45, zorder=0)
     axes.tick_params(axis="x", length=0, labelbottom=False)
@@ -141,7 +165,7 @@ def _hazard(axes: Axes, each: Sequence, unit: str) -> None:
     axes.set_ylabel(f"per {unit}")
 
 
-def _events(axes: Axes, each: Sequence, names: list[str]) -> None:
+def _events(axes: Axes, each: Sequence, names: list[str], most: int) -> None:
     """A row for each mark, the most frequent above."""
     known, rows = set(names[:-1] if names[-1] == OTHER else names), each.events
     for k, name in enumerate(names):
@@ -149,23 +173,33 @@ def _events(axes: Axes, each: Sequence, names: list[str]) -> None:
         own = rows.filter(~pl.col("mark").is_in(list(known)) if name == OTHER else pl.col("mark") == name)
         hit = pl.col("mark") == pl.col("guess")
         for some, face, edge in ((own.filter(hit), LIGHT[role], LIGHT[role]), (own.filter(~hit), "none", LIGHT[role]),
-                                 (own.filter(pl.col("guess").is_null()), LIGHT["grid"], LIGHT["grid"])):  # fmt: skip
+                                 (own.filter(pl.col("guess").is_null()), LIGHT["ink"], LIGHT["ink"])):  # fmt: skip
             axes.plot(some["ds"], np.full(some.height, -k), shape, ms=5, mfc=face, mec=edge, mew=1.1, ls="none",
-                      clip_on=False)  # fmt: skip
+                      clip_on=False, **({"alpha": 0.35, "zorder": 2} if edge == LIGHT["ink"] else {"zorder": 3}))  # fmt: skip
     axes.set_ylim(-len(names) + 0.4, 0.6)
-    axes.set_yticks(range(0, -len(names), -1), [n if len(n) <= 12 else f"{n[:11]}…" for n in names])
+    axes.set_yticks(range(0, -len(names), -1), [_short(name, most) for name in names])
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False, axis="x")
 
 
 def _axis(axes: Axes, each: Sequence, unit: str, most: int) -> None:
-    """A line of dates, the years in words, or of numbers."""
+    """Dates, or numbers with their unit."""
     axes.margins(x=0.01)
-    if not isinstance(each.ds, pl.Series) or each.ds.dtype.is_numeric():
+    if each.numbers:
         axes.xaxis.set_major_locator(MaxNLocator(most))
         axes.xaxis.set_major_formatter(FuncFormatter(tick))
         axes.set_xlabel(f"time ({plural(unit)})")
-        return
-    dates(axes, most)
-    first, last = each.events["ds"].min(), each.ds.max()
-    axes.set_xlabel(f"time, {first:%b %Y} to {last:%b %Y}")
+    else:
+        dates(axes, most)
+
+
+def _span(each: Sequence) -> str:
+    """The years, which the dates on the axis leave out."""
+    if each.numbers:
+        return ""
+    first, last = min(each.events["ds"].min(), each.ds[0]), each.ds[-1]
+    return f", {first:%b %Y} to {last:%b %Y}"
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -41,9 +41,6 @@ def _header(run: Run, told: tuple[str, str, str], more: Mapping[str, object], sh
         "Commit": run.commit,
     }
     listed = "".join(f"<div><dt>{k}</dt><dd>{text(v)}</dd></div>" for k, v in meta.items() if v != "")
-    if shown:
-        shown = [*shown, ("Time to fit", duration(run.part("seconds").get("fit")), "")]
-        shown += [("Parameters", count(run.metrics.get("parameters")), "")]
     cards = "".join(
         f"<div><dt>{text(k)}</dt><dd>{text(v)} <small>{text(unit)}</small></dd></div>" for k, v, unit in shown
     )

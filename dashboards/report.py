@@ -13,7 +13,7 @@ from forecast.dashboards.intervals import interval_table
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note
 from forecast.dashboards.scores import channel_table, headline, score_table, series_table, tiles
-from forecast.dashboards.style import count, steps
+from forecast.dashboards.style import count, duration, steps
 from forecast.dashboards.summary import Summary, summarise
 
 HARDEST = 10  # series in the table of the hardest
@@ -55,7 +55,11 @@ def render(run: Run) -> str:
         "Horizon": steps(horizon, run.freq) if horizon else "",
         "History": steps(context, run.freq) if context else "",
     }
-    return document(run, headline(run), meta, tiles(run), sections)
+    shown = tiles(run)
+    if shown:
+        shown += [("Time to fit", duration(run.part("seconds").get("fit")), "")]
+        shown += [("Parameters", count(run.metrics.get("parameters")), "")]
+    return document(run, headline(run), meta, shown, sections)
 
 
 def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Picture]) -> list[str]:

@@ -203,8 +203,8 @@ def scores(name: str, kind: str, given: dict[str, Any], unit: str, events: int, 
 
 def horizons(unit: str) -> dict[str, Any]:
     rows = [("aaren", "model", 3.21, 0.412, 1.08), ("mixture and Markov marks", "floor", 3.87, 0.336, 1.31)]
-    return {"window": 28.0, "unit": unit, "paths": 64, "origins": 512,
-            "rows": [{"name": n, "kind": k, "otd": o, "tmap": t, "count_mae": c} for n, k, o, t, c in rows]}  # fmt: skip
+    made = [{"name": n, "kind": k, "otd": o, "tmap": t, "count_mae": c} for n, k, o, t, c in rows]
+    return {"window": 28.0, "unit": unit, "paths": 64, "origins": 512, "rows": made}
 
 
 def history(rng: np.random.Generator, epochs: int = 12, steps: int = 140) -> pl.DataFrame:
