@@ -15,8 +15,8 @@ from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from forecast.dashboards.canvas import NARROW, Picture, array, legend, sheet
-from forecast.dashboards.event_scores import event_unit, plural, the_model
 from forecast.dashboards.event_marks import accuracies, confusion
+from forecast.dashboards.event_scores import event_unit, plural, the_model
 from forecast.dashboards.event_summary import EDGES, PARTS, EventSummary, Gaps
 from forecast.dashboards.event_timeline import timelines
 from forecast.dashboards.load import Run

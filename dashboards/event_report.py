@@ -93,9 +93,9 @@ def _ahead(run: Run) -> list[str]:
     ahead = f"{window:g}" if isinstance(window, int | float) else "window"
     ahead = f"{ahead} {plural(str(found.get('unit') or event_unit(run)))}"
     words = (
-        f"All events of the {ahead} after {count(found.get('origins'))} origins, {count(found.get('paths'))} paths from "
-        "each. T-mAP: average precision of events matched in time and mark, the mean over marks. OTD: the least cost "
-        "of turning what was forecast into what came. The number: of events in the window."
+        f"All events of the {ahead} after {count(found.get('origins'))} origins, {count(found.get('paths'))} paths "
+        "from each. T-mAP: average precision of events matched in time and mark, the mean over marks. OTD: the least "
+        "cost of turning what was forecast into what came. The number: of events in the window."
     )
     return [table("Scores of the window ahead", f'<tr><th scope="col">Forecast</th>{head}</tr>', body), note(words)]
 

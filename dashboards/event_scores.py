@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import note, swatch, table, text
-from forecast.dashboards.style import count, number, role_of
+from forecast.dashboards.style import number, role_of
 
 
 class Column(NamedTuple):

@@ -174,8 +174,9 @@ def _events(axes: Axes, each: Sequence, names: list[str], most: int) -> None:
         hit = pl.col("mark") == pl.col("guess")
         for some, face, edge in ((own.filter(hit), LIGHT[role], LIGHT[role]), (own.filter(~hit), "none", LIGHT[role]),
                                  (own.filter(pl.col("guess").is_null()), LIGHT["ink"], LIGHT["ink"])):  # fmt: skip
+            beneath = {"alpha": 0.35, "zorder": 2} if edge == LIGHT["ink"] else {"zorder": 3}
             axes.plot(some["ds"], np.full(some.height, -k), shape, ms=5, mfc=face, mec=edge, mew=1.1, ls="none",
-                      clip_on=False, **({"alpha": 0.35, "zorder": 2} if edge == LIGHT["ink"] else {"zorder": 3}))  # fmt: skip
+                      clip_on=False, **beneath)  # fmt: skip
     axes.set_ylim(-len(names) + 0.4, 0.6)
     axes.set_yticks(range(0, -len(names), -1), [_short(name, most) for name in names])
     axes.spines["left"].set_visible(False)
