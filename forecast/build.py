@@ -35,7 +35,7 @@ NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": mode
 # What build hands over, no key of a config.
 GIVEN = (
     "spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused", "marks", "log_mean", "log_std",
-    "grid", "extra", "labels",
+    "grid", "extra", "labels", "most",
 )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def event_chain(config: Config, spec: EventSpec) -> EventChain:
             do="set embed.d_model to the width of the model",
         )
     require(encoder, "event")
-    head = make(config["head"], "head", d_memory=encoder.d_model, **facts, grid=spec.grid)
+    head = make(config["head"], "head", d_memory=encoder.d_model, **facts, grid=spec.grid, most=spec.most)
     return EventChain(embed=embed, encoder=encoder, head=head, spec=spec)
 
 

@@ -88,8 +88,9 @@ class EventModule(lightning.LightningDataModule):
         marks = train.events.marks
         marks = labels_of(marks, self.card.labels) if self.card.labels else marks
         self.spec = EventSpec(
-            marks, self.card.unit, grid, floor, log_mean, log_std, self.extra.names, self.card.labels is not None
-        )
+            marks, self.card.unit, grid, floor, log_mean, log_std, self.extra.names, self.card.labels is not None,
+            most=float(_gaps(train).max()),
+        )  # fmt: skip
         self.recipe = EventRecipe(self.card, self.spec, self.extra)
         self.gathers = {name: self.recipe.gather(self.part(name), longest=self.longest) for name in PARTS}
         self.findings = [*_findings(self.card, self.split, self.spec), *notes]
