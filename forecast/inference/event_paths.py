@@ -147,7 +147,7 @@ def likeliest(
         walk.take(gap[:, 0], following.mark()[:, 0])
     gaps, marks, mask = walk.result()
     times = (gaps.double().cumsum(-1) - now[:, None]).masked_fill(~mask, torch.inf)
-    return Likeliest(times, marks, mask, torch.stack(shares, 1))
+    return Likeliest(times, marks, mask, torch.stack(shares, 1)[:, : mask.shape[1]])
 
 
 def drawn(following: Next, noise: Tensor, elapsed: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,8 @@ tmap       T-mAP (Karpukhin, Shipilov & Savchenko 2024, arXiv 2406.14341, §4.2)
 counts     absolute errors of the counts of each mark, and the continuous ranked probability score of the total count
                CRPS = E|X - y| - E|X - X'| / 2 ,   over sampled counts; of one forecast it is the absolute error.
 
+brier      the mean of (P(at least one event) - whether one came)²
+
 All of it is vectorised over horizons and marks; loops are over events of one mark in one horizon.
 """
 
@@ -44,6 +46,16 @@ class Marked(NamedTuple):
     def where(self, keep: Tensor) -> "Marked":
         """Those of them where `keep` (n,) is True, or of these numbers."""
         return Marked(*(None if part is None else part[keep] for part in self))  # type: ignore[arg-type]
+
+
+class Outlook(NamedTuple):
+    """What is forecast of B horizons, in the forms that scores take."""
+
+    sequence: Marked  # the events that are to come
+    scored: Marked  # events that may come, with scores; all may be of any mark
+    counts: Tensor  # (B, M) of each mark
+    totals: Tensor  # (B, N) equally likely counts of all events
+    some: Tensor  # (B,) P(at least one event)
 
 
 class Precision(NamedTuple):
@@ -111,6 +123,30 @@ def counted(events: Marked, horizons: int, marks: int) -> Tensor:
     keep = events.mark < marks
     at = events.horizon[keep] * marks + events.mark[keep]
     return torch.bincount(at, minlength=horizons * marks).reshape(horizons, marks)
+
+
+def outlook_scores(
+    ours: Outlook, came: Marked, *, costs: Tensor, tolerances: Tensor, events: Tensor
+) -> dict[str, float | None]:
+    """Plain numbers, None where there was nothing to count. `events` (B,): how many came, one of several labels once.
+
+    otd is the mean over horizons and costs, in units of time, otd_share how much that is of deleting everything.
+    """
+    horizons, marks = ours.counts.shape
+    distance = transport(ours.sequence, came, horizons, costs)
+    most = float(costs.double().sum()) * (len(ours.sequence.time) + len(came.time))
+    found = precision(ours.scored, came, horizons, tolerances, marks)
+    off = (ours.counts.double() - counted(came, horizons, marks)).abs()
+    numbers = {
+        "otd": float(distance.mean()),
+        "otd_share": float(distance.sum()) / most if most else None,
+        "tmap": found.mean,
+        "tmap_weighted": found.weighted,
+        "count_mae": float(off.mean()),
+        "count_crps": float(crps(ours.totals, events).mean()),
+        "brier": float((ours.some.double() - (events > 0).double()).square().mean()),
+    }
+    return {name: None if value is None or value != value else value for name, value in numbers.items()}
 
 
 def _keys(events: Marked, horizons: int) -> Tensor:
