@@ -285,6 +285,10 @@ class Predict:
     short: Short | None = None
     hierarchy: str | None = None
     reconcile: Reconcile | None = None
+    now: Any = None  # a stamp, a number, or latest
+    window: float | None = None
+    events: int = 0
+    hazard: int = 0
     batch_size: int | None = None
     overwrite: bool = False
     runs: str = RUNS

@@ -20,7 +20,10 @@ from torch import Tensor
 
 from forecast.heads.gaps import NARROW, Gaps
 
-ROUNDS = {torch.float32: 48, torch.float64: 80}  # of a bisection of log r: what is left is below its rounding
+ROUNDS = 60  # of a bisection of log r
+MARGIN = 0.01  # of log r, by which the ends of a bisection may be off
+FAR = 35.0  # deviations: beyond it Φ is no number of float64
+LEAST = 1e-300
 ROOT = math.sqrt(0.5)
 
 
@@ -56,19 +59,21 @@ class Remaining(NamedTuple):
         return self.hazard(left).log() + self.log_survival(left)
 
     def quantile(self, level: Tensor | float) -> Tensor:
-        """The time that is left at most with probability `level`, in (0, 1), to broadcast to (…)."""
-        kind = torch.finfo(self.begun.dtype)
-        level = torch.as_tensor(level, dtype=self.begun.dtype, device=self.begun.device)
-        lower, tail = level <= 0.5, torch.log1p(-level)
-        shape = torch.broadcast_shapes(level.shape, self.elapsed.shape)
-        low = torch.full(shape, math.log(kind.tiny) + 0.01, dtype=level.dtype, device=level.device)
-        high = torch.full_like(low, math.log(kind.max) - 0.01)
-        for _ in range(ROUNDS[level.dtype]):
+        """The time that is left at most with probability `level`, in (0, 1), to broadcast to (…): by bisection of
+        log S between the least and the greatest quantile of a component, in float64."""
+        level = torch.as_tensor(level, dtype=torch.float64, device=self.begun.device)
+        each = self._of_each(level[..., None]).clamp(min=LEAST).log()
+        low, high = (end + side for end, side in ((each.amin(-1), -MARGIN), (each.amax(-1), MARGIN)))
+        place, sigma, start = self._exact()
+        weight, e = self.gaps.log_weight.double(), self.elapsed.double()
+        tail = torch.logsumexp(weight + torch.special.log_ndtr(-start), -1) + torch.log1p(-level)
+        for _ in range(ROUNDS):
             middle = 0.5 * (low + high)
-            left = middle.exp()
-            right = torch.where(lower, self.cdf(left) < level, self.log_survival(left) > tail)  # it is longer
-            low, high = torch.where(right, middle, low), torch.where(right, high, middle)
-        return (0.5 * (low + high)).exp()
+            u = ((e + middle.exp()).log()[..., None] - place) / sigma
+            longer = torch.logsumexp(weight + torch.special.log_ndtr(-u), -1) > tail
+            low, high = torch.where(longer, middle, low), torch.where(longer, high, middle)
+        kind = torch.finfo(self.begun.dtype)
+        return (0.5 * (low + high)).exp().clamp(kind.tiny, kind.max).to(self.begun.dtype)
 
     def median(self) -> Tensor:
         return self.quantile(0.5)
@@ -108,19 +113,42 @@ class Remaining(NamedTuple):
         each = (inside - e * (1 - beyond) + most * beyond).clamp(0.0, most)
         return (self.log_weight.double().exp() * each).sum(-1).to(self.begun.dtype)
 
-    def at(self, noise: Tensor) -> Tensor:
-        """What is left at `noise`, uniform on (0, 1), to broadcast to (…); where there is a grid it ends there."""
-        left, grid = self.quantile(noise), self.gaps.grid
-        if not grid:
-            return left
-        return (((self.elapsed + left) / grid).round() * grid - self.elapsed).clamp(min=0.0)
+    def drawn(self, which: Tensor, within: Tensor) -> Tensor:
+        """What is left, of uniform noise on (0, 1) that picks a component and a place in it, both to broadcast to (…);
+        where there is a grid it ends there."""
+        sums = self.log_weight.double().exp().cumsum(-1)
+        picked = (sums < which[..., None] * sums[..., -1:]).sum(-1, keepdim=True).clamp(max=sums.shape[-1] - 1)
+        each = self._of_each(within[..., None].double())
+        left = each.expand(*picked.shape[:-1], each.shape[-1]).gather(-1, picked)[..., 0]
+        left, grid = left.to(self.begun.dtype), self.gaps.grid
+        return (((self.elapsed + left) / grid).round() * grid - self.elapsed).clamp(min=0.0) if grid else left
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """(n, …) times that are left."""
-        dtype, device = self.begun.dtype, self.begun.device
-        noise = torch.rand(n, *self.elapsed.shape, generator=generator, dtype=torch.float64, device=device)
-        kind = torch.finfo(dtype)
-        return self.at(noise.to(dtype).clamp(kind.tiny, 1 - kind.eps))
+        device, shape = self.begun.device, (2, n, *self.elapsed.shape)
+        noise = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
+        return self.drawn(*noise.clamp(2.0**-54, 1 - 2.0**-53))
+
+    def _exact(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(…, K) float64: mean and deviation of the log gap of each component, and u(e)."""
+        gaps, a = self.gaps, self.gaps.a.double()
+        place, sigma = a * gaps.place.double() + gaps.b.double(), a * gaps.log_scale.double().exp()
+        return place, sigma, (self.elapsed.double().log()[..., None] - place) / sigma
+
+    def _of_each(self, level: Tensor) -> Tensor:
+        """What is left of each component at a level (…, K), float64: Φ(-u') = (1 - level) Φ(-u(e)), solved for u'. Where
+        Φ is no number any more, u' = u + E / (u + 1/u) with E = -log(1 - level), of the tail's own expansion."""
+        place, sigma, start = self._exact()
+        e = self.elapsed.double()[..., None]
+        log_tail = torch.log1p(-level)
+        far = start > FAR
+        inner = torch.where(far, 0.0, start)
+        u = -torch.special.ndtri((torch.special.log_ndtr(-inner) + log_tail).exp().clamp(min=LEAST))
+        outer = torch.where(far, start, FAR)
+        step = torch.where(far, -log_tail / (outer + 1 / outer), (u - inner).clamp(min=0.0))
+        begun = self.elapsed[..., None] > 0
+        whole = (place + sigma * torch.where(far, start + step, u)).clamp(-700.0, 700.0).exp()
+        return torch.where(begun, e * torch.expm1((sigma * torch.where(begun, step, 0.0)).clamp(max=700.0)), whole)
 
     def _both(self, left: Tensor) -> tuple[Tensor, Tensor]:
         """u(e + r), (…, K), and how far that is from u(e), exact where r is small beside e."""
