@@ -65,7 +65,7 @@ def convert(
         to.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
     except OSError as fault:
-        raise DataError(f"{to} cannot be written: {fault.strerror}", "expected a folder of yours", "to=DIR") from fault
+        raise DataError(f"{to} cannot be written: {fault.strerror}", "expected a folder of yours", "give another: to=DIR") from fault
     try:
         done = _write(tables, draft, source, name or to.name, unit)
         draft.chmod(0o755)
