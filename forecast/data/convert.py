@@ -65,7 +65,9 @@ def convert(
         to.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
     except OSError as fault:
-        raise DataError(f"{to} cannot be written: {fault.strerror}", "expected a folder of yours", "give another: to=DIR") from fault
+        raise DataError(
+            f"{to} cannot be written: {fault.strerror}", "expected a folder of yours", "give another: to=DIR"
+        ) from fault
     try:
         done = _write(tables, draft, source, name or to.name, unit)
         draft.chmod(0o755)
@@ -105,9 +107,7 @@ def _of_file(path: Path) -> dict[str, Any]:
     ending = path.suffix.lower()
     if ending not in (*PICKLES, *TEXTS):
         kinds = ", ".join((*PICKLES, *TEXTS))
-        raise DataError(
-            f"{path.name} has the ending '{ending}'", f"expected {kinds}", "give the file as it was published"
-        )
+        raise DataError(f"{path.name} has the ending '{ending}'", f"expected {kinds}", "give another file")
     whole = unpickle(path) if ending in PICKLES else _json(path)
     if isinstance(whole, dict) and not (TIME in whole or GAP in whole):
         parts = {NAMES[key]: value for key, value in whole.items() if key in NAMES and value}

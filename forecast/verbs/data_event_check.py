@@ -144,7 +144,7 @@ def _parts(card: EventCard, tables: dict[str, Events]) -> list[Row]:
         new = int((part.events.mark[part.target] == len(known)).sum())
         if new:
             rows.append(
-                Row(f"marks new in {name}", "", f"{new:,} scored events have a mark training lacks", None, "look")
+                Row(f"marks new in {name}", "", f"{new:,} scored events have a mark that training lacks", None, "look")
             )
     return rows
 

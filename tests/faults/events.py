@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 
 from .case import ANY, Case, nothing
-from .make import card as series_card
 from .make import csv, put
 
 ROWS = [f"{'ab'[i % 2]},2024-01-{1 + i // 2:02d} 0{i % 2}:00,{'xyz'[i % 3]}" for i in range(40)]
@@ -105,7 +104,7 @@ CASES = [
     Case("a part that is no file of the card", "data/event_card_checks.py check: splits names the file", card("splits: {val: 2024-01-10, test: 2024-01-15}", "splits: {train: f.csv, val: g.csv, test: h.csv}"), "{here}/c.yaml: splits names the file 'g.csv'; did you mean f.csv? → list it under files", CARD),
     Case("two parts of one file", "data/event_card_checks.py check: splits names a file twice", card("splits: {val: 2024-01-10, test: 2024-01-15}", "splits: {train: f.csv, val: f.csv, test: f.csv}"), "{here}/c.yaml: splits names a file twice; expected one for each part → correct the card", CARD),
     # JSON lines
-    Case("JSON lines cut short", "data/formats.py _no_object: line", put('{"ds": "2024-01-01", "y": 1}\n{"ds": "2024-', "f.jsonl"), f"f.jsonl: line 2 is no JSON: {ANY}; expected one object a line → correct the line", LINES),
+    Case("JSON lines cut short", "data/formats.py _no_object: …: line", put('{"ds": "2024-01-01", "y": 1}\n{"ds": "2024-', "f.jsonl"), f"f.jsonl: line 2 is no JSON: {ANY}; expected one object a line → correct the line", LINES),
     Case("JSON that is one list", "data/formats.py _no_object: begins with", put('[{"ds": "2024-01-01", "y": 1}]\n', "f.jsonl"), "f.jsonl begins with a list; expected one object a line → write each row as {…} on its line", LINES),
     Case("JSON lists in each other", "data/formats.py _bounded: in each other", put('{"y": ' + "[" * 900 + "]" * 900 + "}\n", "f.jsonl"), "f.jsonl holds more than 4 lists or objects in each other; expected numbers and text → write each row as one object", LINES),
     Case("a key of its own on every JSON line", "data/formats.py _bounded: keys in", put("".join(f'{{"k{i}": 1}}\n' for i in range(12_000)), "f.jsonl"), "f.jsonl has more than 10,000 keys in 12,001 lines; expected a table of up to 10,000 columns and 500 million cells → write one object a line, all with the same keys", LINES),
