@@ -30,6 +30,7 @@ _KNOWN: Final = {
     ("numpy", "dtype"): "dtype",
     ("numpy", "ndarray"): "ndarray",
     ("_codecs", "encode"): "encode",
+    ("__builtin__", "bytes"): "no bytes",  # as older protocols write b""
 }
 _CODES: Final = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 _VALUES: Final = (
@@ -256,6 +257,8 @@ class _Machine:
             self.stack.append(_Dtype(arguments[0]))
         elif what == "encode":
             self.stack.append(_made(str, arguments[0]).encode("latin-1"))
+        elif what == "no bytes" and not arguments:
+            self.stack.append(b"")
         elif what == "array":
             self.push(Numbers([]))
         elif what == "buffer":

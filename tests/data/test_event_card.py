@@ -147,7 +147,7 @@ def test_usual_names_and_the_unit_are_inferred() -> None:
     )
     card = infer_event_card(table, "t.csv", name="t")
     assert (card.id, card.time, card.mark, card.unit) == ("user_id", "time", "what", "hour")
-    assert card.splits == {"val": "2024-01-09", "test": "2024-01-11"}
+    assert card.splits == {"val": "2024-01-09T18:00:00", "test": "2024-01-11T00:00:00"}
     assert EventCard.from_dict(card.to_dict()) == card
     assert infer_event_card(table, "t.csv", name="t", unit="day", splits={"val": "2024-01-05", "test": "2024-01-06"})
 
