@@ -70,8 +70,9 @@ class EventCard:
     def columns(self) -> EventColumns:
         """What `read_events` must know of the table."""
         return EventColumns(
-            id=self.id, time=self.time, mark=self.mark, unit=self.unit, grid=self.grid, twice=self.twice
-        )
+            id=self.id, time=self.time, mark=self.mark, unit=self.unit, grid=self.grid, twice=self.twice,
+            beside=self.covariates,
+        )  # fmt: skip
 
     @property
     def by_files(self) -> bool:
