@@ -9,6 +9,7 @@ import pytest
 from forecast.data.event_card import read_event_card
 from forecast.errors import DataError, UsageError
 from forecast.verbs.data import main
+from forecast.where import DATASETS
 
 ROWS = [f"{'ab'[i % 2]},2024-01-{1 + i // 2:02d} 0{i % 2}:00,{'xyz'[i % 3]}" for i in range(40)]
 
@@ -94,8 +95,19 @@ def test_check_holds_claims_against_the_file(csv: str, capsys: pytest.CaptureFix
     assert lines(capsys)["grid"].split()[-1] == "ok"
     with pytest.raises(DataError, match="differs from its card in splits"):
         main(["check", csv, *words[:3], "val=2030-01-01", "test=2031-01-01"])
-    with pytest.raises(DataError, match="differs from its card in covariate what"):
+    with pytest.raises(DataError, match="column 'what': 'x' is not a number"):
         main(["check", csv, "kind=events", "id=who", "covariates=what"])
+
+
+def test_check_tells_covariates(csv: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(DATASETS / "retail" / "retail.parquet"), "kind=events", "covariates=value,lines"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "covariate lines numbers 1 to " in said and said.count("covariate") == 2
+    Path("my.csv").write_text(
+        "\n".join(["who,time,what,size", *(f"{row},{'' if i else 3}" for i, row in enumerate(ROWS))])
+    )
+    assert main(["check", csv, "kind=events", "id=who", "covariates=size"]) == 0
+    assert "3 to 3, 39 of 40 empty" in capsys.readouterr().out
 
 
 def test_check_tells_marks_that_training_lacks(csv: str, capsys: pytest.CaptureFixture[str]) -> None:
