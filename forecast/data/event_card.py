@@ -240,10 +240,8 @@ def _time(frame: pl.DataFrame, taken: Sequence[str], where: str) -> str:
         return stamps[0]
     if found := _usual(frame, "time", taken, where):
         return found
-    what = (
-        f"the columns {', '.join(stamps)} all hold stamps" if stamps else f"no column of {where} seems to be the time"
-    )
-    raise DataError(what, f"found columns {', '.join(frame.columns[:12])}", "set time=COLUMN")
+    what = f"the columns {', '.join(stamps)} all hold stamps" if stamps else "no column seems to be the time"
+    raise DataError(f"{where}: {what}", f"found columns {', '.join(frame.columns[:12])}", "set time=COLUMN")
 
 
 def _text_column(frame: pl.DataFrame, taken: Sequence[str], where: str) -> str | None:

@@ -2,8 +2,8 @@
 
 A pickle is a program, and loading one runs it. Here only what makes numbers, text, lists, tuples and dicts is
 carried out, by this file itself; of the things a pickle may name, those that NumPy writes for its numbers and arrays
-are known and decoded from their bytes. Any other name or opcode is a DataError, and nothing of it is imported. Strings of
-Python 2 are read as Latin-1. Bounds on size, on objects and on memo numbers keep memory in proportion to the file.
+are known and decoded from their bytes. Any other name or opcode is a DataError, and nothing of it is imported. Strings
+of Python 2 are read as Latin-1. Bounds on the size and on the objects made keep memory in proportion to the file.
 """
 
 import codecs
@@ -30,6 +30,7 @@ _KNOWN: Final = {
     ("numpy", "dtype"): "dtype",
     ("numpy", "ndarray"): "ndarray",
     ("_codecs", "encode"): "encode",
+    ("__builtin__", "bytes"): "no bytes",  # as older protocols write b""
 }
 _CODES: Final = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 _VALUES: Final = (
@@ -94,7 +95,7 @@ def unpickle(path: Path) -> Any:
 
 def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
     """Names of opcodes and their arguments; ValueError where the bytes are none, or end before STOP."""
-    known = pickletools.code2op
+    known = {opcode.code: opcode for opcode in pickletools.opcodes}
     while True:
         opcode = known.get(stream.read(1).decode("latin-1"))
         if opcode is None:
@@ -256,6 +257,8 @@ class _Machine:
             self.stack.append(_Dtype(arguments[0]))
         elif what == "encode":
             self.stack.append(_made(str, arguments[0]).encode("latin-1"))
+        elif what == "no bytes" and not arguments:
+            self.stack.append(b"")
         elif what == "array":
             self.push(Numbers([]))
         elif what == "buffer":

@@ -74,6 +74,10 @@ def main(argv: Sequence[str]) -> int:
         from forecast.verbs.data_fetch import fetch
 
         return fetch(names[0], [w for w in rest if w != names[0]])
+    if word == "convert":
+        from forecast.verbs.data_convert import convert
+
+        return convert(names[0], [w for w in rest if w != names[0]])
     return _of_one(word, names[0], [w for w in rest if w != names[0]])
 
 

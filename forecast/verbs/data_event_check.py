@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from forecast.data.address import CardFile
@@ -39,7 +40,7 @@ def check_events(name: str, words: Sequence[str]) -> int:
             rows.append(Row("readable", "yes", "no", False))
             continue
         rows += _contents(card, tables[file.path])
-        rows += _covariates(card, frame)
+        rows += _covariates(card, tables[file.path])
     if fault is None:
         rows += _parts(card, tables if card.by_files else _whole(card, tables, frames))
     show_table(("fact", "card", "file", ""), [(*row[:3], row.verdict) for row in rows])
@@ -111,16 +112,14 @@ def _marks(facts: EventFacts) -> str:
     return f"{len(facts.marks):,}: {', '.join(few)}{' …' if len(facts.marks) > 3 else ''}"
 
 
-def _covariates(card: EventCard, frame: pl.DataFrame) -> list[Row]:
-    """Whether covariates are numbers, and how many are missing."""
+def _covariates(card: EventCard, events: Events) -> list[Row]:
+    """The range of each covariate, and how many of its cells are empty."""
     rows = []
-    for name in card.covariates:
-        if name not in frame.columns:
-            continue
-        numbers = frame[name].cast(pl.Float64, strict=False)
-        lost = int((numbers.is_null() | ~numbers.is_finite()).sum())
-        found = "numbers" if not lost else f"{lost:,} of {frame.height:,} are no numbers"
-        rows.append(Row(f"covariate {name}", "numbers", found, not lost))
+    for name, column in zip(card.covariates, () if events.beside is None else events.beside.T, strict=True):
+        lost = int(np.isnan(column).sum())
+        span = f"{np.nanmin(column):.6g} to {np.nanmax(column):.6g}" if lost < len(column) else "all empty"
+        found = span + (f", {lost:,} of {len(column):,} empty" if lost else "")
+        rows.append(Row(f"covariate {name}", "numbers", found, None if lost == len(column) else True, "look"))
     return rows
 
 
@@ -144,7 +143,7 @@ def _parts(card: EventCard, tables: dict[str, Events]) -> list[Row]:
         new = int((part.events.mark[part.target] == len(known)).sum())
         if new:
             rows.append(
-                Row(f"marks new in {name}", "", f"{new:,} scored events have a mark training lacks", None, "look")
+                Row(f"marks new in {name}", "", f"{new:,} scored events have a mark that training lacks", None, "look")
             )
     return rows
 

@@ -126,6 +126,8 @@ ELSEWHERE = {
     "verbs/tune.py _study": "tests/verbs/test_tune.py::test_a_folder_that_cannot_be",
     "verbs/ui.py free_port: cannot be used": "tests/verbs/test_ui.py::test_ui_refuses_a_taken_port",
     "verbs/ui.py serve": "tests/verbs/test_ui.py::test_ui_says_why_mlflow_gave_up",
+    "data/event_card.py read_event_card": "tests/data/test_event_card.py::test_a_card_of_the_other_kind_is_refused",
+    "data/event_card_checks.py check: has the kind": "tests/data/test_event_card.py::test_a_card_that_says_nonsense_is_refused",
     "dashboards/load.py read": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",
     "dashboards/load.py _json: is not JSON": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",
     "dashboards/load.py _json: holds a": "tests/faults/test_rare.py::test_a_report_of_a_damaged_run",
