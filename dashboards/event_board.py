@@ -68,7 +68,7 @@ def _group(runs: Sequence[Run]) -> EventGroup:
     lines, repeated = gather(runs)
     lines, notes = _compared(lines)
     first = runs[0]
-    floors = [row for row in event_rows(first) if row.kind == "floor"]
+    floors = [row for row in event_rows(first) if row.kind != "model"]
     events, sequences = (int(first.part(part).get("test") or 0) for part in ("events", "sequences"))
     notes = [*left_out(repeated), *budgets(lines), *notes]
     return EventGroup(_setting(first), lines, floors, events, sequences, notes)

@@ -84,7 +84,7 @@ def table_csv(groups: Sequence[EventGroup]) -> str:
             writer.writerow({**shared, **_record(line)})
         for row in group.floors:
             scores = {f"test_{key}": row.values[key] for key in SCORES if key in row.values}
-            writer.writerow({**shared, "kind": "floor", "model": row.name, **scores})
+            writer.writerow({**shared, "kind": row.kind, "model": row.name, **scores})
     return out.getvalue()
 
 

@@ -106,7 +106,7 @@ def names(run: Run) -> set[str]:
     config, env = (run.read(name) if (run.path / name).is_file() else {} for name in ("config.json", "env.json"))
     data = config.get("data") or {}
     task = (config.get("task") or {}).get("name", "forecast")
-    dataset = data.get("card") or Path(str(data.get("path"))).stem
+    dataset = data.get("card") or ("hawkes" if data.get("hawkes") else Path(str(data.get("path"))).stem)
     experiment = (config.get("track") or {}).get("experiment") or f"{task}/{dataset}"
     sweep = str(env.get("sweep") or "").partition("/")[0]
     return {name for name in (run.id, config.get("name"), experiment, sweep) if name}
