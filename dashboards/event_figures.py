@@ -51,7 +51,7 @@ def pit(run: Run, summary: EventSummary | None) -> Picture | None:
     inside = int((np.abs(shares - even) <= half).sum())
     words = (
         f"Where each gap fell in its forecast distribution, F(gap): flat where that is true. Band: where 95 % of the "
-        f"parts would lie by chance; {inside} of {len(shares)} do. {_shape(shares, even, half)}"
+        f"parts would lie by chance; {inside} of {len(shares)} do. {_open(run) or _shape(shares, even, half)}"
     )
 
     def draw(width: float) -> Figure:
@@ -71,6 +71,15 @@ def pit(run: Run, summary: EventSummary | None) -> Picture | None:
         return figure
 
     return Picture("pit", "Is the distribution of the gap true", words, words, True, draw)
+
+
+def _open(run: Run) -> str:
+    """What is not among the events where sequences are watched until a date: the long gaps, the more the shorter the
+    watch; told in place of the form of the histogram, which then says little of the forecasts."""
+    model = the_model(run)
+    if model is None or "survival" not in model.values:
+        return ""
+    return "Gaps still open at the end of the watch are not among them, so the right end is low for a true model too."
 
 
 def _shape(shares: np.ndarray, even: float, half: float) -> str:
@@ -106,6 +115,8 @@ def rescaling(run: Run, summary: EventSummary) -> Picture | None:
         f"how far it is off. At most {number(ks, 2)}, {verdict} the band of 1.36/√n = {number(band, 2)} that 95 % of "
         "true models keep to."
     )
+    if _open(run):
+        words += " Gaps still open at the end of the watch are missing, which bends the line for a true model too."
     if (run.metrics.get("grid") or 0) > 0:
         words += " Gaps have a grid: an event is spread over its cell."
 

@@ -102,9 +102,9 @@ def columns(run: Run) -> list[Column]:
 
 
 def rival(run: Run, column: Column) -> EventRow | None:
-    """The best floor of a column."""
+    """The best floor of a column; of equal ones that which forecasts least besides."""
     floors = [row for row in event_rows(run) if row.kind == "floor" and column.key in row.values]
-    return max(floors, key=lambda row: column.sign * row.values[column.key], default=None)
+    return max(floors, key=lambda row: (column.sign * row.values[column.key], -len(row.values)), default=None)
 
 
 def advantage(run: Run, column: Column) -> float | None:
@@ -175,7 +175,7 @@ def tiles(run: Run, coverage: float | None) -> list[tuple[str, str, str]]:
     made, first = [], main_column(run)
     gain = advantage(run, first) if first else None
     if first and first.key in model.values:
-        made.append(("Log-likelihood", signed(model.values[first.key]), "nats per event"))
+        made.append(("Log-likelihood per event", signed(model.values[first.key]), "nats"))
     if gain is not None:
         made.append((f"{'Above' if gain >= 0 else 'Below'} the best floor", signed(gain), "nats"))
     if "accuracy" in model.values:
@@ -278,7 +278,7 @@ def event_unit(run: Run) -> str:
 
 
 def plural(unit: str) -> str:
-    return unit if unit.endswith("s") or unit.startswith("unit") else f"{unit}s"
+    return unit if unit.endswith("s") else f"{unit}s".replace("unit of times", "units of time")
 
 
 def percent(share: float) -> str:

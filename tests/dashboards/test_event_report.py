@@ -12,7 +12,7 @@ import pytest
 
 from forecast.dashboards import load, style
 from forecast.dashboards.event_report import render
-from forecast.dashboards.event_scores import advantage, columns, event_rows, headline, score_table, tiles
+from forecast.dashboards.event_scores import advantage, columns, event_rows, headline, rival, score_table, tiles
 from forecast.dashboards.event_summary import distribution, summarise_events
 from forecast.dashboards.event_timeline import sequences
 from forecast.dashboards.figures import figures
@@ -184,7 +184,7 @@ def test_one_mark_is_not_scored(made: dict[str, Path], reports: dict[str, str]) 
     assert {row.name for row in event_rows(run)} == {"aaren", "mixture", "Poisson", "constant gap"}
     assert "of the marks" not in headline(run)[0]
     assert [name for name, _, _ in tiles(run, 0.9)] == [
-        "Log-likelihood", "Above the best floor", "Mean error of the gap", "Inside the 90\u00a0% interval"
+        "Log-likelihood per event", "Above the best floor", "Mean error of the gap", "Inside the 90\u00a0% interval"
     ]  # fmt: skip
     assert "Which marks are confused" not in reports["one"]
 
@@ -243,3 +243,36 @@ def test_the_best_epoch_is_that_of_what_is_monitored(copy: Copy) -> None:
     assert load.read(path).monitor == "val/time"
     change(path, "metrics.json", best={}, task="forecast")
     assert load.read(path).monitor == "val/mse"
+
+
+def test_what_survival_and_an_oracle_mean_is_told(copy: Copy) -> None:
+    path = copy("shop")
+    metrics = json.loads((path / "metrics.json").read_text())
+    oracle = {**metrics["rows"][0], "name": "oracle", "kind": "oracle", "nats": {"time": -1, "mark": -1, "total": -2}}
+    metrics["rows"].append(oracle)
+    metrics["rows"][0]["survival"] = -1.25
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    run = load.read(path)
+    assert event_rows(run)[-1].name == "oracle"
+    assert all((row := rival(run, column)) is None or row.kind == "floor" for column in columns(run))
+    html = "".join(score_table(run))
+    assert html.index('<tr class="gain">') < html.index("<tr class=oracle>")
+    assert "<strong>" not in html[html.index("<tr class=oracle>") :].split("</tr>")[0]
+    assert "Oracle: the process that the events were simulated from" in html
+    assert "−1.250 nats, apart" in html
+    assert "still open at the end of the watch" in write_report(path).read_text(encoding="utf-8")
+
+
+def test_history_that_is_not_scored_stands_among_what_is(copy: Copy) -> None:
+    path = copy("shop")
+    events = pl.read_parquet(path / "timeline_events.parquet")
+    first = events["unique_id"][0]
+    own = events.filter(pl.col("unique_id") == first)["ds"]
+    line = pl.DataFrame({"unique_id": [first] * 2, "ds": [own[0], own[-1]], "hazard": [0.1, 0.2]})
+    line.write_parquet(path / "timeline.parquet")  # from the first event on, as a run writes it
+    (found,) = sequences(load.read(path))
+    assert found.events.height == len(own)
+    assert found.events["guess"].null_count() == 4
+    line.with_columns(pl.Series("ds", [own[10], own[-1]])).write_parquet(path / "timeline.parquet")
+    (found,) = sequences(load.read(path))
+    assert found.events["ds"][0] == own[3]  # eight events before it at most
