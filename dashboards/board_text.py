@@ -94,7 +94,7 @@ def _section(each: Table) -> list[str]:
             shown[each.column] = f"<td>{text(figures[each.column])}{_whisker(found, widest, each.sign)}</td>"
         kind = " class=model" if k == 0 and each.drawn else ""
         body.append(f'<tr{kind}><th scope="row">{text(title)}</th>{"".join(shown)}</tr>')
-    return [note(" ".join([each.facts, *each.notes])), table(each.title, head, body)]
+    return [note(" ".join([each.facts, *each.notes])), table(each.title, head, body, "dense")]
 
 
 def _whisker(found: Interval, widest: float, sign: int) -> str:

@@ -262,7 +262,7 @@ def training(run: Run) -> Picture | None:
     train, val, best = run.curve("train/loss"), run.curve(run.monitor), run.best_epoch
     if not train.height and not val.height:
         return None
-    words = "Training loss by optimiser step"
+    words = "Training loss by optimiser step, pale, and its mean over each epoch"
     words += f"; validation NLL after each of {val.height:,d} epochs, in nats per event." if val.height else "."
     if best is not None:
         words += f" The best is epoch {best['epoch'] + 1} with {number(best['value'])}."
@@ -270,11 +270,16 @@ def training(run: Run) -> Picture | None:
     def draw(width: float) -> Figure:
         figure, (axes,) = sheet(width, 1, 2.7)
         if train.height:
+            means = train.group_by("epoch").agg(pl.col("step").max(), pl.col("value").mean()).sort("step")
+            single: dict[str, Any] = {"label": "training loss"} if means.height < 2 else {"alpha": 0.35}
             each = max(1, -(-train.height // 240))
             thin = train.group_by((pl.int_range(pl.len()) // each).alias("b"), maintain_order=True).agg(
                 pl.col("step", "value").mean()
             )
-            axes.plot(thin["step"], thin["value"], color=LIGHT["other"], lw=1, label="training loss")
+            axes.plot(thin["step"], thin["value"], color=LIGHT["other"], lw=0.9, **single)
+            if means.height > 1:
+                axes.plot(means["step"], means["value"], color=LIGHT["other"], lw=1.6, marker="s", ms=2.5,
+                          label="training loss")  # fmt: skip
         if val.height:
             dots: dict[str, Any] = {"marker": "o", "ms": 3} if val.height <= 60 else {}
             axes.plot(val["step"], val["value"], color=LIGHT["model"], lw=1.8, label="validation NLL", **dots)

@@ -131,7 +131,8 @@ def headline(run: Run) -> tuple[str, str, str]:
     gain = advantage(run, total) if total else None
     if gain is not None:
         floor = rival(run, total) if total else None
-        against = f"{signed(gain)} nats per event over the best floor ({floor.name if floor else ''})"
+        over = "over" if gain >= 0 else "against"
+        against = f"{signed(gain)} nats per event {over} the best floor ({floor.name if floor else ''})"
         said = f"{said}; {against}" if said else against
     verdict, tone = _verdict(run)
     return f"{said[:1].upper()}{said[1:]}." if said else "", verdict, tone

@@ -154,7 +154,7 @@ def test_the_headline_says_what_is_better_and_what_is_not(copy: Copy) -> None:
     assert tone == ""
     model_row(path, nats={"time": -1.0, "mark": -0.5, "total": floor - 1})
     words, verdict, tone = headline(load.read(path))
-    assert "−1.000 nats per event" in words
+    assert "−1.000 nats per event against the best floor" in words
     assert "aaren does not beat every floor; by the nats of total mixture and Markov marks is better" in verdict
     assert "0.368 times" in verdict
     assert tone == "bad"
