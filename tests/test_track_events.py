@@ -32,7 +32,7 @@ def test_names_and_values(run: Run) -> None:
     assert "test_mixture_and_Markov_marks/nats_total" in found
     assert "test_constant_gap/nats_total" not in found
     assert (found["test_ahead/tmap"], found["test_metatpp/nll"]) == (0.412, 1.5)
-    assert "test_ahead_mixture_and_Markov_marks/otd" in found
+    assert "test_ahead_aaren_likeliest_events/otd" in found
     assert not any("pit" in name or name.endswith(("events", "metatpp/accuracy")) for name in found)
 
 

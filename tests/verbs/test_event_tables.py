@@ -64,7 +64,9 @@ def test_what_was_not_scored_is_left_out(made: tuple[Path, dict[str, Any]]) -> N
 
 def test_the_window_ahead_and_the_opening(made: tuple[Path, dict[str, Any]]) -> None:
     path, metrics = made
-    head, _, first, *_ = event_horizon(metrics["horizon"]).splitlines()
+    told = event_horizon({**metrics["horizon"], "unit": metrics["unit"]})
+    head, _, first, *_ = told.splitlines()
+    assert max(map(len, told.splitlines())) <= 100
     assert head.split("  ")[0] == f"the next 28 {metrics['unit']}s"
     assert first.startswith("aaren ◀")
     line = "1,400 train sequences, 51,854 events to forecast"
