@@ -51,7 +51,7 @@ def pit(run: Run, summary: EventSummary | None) -> Picture | None:
     inside = int((np.abs(shares - even) <= half).sum())
     words = (
         f"Where each gap fell in its forecast distribution, F(gap): flat where that is true. Band: where 95 % of the "
-        f"parts would lie by chance; {inside} of {len(shares)} do. {_shape(shares, even, half)}"
+        f"parts would lie by chance; {inside} of {len(shares)} do. {_open(run) or _shape(shares, even, half)}"
     )
 
     def draw(width: float) -> Figure:
@@ -71,6 +71,15 @@ def pit(run: Run, summary: EventSummary | None) -> Picture | None:
         return figure
 
     return Picture("pit", "Is the distribution of the gap true", words, words, True, draw)
+
+
+def _open(run: Run) -> str:
+    """What is not among the events where sequences are watched until a date: the long gaps, the more the shorter the
+    watch; told in place of the form of the histogram, which then says little of the forecasts."""
+    model = the_model(run)
+    if model is None or "survival" not in model.values:
+        return ""
+    return "Gaps still open at the end of the watch are not among them, so the right end is low for a true model too."
 
 
 def _shape(shares: np.ndarray, even: float, half: float) -> str:
@@ -106,6 +115,8 @@ def rescaling(run: Run, summary: EventSummary) -> Picture | None:
         f"how far it is off. At most {number(ks, 2)}, {verdict} the band of 1.36/√n = {number(band, 2)} that 95 % of "
         "true models keep to."
     )
+    if _open(run):
+        words += " Gaps still open at the end of the watch are missing, which bends the line for a true model too."
     if (run.metrics.get("grid") or 0) > 0:
         words += " Gaps have a grid: an event is spread over its cell."
 
@@ -251,7 +262,7 @@ def training(run: Run) -> Picture | None:
     train, val, best = run.curve("train/loss"), run.curve(run.monitor), run.best_epoch
     if not train.height and not val.height:
         return None
-    words = "Training loss by optimiser step"
+    words = "Training loss by optimiser step, pale, and its mean over each epoch"
     words += f"; validation NLL after each of {val.height:,d} epochs, in nats per event." if val.height else "."
     if best is not None:
         words += f" The best is epoch {best['epoch'] + 1} with {number(best['value'])}."
@@ -259,11 +270,16 @@ def training(run: Run) -> Picture | None:
     def draw(width: float) -> Figure:
         figure, (axes,) = sheet(width, 1, 2.7)
         if train.height:
+            means = train.group_by("epoch").agg(pl.col("step").max(), pl.col("value").mean()).sort("step")
+            single: dict[str, Any] = {"label": "training loss"} if means.height < 2 else {"alpha": 0.35}
             each = max(1, -(-train.height // 240))
             thin = train.group_by((pl.int_range(pl.len()) // each).alias("b"), maintain_order=True).agg(
                 pl.col("step", "value").mean()
             )
-            axes.plot(thin["step"], thin["value"], color=LIGHT["other"], lw=1, label="training loss")
+            axes.plot(thin["step"], thin["value"], color=LIGHT["other"], lw=0.9, **single)
+            if means.height > 1:
+                axes.plot(means["step"], means["value"], color=LIGHT["other"], lw=1.6, marker="s", ms=2.5,
+                          label="training loss")  # fmt: skip
         if val.height:
             dots: dict[str, Any] = {"marker": "o", "ms": 3} if val.height <= 60 else {}
             axes.plot(val["step"], val["value"], color=LIGHT["model"], lw=1.8, label="validation NLL", **dots)

@@ -75,6 +75,7 @@ def accuracies(run: Run, summary: EventSummary) -> Picture | None:
     precision = np.where(guessed > 0, array(frame["right"]) / np.maximum(guessed, 1), np.nan)
     more = summary.marks.filter(pl.col("came") > 0).height - frame.height
     words = "By mark, the most frequent first: how many of those that came were guessed, how many of the guesses came."
+    words += " Beside each mark stands its share of the events."
     words += f" {more:,d} rarer marks are left out." if more else ""
     alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
                           zip(frame["mark"], recall, frame["came"], strict=True))  # fmt: skip
@@ -93,7 +94,7 @@ def accuracies(run: Run, summary: EventSummary) -> Picture | None:
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("right; beside each mark its share of the events")
+        axes.set_xlabel("share that is right")
         legend(figure, axes, run, columns=2)
         return figure
 

@@ -12,6 +12,10 @@ from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note, swatch, table, text
 from forecast.dashboards.style import count, duration, number
 
+AHEAD = {  # scores of a window: title, and which way is better
+    "tmap": ("T-mAP", 1), "tmap_weighted": ("weighted", 1), "otd": ("OTD", -1), "otd_share": ("of all deleted", -1),
+    "count_mae": ("Counts, MAE", -1), "count_crps": ("Number, CRPS", -1), "brier": ("Any, Brier", -1),
+}  # fmt: skip
 NAMED = 12  # marks that are listed by name
 
 
@@ -71,10 +75,7 @@ def _ahead(run: Run) -> list[str]:
     rows = [row for row in found.get("rows") or [] if isinstance(row, dict)]
     if not rows:
         return []
-    names = {"tmap": ("T-mAP", 1), "otd": ("OTD", -1), "count_mae": ("MAE of the number", -1)}
-    more = {key for row in rows for key, value in row.items() if isinstance(value, int | float)} - set(names)
-    titles = {key: pair for key, pair in names.items() if any(key in row for row in rows)}
-    titles |= {key: (key.replace("_", " "), 0) for key in sorted(more)}
+    titles = {key: pair for key, pair in AHEAD.items() if any(row.get(key) is not None for row in rows)}
     aims = {1: "↑", -1: "↓", 0: ""}
     head = "".join(
         f'<th scope="col">{text(t)}<span class="aim">{aims[sign]}</span></th>' for t, sign in titles.values()
@@ -94,10 +95,14 @@ def _ahead(run: Run) -> list[str]:
     ahead = f"{ahead} {plural(str(found.get('unit') or event_unit(run)))}"
     words = (
         f"All events of the {ahead} after {count(found.get('origins'))} origins, {count(found.get('paths'))} paths "
-        "from each. T-mAP: average precision of events matched in time and mark, the mean over marks. OTD: the least "
-        "cost of turning what was forecast into what came. The number: of events in the window."
+        "from each. T-mAP: average precision of events matched in time and mark, the mean over marks, or weighted by "
+        "how many came. OTD: the least cost of turning what was forecast into what came, also as a share of deleting "
+        "all of it. Counts: of the events of each mark; number: of all events; any: whether one comes."
     )
-    return [table("Scores of the window ahead", f'<tr><th scope="col">Forecast</th>{head}</tr>', body), note(words)]
+    return [
+        table("Scores of the window ahead", f'<tr><th scope="col">Forecast</th>{head}</tr>', body, "dense"),
+        note(words),
+    ]
 
 
 def _data(run: Run, summary: EventSummary | None) -> list[str]:

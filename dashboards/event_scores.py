@@ -36,7 +36,8 @@ ROLES = {"mixture": "seasonal", "constant gap": "last", "Poisson": "other", "maj
 
 
 class EventRow(NamedTuple):
-    """A row of the score table: the model, or a floor; what it does not have is not in `values`."""
+    """A row of the score table: the model, a floor, or, where events are simulated, the oracle that knows the process;
+    what it does not have is not in `values`."""
 
     name: str
     kind: str
@@ -45,7 +46,9 @@ class EventRow(NamedTuple):
 
     @property
     def role(self) -> str:
-        return "model" if self.kind == "model" else ROLES.get(self.name, role_of(self.name, "baseline"))
+        if self.kind in ("model", "oracle"):
+            return "model" if self.kind == "model" else "ink"
+        return ROLES.get(self.name, role_of(self.name, "baseline"))
 
 
 def event_rows(run: Run) -> list[EventRow]:
@@ -54,9 +57,9 @@ def event_rows(run: Run) -> list[EventRow]:
     if not marked(run):  # what is said of marks is the same for all, and a floor may be another's twin without them
         found = [row._replace(values={k: v for k, v in row.values.items() if k not in (*OF_MARKS, "total")})
                  for row in found]  # fmt: skip
-        found = [row for row in found if row.kind == "model" or not any(
-            row is not other and row.values.items() < other.values.items() for other in found if other.kind != "model"
-        ) and row.values]  # fmt: skip
+        floors = [row.values.items() for row in found if row.kind == "floor"]
+        found = [row for row in found if row.kind != "floor" or (
+            row.values and not any(row.values.items() < other for other in floors))]  # fmt: skip
     return sorted(found, key=_place)
 
 
@@ -66,20 +69,26 @@ def marked(run: Run) -> bool:
 
 
 def _place(row: EventRow) -> tuple[Any, ...]:
-    """The model, then what forecasts time and mark, then time, then marks; the likelier first."""
+    """The model, then what forecasts time and mark, then time, then marks, the likelier first; the oracle last."""
     kinds = ("total", "time", "rmse", "mark", "accuracy")
     first = next((key for key in kinds if key in row.values), "")
-    return row.kind != "model", kinds.index(first) if first else len(kinds), -row.values.get(first, 0.0), row.name
+    return (
+        ("model", "floor", "oracle").index(row.kind),
+        kinds.index(first) if first else len(kinds),
+        -row.values.get(first, 0.0),
+        row.name,
+    )
 
 
 def _row(row: dict[str, Any]) -> EventRow:
     nats = row["nats"] if isinstance(row.get("nats"), dict) else {}
-    given = {**{key: nats.get(key) for key in ("time", "mark", "total")},
-             **{column.key: row.get(column.key) for column in COLUMNS[3:]}}  # fmt: skip
+    given = {key: row.get(key) for key in (*(column.key for column in COLUMNS[3:]), "survival")}
+    given |= {key: nats.get(key) for key in ("time", "mark", "total")}
     values = {key: float(value) for key, value in given.items()
               if isinstance(value, int | float) and math.isfinite(value)}  # fmt: skip
+    kind = str(row.get("kind", ""))
     pit = [float(share) for share in row.get("pit") or [] if isinstance(share, int | float)]
-    return EventRow(str(row.get("name", "?")), str(row.get("kind", "")), values, pit)
+    return EventRow(str(row.get("name", "?")), kind if kind in ("model", "oracle") else "floor", values, pit)
 
 
 def the_model(run: Run) -> EventRow | None:
@@ -93,9 +102,9 @@ def columns(run: Run) -> list[Column]:
 
 
 def rival(run: Run, column: Column) -> EventRow | None:
-    """The best floor of a column."""
-    floors = [row for row in event_rows(run) if row.kind != "model" and column.key in row.values]
-    return max(floors, key=lambda row: column.sign * row.values[column.key], default=None)
+    """The best floor of a column; of equal ones that which forecasts least besides."""
+    floors = [row for row in event_rows(run) if row.kind == "floor" and column.key in row.values]
+    return max(floors, key=lambda row: (column.sign * row.values[column.key], -len(row.values)), default=None)
 
 
 def advantage(run: Run, column: Column) -> float | None:
@@ -122,7 +131,8 @@ def headline(run: Run) -> tuple[str, str, str]:
     gain = advantage(run, total) if total else None
     if gain is not None:
         floor = rival(run, total) if total else None
-        against = f"{signed(gain)} nats per event over the best floor ({floor.name if floor else ''})"
+        over = "over" if gain >= 0 else "against"
+        against = f"{signed(gain)} nats per event {over} the best floor ({floor.name if floor else ''})"
         said = f"{said}; {against}" if said else against
     verdict, tone = _verdict(run)
     return f"{said[:1].upper()}{said[1:]}." if said else "", verdict, tone
@@ -166,7 +176,7 @@ def tiles(run: Run, coverage: float | None) -> list[tuple[str, str, str]]:
     made, first = [], main_column(run)
     gain = advantage(run, first) if first else None
     if first and first.key in model.values:
-        made.append(("Log-likelihood", signed(model.values[first.key]), "nats per event"))
+        made.append(("Log-likelihood per event", signed(model.values[first.key]), "nats"))
     if gain is not None:
         made.append((f"{'Above' if gain >= 0 else 'Below'} the best floor", signed(gain), "nats"))
     if "accuracy" in model.values:
@@ -195,21 +205,26 @@ def score_table(run: Run) -> list[str]:
     below = "".join(f'<th scope="col"{edge[column.key]}>{text(column.title)}<span class="aim">'
                     f"{'↑' if column.sign > 0 else '↓'}</span></th>" for column in shown)  # fmt: skip
     head = f'<tr><td></td>{above}</tr><tr><th scope="col">Forecast</th>{below}</tr>'
-    body = []
+    body: list[str] = []
+    gained: list[str] = []  # behind the verdict: what could be had
     for row in rows:
         cells = "".join(f"<td{edge[column.key]}>{_cell(row, column, rows)}</td>" for column in shown)
         name = f'<th scope="row">{swatch(row.role)}{text(row.name)}</th>'
-        body.append(f"<tr{' class=model' if row.kind == 'model' else ''}>{name}{cells}</tr>")
+        kind = f" class={row.kind}" if row.kind in ("model", "oracle") else ""
+        lines = gained if row.kind == "oracle" else body
+        lines.append(f"<tr{kind}>{name}{cells}</tr>")
     gains = "".join(f"<td{edge[column.key]}>{_gain(run, column)}</td>" for column in shown)
     body.append(f'<tr class="gain"><th scope="row">against the best floor</th>{gains}</tr>')
-    return [table("Scores on the test events", head, body, "dense"), note(_note(run))]
+    return [table("Scores on the test events", head, [*body, *gained], "dense"), note(_note(run))]
 
 
 def _cell(row: EventRow, column: Column, rows: Sequence[EventRow]) -> str:
     value = row.values.get(column.key)
     if value is None:
         return '<span class="none">–</span>'
-    known = [each.values[column.key] for each in rows if column.key in each.values]
+    known = [each.values[column.key] for each in rows if column.key in each.values and each.kind != "oracle"]
+    if row.kind == "oracle":
+        return shown(column, value)
     best = len(known) > 1 and shown(column, value) == shown(column, column.sign * max(column.sign * v for v in known))
     return f"<strong>{shown(column, value)}</strong>" if best else shown(column, value)
 
@@ -241,14 +256,21 @@ def _gain(run: Run, column: Column) -> str:
 
 
 def _note(run: Run) -> str:
-    unit, grid = event_unit(run), run.metrics.get("grid") or 0
+    unit, grid, model = event_unit(run), run.metrics.get("grid") or 0, the_model(run)
+    more = ""
+    if any(row.kind == "oracle" for row in event_rows(run)):
+        more += " Oracle: the process that the events were simulated from, which no forecast beats but by chance."
+    if model is not None and "survival" in model.values:
+        more += (
+            f" That nothing came after the last event of a sequence: {signed(model.values['survival'])} nats, apart."
+        )
     cell = f"a gap is a cell of its grid of {number(grid, 3)} {plural(unit)}, its density the mean one of that cell"
     return (
         "The best of each column is bold; ↑ the higher the better, ↓ the lower. Nats: the mean log of what was given "
         f"to that which came; of time it is a density per {unit}, which with another unit is another number"
         f"{f', and {cell}' if grid else ''}. RMSE is that of the mean, MAE that of the median forecast. Calibration: "
         "how far the distribution of F(gap) is from a uniform one, on average (error) and at most (KS). ▲ better and "
-        "▼ worse than the best floor of that column (pp: percentage points)."
+        f"▼ worse than the best floor of that column (pp: percentage points).{more}"
     )
 
 
@@ -257,7 +279,7 @@ def event_unit(run: Run) -> str:
 
 
 def plural(unit: str) -> str:
-    return unit if unit.endswith("s") or unit.startswith("unit") else f"{unit}s"
+    return unit if unit.endswith("s") else f"{unit}s".replace("unit of times", "units of time")
 
 
 def percent(share: float) -> str:

@@ -48,12 +48,15 @@ def sequences(run: Run) -> list[Sequence]:
     found = []
     for name in ids:
         line = lines.filter(pl.col("unique_id") == name).sort("ds")
-        own = told.filter(pl.col("unique_id") == name).drop("unique_id")
-        own = own.filter(pl.col("ds").is_between(line["ds"][0], line["ds"][-1]))
+        own, first = told.filter(pl.col("unique_id") == name).drop("unique_id"), line["ds"][0]
         if context is not None:
-            before = context.filter(pl.col("unique_id") == name, ~pl.col("scored"), pl.col("ds") <= line["ds"][0])
-            before = before.sort("ds").tail(BEFORE).select("ds", "mark", pl.lit(None, pl.String).alias("guess"))
-            own = pl.concat([before, own], how="vertical_relaxed")
+            all_ = context.filter(pl.col("unique_id") == name).sort("ds")
+            early = all_.filter(pl.col("ds") <= first).tail(BEFORE)
+            first = early["ds"][0] if early.height else first
+            kept = all_.filter(~pl.col("scored"), pl.col("ds") >= first)
+            kept = kept.select("ds", "mark", pl.lit(None, pl.String).alias("guess"))
+            own = pl.concat([kept, own], how="vertical_relaxed")
+        own = own.filter(pl.col("ds").is_between(first, line["ds"][-1]))
         found.append(Sequence(name, line["ds"], array(line["hazard"]), own.sort("ds")))
     return found
 

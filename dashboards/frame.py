@@ -85,7 +85,7 @@ def findings(run: Run) -> str:
 
 def files(run: Run) -> str:
     """The files of the card, with their digests."""
-    held = [each for each in run.card.get("files") or [] if isinstance(each, dict)]
+    held = [each for each in run.card.get("files") or [run.data.get("source")] if isinstance(each, dict)]
     return "; ".join(f"{f.get('path')}, {count(f.get('rows'))} rows, sha256 {str(f.get('sha256'))[:16]}…" for f in held)
 
 

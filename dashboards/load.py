@@ -44,6 +44,14 @@ class Run(NamedTuple):
         found = [_row(row) for row in self.metrics.get("rows") or [] if isinstance(row, dict)]
         return sorted(found, key=lambda row: {"model": 0, "streamed": 1, "baseline": 3}.get(row.kind, 2))
 
+    def score(self, key: str) -> float:
+        """A test score of the model: scaled, of series; nats (total, time, mark) or another, of events."""
+        if not self.events:
+            return next((row.scaled.get(key, math.nan) for row in self.rows if row.kind == "model"), math.nan)
+        given = (row for row in self.metrics.get("rows") or [] if isinstance(row, dict) and row.get("kind") == "model")
+        row = next(given, {})
+        return _float(_dict(row.get("nats")).get(key, row.get(key)))
+
     @property
     def naive_rows(self) -> list[Row]:
         """The simple forecasts that a model is measured against."""

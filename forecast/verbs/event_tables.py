@@ -7,7 +7,10 @@ from forecast.artifacts import Run
 from forecast.verbs.tables import number, percent, short, table
 
 NATS = ("time", "mark", "total")
-HORIZON = {"tmap": "T-mAP", "otd": "OTD", "count_mae": "MAE of the number"}
+HORIZON = {
+    "tmap": "T-mAP", "tmap_weighted": "weighted", "otd": "OTD", "otd_share": "of deleting", "count_mae": "counts MAE",
+    "count_crps": "CRPS", "brier": "Brier",
+}  # fmt: skip
 
 
 class Events(Protocol):

@@ -30,7 +30,7 @@ def test_the_model_is_marked_and_stands_beside_every_floor(made: tuple[Path, dic
     assert f"RMSE {metrics['unit']}" in head
     assert set(rule) == {"─", " "}
     assert len(lines) == len(metrics["rows"])
-    assert [line for line in lines if "◀" in line][0].startswith("aaren ◀")
+    assert next(line for line in lines if "◀" in line).startswith("aaren ◀")
     assert f"{metrics['rows'][0]['nats']['total']:.3f}" in shown
     assert max(map(len, shown.splitlines())) <= 100
 
@@ -41,8 +41,9 @@ def test_the_likelier_stands_above() -> None:
         nats = {part: given.pop(part, None) for part in ("time", "mark", "total")}
         return {"name": name, "kind": kind, "nats": nats, **none, **given}
 
-    rows = [row("aaren", "model", total=-2.0), row("both", "floor", total=-1.0), row("marks", "floor", accuracy=0.5),
-            row("exponential", "floor", time=-3.0), row("mixed", "floor", time=-2.5), row("flat", "floor", rmse=3.0)]  # fmt: skip
+    rows = [row("aaren", "model", total=-2.0), row("both", "floor", total=-1.0)]
+    rows += [row("marks", "floor", accuracy=0.5), row("exponential", "floor", time=-3.0)]
+    rows += [row("mixed", "floor", time=-2.5), row("flat", "floor", rmse=3.0)]
     lines = event_scores(rows, "day").splitlines()[2:]
     assert [line.split()[0] for line in lines] == ["both", "aaren", "mixed", "exponential", "flat", "marks"]
     assert "macro-F1" not in event_scores(rows, "day")  # nobody has it
@@ -63,12 +64,13 @@ def test_what_was_not_scored_is_left_out(made: tuple[Path, dict[str, Any]]) -> N
 
 def test_the_window_ahead_and_the_opening(made: tuple[Path, dict[str, Any]]) -> None:
     path, metrics = made
-    head, _, first, *_ = event_horizon(metrics["horizon"]).splitlines()
+    told = event_horizon({**metrics["horizon"], "unit": metrics["unit"]})
+    head, _, first, *_ = told.splitlines()
+    assert max(map(len, told.splitlines())) <= 100
     assert head.split("  ")[0] == f"the next 28 {metrics['unit']}s"
     assert first.startswith("aaren ◀")
-    data = SimpleNamespace(
-        findings=["1,400 train sequences, 51,854 events to forecast"], card=SimpleNamespace(name="retail")
-    )
+    line = "1,400 train sequences, 51,854 events to forecast"
+    data = SimpleNamespace(findings=[line], card=SimpleNamespace(name="retail"))
     told = event_opening(CONFIG, data, 58_321, Run(path)).splitlines()
     assert told[:3] == ["retail", f"  {line}", "aaren"]
     assert told[3] == "  58,321 parameters, head nextevent, seed 1"
