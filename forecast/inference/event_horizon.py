@@ -1,9 +1,10 @@
 """The events of a whole window ahead, forecast at some moments of a part and scored, beside the floors.
 
-Origins: one of each sequence, an event drawn (seeded) among its targets of which the watch covers the whole window, so
-that nothing is asked of a time that nobody saw; now is that event. With `at` all sequences are asked at one moment, and
-forecasts know how long nothing came. Two rows are the model's: by its paths, and by its likeliest events one after the
-other (event_outlook.py).
+Origins: one of each sequence, its first target after a moment that is drawn (seeded) from the time of its watch, if the
+watch covers the whole window after it: nothing is asked of a time that nobody saw, and which event it is does not hang
+on what comes later, as it would if one of all events were drawn. Now is that event. With `at` all sequences are asked
+at one moment, and forecasts know how long nothing came. Two rows are the model's: by its paths, and by its likeliest
+events one after the other (event_outlook.py).
 """
 
 from typing import Any, Final, NamedTuple
@@ -54,6 +55,8 @@ def choose_origins(
     part: Part, window: float, *, most: int = 256, seed: int = 0, at: float | None = None
 ) -> Origins:  # fmt: skip
     """At most so many sequences, drawn, and one moment of each; `at` is one for all. None may be covered."""
+    if most < 1 or not 0 < window < np.inf:
+        raise ValueError(f"origins are {most}, the window {window}; expected 1 or more, and a time above 0")
     rng, events = np.random.default_rng(seed), part.events
     if at is not None:
         number = np.flatnonzero((events.time[events.start[:-1]] <= at) & (part.end >= at + window))
@@ -61,13 +64,15 @@ def choose_origins(
         inside = np.concatenate([[0], np.cumsum(events.time <= at)])
         length = (inside[events.start[1:]] - inside[events.start[:-1]])[number]
         return Origins(number, length, np.full(len(number), float(at)), window)
-    covered = part.target & (events.time + window <= np.repeat(part.end, events.counts))
-    rows = np.flatnonzero(covered)
-    rows = rows[np.argsort(rng.random(len(rows)))]
-    number, pick = np.unique(events.number[rows], return_index=True)  # the first of each sequence in that order
+    low = np.maximum(events.time[events.start[:-1]], events.time[part.target].min())
+    moment = low + rng.random(len(low)) * (part.end - window - low)  # before `low` where none is covered
+    rows = np.flatnonzero(part.target & (events.time >= np.maximum(moment, low)[events.number]))
+    number, first = np.unique(events.number[rows], return_index=True)
+    row = rows[first]
+    covered = events.time[row] + window <= part.end[number]
+    number, row = number[covered], row[covered]
     some = np.sort(rng.permutation(len(number))[:most])
-    number, row = number[some], rows[pick[some]]
-    return Origins(number, row - events.start[number] + 1, events.time[row], window)
+    return Origins(number[some], row[some] - events.start[number[some]] + 1, events.time[row[some]], window)
 
 
 def horizon_scores(

@@ -6,9 +6,9 @@
     Markov rates              the marks of the next W / (mean gap) events by train's transitions from the last mark
     own rates                 λ_m of the sequence's own past, with one gap and one mark of train's mean beside it
 
-By rates: the k-th event of mark m, k = 1, 2, …, is forecast at the median of its time, (k - 1/3) / λ_m nearly, with the
-score P(N ≥ k), N Poisson with the mean λ_m W. The sequence holds those that are likelier than not, which makes its
-counts the medians of N, as absolute errors ask.
+By rates: the k-th event of mark m, k = 1, 2, …, is forecast at the median of its time if it comes in the window (of a
+gamma law that is cut off there), with the score P(N ≥ k), N Poisson with the mean λ_m W. The sequence holds those that
+are likelier than not, which makes its counts the medians of N, as absolute errors ask.
 """
 
 from typing import NamedTuple
@@ -118,16 +118,17 @@ def repeated(known: Rates, past: Past, window: float) -> Outlook:
 
 def by_rates(rate: Tensor, window: float) -> Outlook:
     """Poisson events of each mark (B, M), in events per unit of time."""
-    from scipy.stats import poisson  # here: what has no use for horizons need not wait for its import
+    from scipy.special import gammaincinv  # here: what has no use for horizons need not wait for its import
+    from scipy.stats import poisson
 
     mean = (rate * window).numpy()
     most = int(min(MOST, np.ceil(mean.max() + 4 * np.sqrt(mean.max()) + 3)))
     number = np.arange(1, most + 1)
     chance = torch.from_numpy(poisson.sf(number - 1, mean[..., None]))  # (B, M, K) that so many come
-    time = (torch.from_numpy(number) - 1 / 3) / rate[..., None]
-    row, mark, place = ((chance >= RARE) & (time <= window)).nonzero(as_tuple=True)
+    row, mark, place = (chance >= RARE).nonzero(as_tuple=True)
     score = chance[row, mark, place]
-    scored = Marked(row, mark, time[row, mark, place], score)
+    time = torch.from_numpy(gammaincinv(place.numpy() + 1.0, 0.5 * score.numpy())) / rate[row, mark]
+    scored = Marked(row, mark, time, score)
     sequence = scored.where(score >= 0.5)._replace(score=None)
     total = mean.sum(1)
     levels = (np.arange(LEVELS) + 0.5) / LEVELS
