@@ -96,7 +96,7 @@ def horizon_scores(
     tolerances = window * torch.tensor(TOLERANCES, dtype=torch.float64)
     gather = EventGather(part, floor=chain.spec.floor or None) if gather is None else gather
     ahead, cut = outlooks(chain, part, chosen, gather, paths=paths, seed=seed, most=most, extra=extra,
-                          cost=known.mean, near=float(tolerances.max()))  # fmt: skip
+                          cost=known.mean, near=float(tolerances.min()))  # fmt: skip
     rows = {name: ("model", ahead[0]), f"{name}, likeliest events": ("model", ahead[1])}
     rows |= {floor: ("floor", found) for floor, found in horizon_floors(known, past(part, chosen), window).items()}
     costs = known.mean * torch.tensor(DELETIONS, dtype=torch.float64)
@@ -133,7 +133,10 @@ def outlooks(
             best.append((piece[some], likeliest(chain, history, **words)))
     count, marks = len(chosen.number), len(chain.spec.marks)
     cut = float(np.mean([float(x) for _, made in sampled for x in made.cut.double().mean(1)]))
-    return (by_paths(sampled, count, marks, cost=cost, near=near), by_likeliest(best, count, marks)), cut
+    return (
+        by_paths(sampled, count, marks, cost=cost, near=near, window=chosen.window),
+        by_likeliest(best, count, marks),
+    ), cut
 
 
 def truth(part: Part, chosen: Origins) -> tuple[Marked, Tensor]:

@@ -14,14 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecast.inference.event_paths import Likeliest, Paths
-from forecast.metrics.event_horizon import Marked, Outlook, marked, transport
+from forecast.metrics.event_horizon import CELLS, Marked, Outlook, marked, transport
 
 JUDGES: Final = 16  # paths that a medoid is chosen among
+POINTS: Final = 64  # of a window, at which paths are looked through
+PEAKS: Final = 64  # events of one mark that are forecast of one window
+RARE: Final = 0.03  # the least share of paths that makes an event
 
 Ints = NDArray[np.int64]
 
 
-def by_paths(sampled: list[tuple[Ints, Paths]], count: int, marks: int, *, cost: float, near: float) -> Outlook:
+def by_paths(
+    sampled: list[tuple[Ints, Paths]],
+    count: int,
+    marks: int,
+    *,
+    cost: float,
+    near: float,
+    window: float,
+) -> Outlook:
     """Paths of some origins each -> the outlook of all of them."""
     number = sampled[0][1].mask.shape[1]
     parts = []
@@ -41,7 +52,7 @@ def by_paths(sampled: list[tuple[Ints, Paths]], count: int, marks: int, *, cost:
     chosen = medoids(events, count, number, cost)
     mine = events.where(chosen[events.horizon // number] == events.horizon % number)
     sequence = mine._replace(horizon=mine.horizon // number)
-    return Outlook(sequence, numbered(events, number, near), counts, totals, some)
+    return Outlook(sequence, peaks(events, number, near, window), counts, totals, some)
 
 
 def medoids(events: Marked, count: int, number: int, cost: float) -> Tensor:
@@ -69,30 +80,60 @@ def medoids(events: Marked, count: int, number: int, cost: float) -> Tensor:
     return sums.argmin(1)
 
 
-def numbered(events: Marked, number: int, near: float) -> Marked:
-    """Events of paths -> of each origin the first, second, … of each mark: the median of its time over the paths that
-    have one, and as a score the share of all paths in which it comes within `near` of that."""
+def peaks(events: Marked, number: int, near: float, window: float) -> Marked:
+    """Events of `number` paths of each origin -> scored events of the origins, one after the other for each mark: where
+    most paths have an event within `near`, at the median of those nearest, with the share of all paths as its score.
+    Those events are taken away, and again, until there are PEAKS or fewer than RARE of the paths agree.
+
+    A path's events are counted once for each event forecast, so that as many are forecast as paths have.
+    """
     if not len(events.time):
         return events._replace(score=events.time)
-    path, order = events.horizon % number, events.time.argsort(stable=True)
-    origin = events.horizon // number
     size = int(events.mark.max()) + 1
-    key = (origin * size + events.mark) * number + path
-    order = order[key[order].argsort(stable=True)]
-    start = torch.cat([torch.ones(1, dtype=torch.bool), key[order].diff() != 0])
+    kinds, row = (events.horizon // number * size + events.mark).unique(return_inverse=True)
+    times = _dense(events, row, len(kinds), number)
+    grid = ((torch.arange(POINTS) + 0.5) / POINTS * window).to(times.dtype)
+    found = []
+    for some in torch.arange(len(kinds)).split(max(1, CELLS // (times[0].numel() * POINTS))):
+        left, which = times[some], some
+        for _ in range(PEAKS):
+            where, share = _highest(left, grid, near)
+            keep = share >= RARE
+            left, where, which, share = left[keep], where[keep], which[keep], share[keep]
+            if not len(which):
+                break
+            apart, place = (left - where[:, None, None]).abs().min(2)
+            taken = left.gather(2, place[..., None])
+            hit = (apart <= near)[..., None]
+            at = taken.masked_fill(~hit, torch.nan).flatten(1).nanmedian(1).values
+            left.scatter_(2, place[..., None], taken.masked_fill(hit, torch.inf))
+            found.append(Marked(kinds[which] // size, kinds[which] % size, at.double(), share.double()))
+    return _joined(found)
+
+
+def _dense(events: Marked, row: Tensor, rows: int, number: int) -> Tensor:
+    """(G, N, K) float32: the times of each row's events in each path, infinite behind them."""
+    path = events.horizon % number
+    key = row * number + path
+    order = key.argsort(stable=True)
     index = torch.arange(len(order))
-    rank = index - torch.where(start, index, 0).cummax(0).values  # 0 for the first of its mark in a path
-    most = int(rank.max()) + 1
-    group = (origin[order] * size + events.mark[order]) * most + rank
-    time = events.time[order]
-    inner = time.argsort(stable=True)
-    inner = inner[group[inner].argsort(stable=True)]
-    group, time = group[inner], time[inner]
-    kinds, row, many = group.unique_consecutive(return_inverse=True, return_counts=True)
-    middle = time[many.cumsum(0) - many + (many - 1) // 2]
-    close = ((time - middle[row]).abs() <= near).double()
-    score = torch.zeros(len(kinds), dtype=torch.float64).index_add_(0, row, close) / number
-    return Marked(kinds // most // size, kinds // most % size, middle, score)
+    new = torch.cat([torch.ones(1, dtype=torch.bool), key[order].diff() != 0])
+    rank = index - torch.where(new, index, 0).cummax(0).values
+    times = torch.full((rows, number, int(rank.max()) + 1), torch.inf)
+    times[row[order], path[order], rank] = events.time[order].float()
+    return times
+
+
+def _highest(times: Tensor, grid: Tensor, near: float) -> tuple[Tensor, Tensor]:
+    """(G, N, K) -> where most paths have an event within `near`, in the middle of the first such stretch, and in which
+    share of the paths (G,)."""
+    share = ((times[..., None] - grid).abs() <= near).any(2).float().mean(1)  # (G, P)
+    best = share.amax(1)
+    most = share == best[:, None]
+    first = most.float().argmax(1, keepdim=True)
+    inside = most | (torch.arange(len(grid)) < first)
+    length = inside.long().cumprod(1).sum(1, keepdim=True)  # up to the end of the stretch
+    return grid[((first + length - 1) // 2)[:, 0]], best
 
 
 def by_likeliest(best: list[tuple[Ints, Likeliest]], count: int, marks: int) -> Outlook:

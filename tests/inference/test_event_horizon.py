@@ -13,7 +13,7 @@ from forecast.data.events import Events
 from forecast.data.hawkes import THREE, intensities, simulate
 from forecast.inference.event_horizon import choose_origins, choose_window, horizon_scores, past, truth
 from forecast.inference.event_horizon_floors import Past, Rates, by_rates, copied, horizon_floors, rates, repeated
-from forecast.inference.event_outlook import by_paths, medoids, numbered
+from forecast.inference.event_outlook import by_paths, medoids, peaks
 from forecast.inference.event_paths import Paths
 from forecast.metrics.event_horizon import Marked, counted
 from tests.inference.test_event_paths import ENCODERS, chain
@@ -120,17 +120,17 @@ def test_events_by_rates_are_at_their_medians():
 
 
 def test_outlooks_of_paths_by_hand():
-    """Two paths of one origin, three of mark 0: the first of each mark at its median."""
+    """Three paths of one origin: all have an event of mark 0 about 1.2, one has another, one has one of mark 1."""
     paths = flat((0, 0, 1.0), (0, 0, 2.0), (1, 0, 1.2), (2, 0, 1.4), (2, 1, 3.0))
-    found = numbered(paths, 3, 0.25)
+    found = peaks(paths, 3, 0.25, 4.0)
     same(found, [(0, 0, 1.2), (0, 0, 2.0), (0, 1, 3.0)])
-    by = {(mark, time): score for mark, time, score in zip(*(x.tolist() for x in found[1:]), strict=True)}
-    assert by == pytest.approx({(0, 1.2): 1.0, (0, 2.0): 1 / 3, (1, 3.0): 1 / 3})
+    assert sorted(found.score.tolist()) == pytest.approx([1 / 3, 1 / 3, 1.0])
+    same(found.where(found.score > 0.5), [(0, 0, 1.2)])
     assert medoids(paths, 1, 3, 10.0).tolist() == [1]  # from 0 it is 10.2, from 2 10.2; these are 20.4 apart
     gaps = torch.tensor([[[1.0, 1.0], [1.2, 0.0], [1.4, 1.6]]])
     marks, mask = torch.tensor([[[0, 0], [0, 0], [0, 1]]]), torch.tensor([[[1, 1], [1, 0], [1, 1]]]).bool()
     made = Paths(gaps, marks, mask, torch.zeros(1).double(), torch.zeros(1, 3).bool(), torch.ones(1).double())
-    ours = by_paths([(np.array([0]), made)], 1, 2, cost=10.0, near=0.25)
+    ours = by_paths([(np.array([0]), made)], 1, 2, cost=10.0, near=0.25, window=4.0)
     same(ours.sequence, [(0, 0, 1.2)])
     assert ours.counts.tolist() == [[1.0, 0.0]] and ours.totals.tolist() == [[2, 1, 2]]
 
