@@ -154,9 +154,19 @@ class Run(NamedTuple):
         return self.history.filter(pl.col("name") == name).sort("step")
 
     @property
+    def events(self) -> bool:
+        """Whether it forecasts events, not series."""
+        return self.metrics.get("task") == "event"
+
+    @property
+    def monitor(self) -> str:
+        """The validation score by which weights were chosen, the lowest: val/mse, or val/nll of events."""
+        return next(iter(self.part("best")), "val/nll" if self.events else "val/mse")
+
+    @property
     def best_epoch(self) -> Facts | None:
-        """The validation with the lowest MSE, whose weights are kept: step, epoch (from 0), value."""
-        val = self.curve("val/mse")
+        """The validation with the lowest score, whose weights are kept: step, epoch (from 0), value."""
+        val = self.curve(self.monitor)
         return val.sort("value", "step").row(0, named=True) if val.height else None
 
     @property

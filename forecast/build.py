@@ -11,9 +11,11 @@ import torch
 from forecast import heads, models
 from forecast.errors import UsageError, nearest
 from forecast.heads import Chain, Output
-from forecast.types import Spec
+from forecast.heads.event_chain import EventChain
+from forecast.types import EventSpec, Spec
 
 if TYPE_CHECKING:
+    from forecast.data.event_module import EventModule
     from forecast.data.module import SeriesModule
 
 Config = Mapping[str, Any]
@@ -31,7 +33,10 @@ OUTPUTS: dict[str, type[Output]] = {
 NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": models.RollingNorm}
 
 # What build hands over, no key of a config.
-GIVEN = ("spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused")
+GIVEN = (
+    "spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused", "marks", "log_mean", "log_std",
+    "grid", "extra", "labels", "most",
+)  # fmt: skip
 
 
 def check(node: Config, where: str) -> Callable[..., Any]:
@@ -105,6 +110,7 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
     seed = int(config["seed"])
     for group in ("model", "embed", "head"):  # all keys first: what is set once may be handed on to other groups
         check(config[group], group)
+    _of_kind(config, events=False)
     embed = make(config["embed"], "embed", spec=spec)
     encoder = make(config["model"], "model", d_model=embed.d_model, seed=seed)
     if encoder.d_model != embed.d_model:
@@ -125,6 +131,55 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
         beside = {"covariates": tokens, "effect": heads.Effect(spec)}
     parts = {"norm": norm(config, spec), "embed": embed, "encoder": encoder, "head": head, "output": made}
     return Chain(**parts, masked=masked, **beside)
+
+
+def event_chain(config: Config, spec: EventSpec) -> EventChain:
+    """The whole model of a run of events: embedding, encoder, head. Every encoder that is causal and gives one token
+    for each event will do. Weights come from torch's generator."""
+    for group in ("model", "embed", "head"):
+        check(config[group], group)
+    _of_kind(config, events=True)
+    if config["norm"] != "none":
+        raise UsageError(f"norm is {config['norm']}", "their embedding scales gaps", "leave it out")
+    facts = {"marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels}
+    embed = make(config["embed"], "embed", **facts, extra=len(spec.extra))
+    encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]))
+    if encoder.d_model != embed.d_model:
+        raise UsageError(
+            f"the embedding gives tokens of width {embed.d_model}, the encoder takes {encoder.d_model}",
+            do="set embed.d_model to the width of the model",
+        )
+    require(encoder, "event")
+    head = make(config["head"], "head", d_memory=encoder.d_model, **facts, grid=spec.grid, most=spec.most)
+    return EventChain(embed=embed, encoder=encoder, head=head, spec=spec)
+
+
+def _of_kind(config: Config, *, events: bool) -> None:
+    """UsageError where the embedding or the head is for the other kind of data."""
+    for group, its in (("embed", models.EventEmbedding), ("head", heads.NextEvent)):
+        target = check(config[group], group)
+        if (target is its) != events:
+            of, other = ("events", "series") if events else ("series", "events")
+            fits = (
+                ("event" if group == "embed" else "next_event") if events else "value" if group == "embed" else "direct"
+            )
+            raise UsageError(f"{target.__name__} is for {other}", f"the task is about {of}", f"set {group}={fits}")
+
+
+def require(encoder: models.Encoder, task: str) -> None:
+    """UsageError unless each token is made of its step and those before it, and there is one for each step."""
+    name = type(encoder).__name__
+    identity = isinstance(encoder, models.Identity)
+    if any(encoder.out_len(length) != length for length in (1, 2, 7, 64)):
+        raise UsageError(
+            f"{name} gives fewer tokens than it takes", f"task={task} forecasts after every step",
+            "set model.distil=false and one replica, e.g. model.layers=[2]",
+        )  # fmt: skip
+    if not encoder.causal and not identity:
+        raise UsageError(
+            f"{name} looks ahead", f"task={task} needs a model that does not: its forecasts would be of what it saw",
+            "set model.causal=true, or leave it out" if hasattr(encoder, "layers") else "set model=aaren",
+        )  # fmt: skip
 
 
 def norm(config: Config, spec: Spec) -> models.NoNorm:
@@ -153,6 +208,19 @@ def output(config: Config) -> Output:
         return OUTPUTS[name](frequency=frequency)
     except (ValueError, TypeError) as error:
         raise UsageError(" ".join(str(error).split())) from error
+
+
+def task_of(config: Config) -> str:
+    """forecast or event; a record that does not say is of an older run, and those were forecasts."""
+    return str((config.get("task") or {}).get("name", "forecast"))
+
+
+def event_data(config: Config) -> "EventModule":
+    """The data module of a run of events, not yet prepared."""
+    from forecast.data.event_module import EventModule
+
+    settings = {key: value for key, value in config["data"].items() if value is not None}
+    return EventModule(**settings, survival=config["task"].get("survival", True))
 
 
 def data(config: Config) -> "SeriesModule":

@@ -69,6 +69,11 @@ class Reconcile(StrEnum):
     mint = "mint"
 
 
+class Twice(StrEnum):
+    keep = "keep"
+    drop = "drop"
+
+
 class Format(StrEnum):
     onnx = "onnx"
     torch = "torch"
@@ -119,6 +124,43 @@ class Forecast:
     max: float | None = None
     causal: bool = False
     aligned: bool = False
+
+
+@dataclass
+class Event:
+    """conf/task/event.yaml: what is learned from, and which horizon is scored beside the next event."""
+
+    name: str = "event"
+    survival: bool = True
+    window: float | None = None
+    paths: int = 32
+    origins: int = 256
+    causal: bool = True
+    aligned: bool = True
+
+
+@dataclass
+class Events:
+    """conf/data/events.yaml and those built on it: the arguments of forecast.data.EventModule."""
+
+    card: str | None = None
+    path: str | None = None
+    id: str | None = None
+    time: str | None = None
+    mark: str | None = None
+    labels: str | None = None
+    unit: str | None = None
+    grid: float | None = None
+    floor: float | None = None
+    twice: Twice | None = None
+    covariates: Any = None  # a name or a list of names
+    periods: Any = None  # day, week, year, numbers, or a list of them
+    splits: Any = None  # dates, shares or lists of ids
+    hawkes: Any = None  # a process to simulate
+    batch_size: int = 64
+    longest: int = 2048
+    places: int = 65536
+    seed: int = MISSING
 
 
 @dataclass
@@ -402,7 +444,9 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
+    store.store(group="task", name="schema_event", node=Event)
     store.store(group="data", name="schema_series", node=Series)
+    store.store(group="data", name="schema_events", node=Events)
     store.store(group="optim", name="schema_optim", node=Optim)
     # Cached, so that all jobs of a sweep see the same name.
     OmegaConf.register_new_resolver("sweep_folder", sweep, use_cache=True, replace=True)
@@ -423,19 +467,31 @@ def check(cfg: DictConfig) -> None:
     `+key=value` or `~key` did to the spine.
     """
     spine(cfg, "")
+    fitting(cfg)
     try:
         missing = OmegaConf.missing_keys(cfg)
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as fault:
         said = (fault.msg or str(fault)).split("\n")[0]
         raise UsageError(f"{fault.full_key} cannot be resolved", said, "set it to a value") from fault
-    if OmegaConf.select(cfg, "data") is not None and cfg.data.get("card") is None and cfg.data.get("path") is None:
+    data = OmegaConf.select(cfg, "data")
+    if data is not None and not any(data.get(key) for key in ("card", "path", "hawkes")):
         missing |= {"data.path"}
     if OmegaConf.get_type(cfg) is Evaluate and cfg.run is None and cfg.compare is None and cfg.ensemble is None:
         missing |= {"run"}
     if missing:
         key = next((name for name in NEEDED if name in missing), min(missing))
         raise UsageError(f"{key} is not set", "it has no default", f"set {NEEDED.get(key, f'{key}=…')}")
+
+
+def fitting(cfg: DictConfig) -> None:
+    """UsageError where the data are not of the kind that the task is about."""
+    task, data = (OmegaConf.get_type(cfg, key) if key in cfg else None for key in ("task", "data"))
+    name = data is not None and (cfg.data.get("card") or "these data")
+    if task is Event and data is Series:
+        raise UsageError(f"task=event with {name}, which are series", "expected events", "e.g. set data=retail")
+    if task is Forecast and data is Events:
+        raise UsageError(f"task=forecast with {name}, which are events", "expected series", "set task=event")
 
 
 def spine(node: Any, above: str) -> None:

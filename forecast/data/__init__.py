@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forecast.data.batch import Gather, batches
-    from forecast.data.card import Card, card_names, describe, load_card, read_card, save_card
+    from forecast.data.card import Card, card_kind, card_names, describe, load_card, read_card, save_card
     from forecast.data.clock import fields_for
     from forecast.data.event_batch import EventGather, event_batches
+    from forecast.data.event_card import (
+        EventCard,
+        describe_events,
+        infer_event_card,
+        load_event_card,
+        read_event_card,
+        read_event_frames,
+    )
     from forecast.data.event_split import EventSplit, Part, split_events, split_files, whole
     from forecast.data.events import EventColumns, Events, read_events, recode
     from forecast.data.freq import infer_freq, parse_freq
@@ -26,9 +34,17 @@ if TYPE_CHECKING:
 
 _HOME = {
     "batch": ("Gather", "batches"),
-    "card": ("Card", "card_names", "describe", "load_card", "read_card", "save_card"),
+    "card": ("Card", "card_kind", "card_names", "describe", "load_card", "read_card", "save_card"),
     "clock": ("fields_for",),
     "event_batch": ("EventGather", "event_batches"),
+    "event_card": (
+        "EventCard",
+        "describe_events",
+        "infer_event_card",
+        "load_event_card",
+        "read_event_card",
+        "read_event_frames",
+    ),
     "event_split": ("EventSplit", "Part", "split_events", "split_files", "whole"),
     "events": ("EventColumns", "Events", "read_events", "recode"),
     "freq": ("infer_freq", "parse_freq"),
@@ -44,6 +60,13 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "read_event_frames",
+    "read_event_card",
+    "load_event_card",
+    "infer_event_card",
+    "describe_events",
+    "card_kind",
+    "EventCard",
     "Card",
     "EventColumns",
     "EventGather",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from forecast.data.address import CardFile as CardFile
 from forecast.data.address import check_file
@@ -15,9 +15,13 @@ from forecast.data.holidays import named, placed
 from forecast.errors import DataError, UsageError, nearest
 from forecast.where import DATASETS
 
+if TYPE_CHECKING:
+    from forecast.data.event_card import EventCard
+
 T = TypeVar("T")
 
 KINDS: Final = ("series",)
+EVENTS: Final = "events"  # the kind of the cards in event_card.py
 ALL: Final = "all"  # the channels of a card that leaves their names to the file
 ROLES: Final = ("target", "past_only", "known_future", "static")
 SPLITS: Final[dict[str, Any]] = {"train": 0.7, "val": 0.1, "test": 0.2}  # of a file that has no card
@@ -85,7 +89,7 @@ class Card:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], where: str = "the card") -> "Card":
         """Build and check a card; an unknown key, role, kind or frequency is a DataError that names it."""
-        _keys(
+        check_keys(
             plain,
             cls,
             where,
@@ -94,11 +98,11 @@ class Card:
                 "covariates",
             ),
         )
-        files = tuple(_part(CardFile, f, f"{where}: files") for f in plain.get("files") or ())
-        time = _part(TimeColumn, plain["time"], f"{where}: time")
+        files = tuple(record(CardFile, f, f"{where}: files") for f in plain.get("files") or ())
+        time = record(TimeColumn, plain["time"], f"{where}: time")
         every = plain["channels"] == ALL
         listed = () if every else plain["channels"] or ()
-        channels = tuple(_part(Channel, c, f"{where}: channels") for c in listed)
+        channels = tuple(record(Channel, c, f"{where}: channels") for c in listed)
         freq = parse_freq(str(time.freq))
         card = cls(
             name=str(plain["name"]),
@@ -110,8 +114,8 @@ class Card:
             time=replace(time, freq=freq.alias),
             id=plain.get("id"),
             channels=channels,
-            season=_number(int, plain.get("season") or freq.season, f"{where}: season"),
-            missing=tuple(_number(float, m, f"{where}: missing") for m in plain.get("missing") or ()),
+            season=number(int, plain.get("season") or freq.season, f"{where}: season"),
+            missing=tuple(number(float, m, f"{where}: missing") for m in plain.get("missing") or ()),
             splits=plain_splits(plain.get("splits") or SPLITS),
             holidays=named(plain.get("holidays"), f"{where}: holidays"),
             covariates=None if plain.get("covariates") is None else str(plain["covariates"]),
@@ -129,7 +133,7 @@ class Card:
         return replace(self, channels=rest)
 
 
-def _keys(plain: Any, cls: type, where: str, optional: Sequence[str] = ()) -> None:
+def check_keys(plain: Any, cls: type, where: str, optional: Sequence[str] = ()) -> None:
     """Refuse what is no mapping, an unknown key and an absent one."""
     known = [f.name for f in fields(cls)]
     if not isinstance(plain, Mapping):
@@ -142,11 +146,11 @@ def _keys(plain: Any, cls: type, where: str, optional: Sequence[str] = ()) -> No
             raise DataError(f"{where} has no '{key}'", f"expected keys {', '.join(known)}", "add it to the card")
 
 
-def _part(cls: type[T], plain: Any, where: str) -> T:
+def record(cls: type[T], plain: Any, where: str) -> T:
     """A small frozen record of a card from plain data."""
     must = {"CardFile": "path", "TimeColumn": "freq", "Channel": "name"}[cls.__name__]
     names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    _keys(
+    check_keys(
         plain,
         cls,
         where,
@@ -155,7 +159,7 @@ def _part(cls: type[T], plain: Any, where: str) -> T:
     return cls(**plain)
 
 
-def _number(kind: Callable[[Any], T], value: Any, where: str) -> T:
+def number(kind: Callable[[Any], T], value: Any, where: str) -> T:
     """A number of a card."""
     try:
         return kind(value)
@@ -205,9 +209,10 @@ def plain_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v.isoformat() if isinstance(v, date | datetime) else v for k, v in splits.items()}
 
 
-def card_names() -> tuple[str, ...]:
-    """The data sets that have a card, sorted."""
-    return tuple(sorted(p.parent.name for p in DATASETS.glob("*/card.yaml")))
+def card_names(kind: str | None = None) -> tuple[str, ...]:
+    """The data sets that have a card, sorted: all of them, or those of one kind, series or events."""
+    names = sorted(p.parent.name for p in DATASETS.glob("*/card.yaml"))
+    return tuple(name for name in names if kind is None or card_kind(name) == kind)
 
 
 def card_file(name: str) -> Path | None:
@@ -217,8 +222,8 @@ def card_file(name: str) -> Path | None:
     return Path(os.path.expanduser(name)).absolute()
 
 
-def load_card(name: str) -> Card:
-    """The card of a known data set, or of a YAML file; UsageError with the nearest name otherwise."""
+def card_place(name: str) -> Path:
+    """The file of the card of a known data set, or of a YAML file; UsageError with the nearest name otherwise."""
     if path := card_file(name):
         if not path.is_file():
             raise UsageError(
@@ -226,34 +231,52 @@ def load_card(name: str) -> Card:
                 "expected a YAML file",
                 "write one with: forecast data show FILE save=card.yaml",
             )
-        return read_card(path)
+        return path
     if name not in card_names():
         raise UsageError(
             f"there is no data set '{name}'",
             nearest(name, card_names()),
             "see `forecast data list`, or give a file: data=series data.path=FILE",
         )
-    return read_card(DATASETS / name / "card.yaml")
+    return DATASETS / name / "card.yaml"
 
 
-def read_card(path: Path) -> Card:
-    """A card from a YAML file."""
+def load_card(name: str) -> Card:
+    """The card of a known data set of series, or of a YAML file; UsageError with the nearest name otherwise."""
+    return read_card(card_place(name))
+
+
+def card_kind(name: str) -> str:
+    """What a card describes: series (also where it does not say), or events. Errors as of `load_card`."""
+    plain = read_plain(card_place(name))
+    return EVENTS if isinstance(plain, Mapping) and plain.get("kind") == EVENTS else "series"
+
+
+def read_plain(path: Path) -> Any:
+    """What a YAML file holds; DataError where it is none."""
     import yaml
 
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as fault:
         raise DataError(
             f"the card {path} cannot be read: {' '.join(str(fault).split())}",
             "expected a YAML file",
             "correct it",
         ) from fault
+
+
+def read_card(path: Path) -> Card:
+    """A card of series from a YAML file; UsageError for one of events."""
+    plain = read_plain(path)
+    if isinstance(plain, Mapping) and plain.get("kind") == EVENTS:
+        raise UsageError(f"'{plain.get('name', path)}' is a data set of events", "expected series", "set task=event")
     card = Card.from_dict(plain, str(path))
     beside = None if card.covariates is None else str((path.parent / os.path.expanduser(card.covariates)).absolute())
     return replace(card, holidays=placed(card.holidays, path.parent), covariates=beside)
 
 
-def save_card(card: Card, path: Path) -> None:
+def save_card(card: "Card | EventCard", path: Path) -> None:
     """Write a card as YAML, whole or not at all."""
     import yaml
 

@@ -24,39 +24,78 @@ BLUR: Final = 0.1  # lengths are multiplied by up to e^0.1 before they are sorte
 
 
 class EventGather:
-    """The gaps, marks and targets of a part, gathered as batches."""
+    """The gaps, marks and targets of a part, gathered as batches.
 
-    def __init__(self, part: Part, *, floor: float | None = None) -> None:
-        """`floor` is the least gap, None: the grid; see `Events.gaps`."""
+    Sequences of more than `longest` events are gathered in pieces of that length, each but the first with the half of
+    it as context: no target is lost, and no batch is longer. A piece has the number `piece`; `number` is its sequence.
+    """
+
+    def __init__(
+        self, part: Part, *, floor: float | None = None, longest: int | None = None, labels: Tensor | None = None,
+        extra: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        """`floor` is the least gap, None: the grid; see `Events.gaps`. `labels` (K, M) bool: those of each code of a
+        mark, K codes. `extra` (N, E) float32."""
         events = part.events
         self.gaps = torch.from_numpy(events.gaps(floor).astype(np.float32))  # (N,)
         self.marks = torch.from_numpy(events.mark)  # (N,)
         self.target = torch.from_numpy(part.target)  # (N,)
-        self.last = torch.from_numpy(part.last.astype(np.float32))  # (S,)
-        self.start = torch.from_numpy(events.start[:-1])  # (S,)
-        self.length = torch.from_numpy(events.counts)  # (S,)
+        self.labels, self.extra = labels, extra
+        first, length, fresh, number = _pieces(events.start, longest)
+        self.start, self.length, self.fresh = (torch.from_numpy(a) for a in (first, length, fresh))  # (P,)
+        self.number = torch.from_numpy(number)  # (P,) of the sequence
+        final = np.append(number[1:] != number[:-1], True)
+        self.last = torch.from_numpy(np.where(final, part.last[number], 0.0).astype(np.float32))  # (P,)
+        done = np.concatenate([[0], np.cumsum(part.target)])
+        self.targets = done[first + length] - done[first + fresh]  # (P,)
 
-    def __call__(self, numbers: Tensor) -> EventBatch:
-        """(B,) int64 numbers of sequences → a batch as long as the longest of them."""
-        length = self.length[numbers]
+    def used(self, *, survival: bool) -> Ints:
+        """The numbers of the pieces that give something: a target or, with `survival`, a last interval."""
+        return np.flatnonzero((self.targets > 0) | (survival & (self.last.numpy() > 0)))
+
+    def __call__(self, pieces: Tensor) -> EventBatch:
+        """(B,) int64 numbers of pieces → a batch as long as the longest of them."""
+        length = self.length[pieces]
         place = torch.arange(int(length.max()))
         mask = place < length[:, None]
-        rows = self.start[numbers, None] + place * mask  # what is padded reads the first event, and is then emptied
+        rows = self.start[pieces, None] + place * mask  # what is padded reads the first event, and is then emptied
+        marks = self.marks[rows] * mask
         return EventBatch(
             self.gaps[rows] * mask,
-            self.marks[rows] * mask,
+            marks if self.labels is None else self.labels[marks] & mask[..., None],
             mask,
-            self.target[rows] & mask,
-            self.last[numbers],
+            self.target[rows] & mask & (place >= self.fresh[pieces, None]),
+            self.last[pieces],
             length,
-            numbers,
+            self.number[pieces],
+            None if self.extra is None else self.extra[rows] * mask[..., None],
         )
+
+    def rows(self, pieces: Tensor, length: int) -> Tensor:
+        """(B, L) int64 rows of the table at the places of a batch; whatever where there is no event."""
+        return self.start[pieces, None] + torch.arange(length)
+
+
+def _pieces(start: Ints, longest: int | None) -> tuple[Ints, Ints, Ints, Ints]:
+    """First row, length, places that are context only, and number of the sequence of each piece."""
+    counts = np.diff(start)
+    if longest is None or counts.max(initial=0) <= longest:
+        return start[:-1], counts, np.zeros_like(counts), np.arange(len(counts))
+    half = max(1, longest // 2)
+    several = np.where(counts <= longest, 1, 1 + -(-(counts - longest) // half))
+    number = np.repeat(np.arange(len(counts)), several)
+    turn = np.arange(len(number)) - np.repeat(np.cumsum(several) - several, several)
+    fresh = np.where(turn > 0, longest - half, 0)
+    offset = turn * half
+    return start[:-1][number] + offset, np.minimum(counts[number] - offset, longest), fresh, number
 
 
 def buckets(
-    lengths: Ints, batch_size: int, *, waste: float = WASTE, seed: int | None = None, epoch: int = 0
-) -> list[Ints]:
-    """Places in `lengths` (K,) for each batch: each once, at most `batch_size` of them.
+    lengths: Ints, batch_size: int, *, waste: float = WASTE, seed: int | None = None, epoch: int = 0,
+    places: int | None = None,
+) -> list[Ints]:  # fmt: skip
+    """Places in `lengths` (K,) for each batch: each once, at most `batch_size` of them, and, of more than one, at most
+    `places` events and paddings.
 
     Without a seed: the longest first, always the same, with padding up to `waste` in every batch. With one: in the
     shuffled order of that epoch. Sizes are the same in all epochs, so that a run can be resumed by counting batches;
@@ -71,7 +110,7 @@ def buckets(
     if not len(lengths):
         return []
     order = np.argsort(-lengths, kind="stable")
-    borders = _borders(lengths[order], batch_size, waste)
+    borders = _borders(lengths[order], batch_size, waste, places)
     if seed is None:
         return np.split(order, borders)
     rng = np.random.default_rng([seed, epoch])
@@ -80,11 +119,12 @@ def buckets(
     return [pieces[i] for i in rng.permutation(len(pieces))]
 
 
-def _borders(falling: Ints, batch_size: int, waste: float) -> list[int]:
+def _borders(falling: Ints, batch_size: int, waste: float, places: int | None) -> list[int]:
     """Where batches after the first begin, of lengths that fall; the longest of a batch is its first."""
     borders = [0]
     while borders[-1] < len(falling):
-        ahead = falling[borders[-1] : borders[-1] + batch_size]
+        most = batch_size if places is None else max(1, min(batch_size, places // int(falling[borders[-1]])))
+        ahead = falling[borders[-1] : borders[-1] + most]
         over = np.cumsum(ahead) < (1 - waste) * ahead[0] * np.arange(1, len(ahead) + 1)
         borders.append(borders[-1] + (int(over.argmax()) if over.any() else len(ahead)))
     return borders[1:-1]
@@ -101,8 +141,9 @@ def event_batches(
     epoch: int = 0,
 ) -> Iterator[EventBatch]:
     """All sequences of a part that have a target or, with `survival`, a last interval; see `buckets`."""
-    gather, used = EventGather(part, floor=floor), part.used(survival=survival)
-    for piece in buckets(part.events.counts[used], batch_size, waste=waste, seed=seed, epoch=epoch):
+    gather = EventGather(part, floor=floor)
+    used = gather.used(survival=survival)
+    for piece in buckets(gather.length.numpy()[used], batch_size, waste=waste, seed=seed, epoch=epoch):
         yield gather(torch.from_numpy(used[piece]))
 
 

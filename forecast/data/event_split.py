@@ -37,10 +37,6 @@ class Part(NamedTuple):
         """(S,) how many targets each sequence has."""
         return np.add.reduceat(self.target.astype(np.int64), self.events.start[:-1])
 
-    def used(self, *, survival: bool) -> Ints:
-        """The numbers of the sequences that give something: a target or, with `survival`, a last interval."""
-        return np.flatnonzero((self.targets > 0) | (survival & (self.last > 0)))
-
     def take(self, numbers: Ints) -> "Part":
         """The sequences of these numbers (K,), in that order."""
         return Part(self.events.take(numbers), self.target[self.events.rows(numbers)], self.end[numbers])
@@ -58,12 +54,15 @@ def whole(events: Events, end: float | None = None) -> Part:
     return Part(events, ~events.first, last if end is None else np.maximum(last, end))
 
 
-def split_events(events: Events, splits: Mapping[str, Any], *, notes: list[str] | None = None) -> EventSplit:
+def split_events(
+    events: Events, splits: Mapping[str, Any], *, notes: list[str] | None = None, coded: bool = True
+) -> EventSplit:
     """Cut by dates {val: DATE, test: DATE}, by lists of ids, or by fractions of the sequences in their order.
 
     Sequences that are parted whole are watched to their last event: nothing is known of the time after it.
     Marks are those of the training; others have the code M in val and test (see events.py), which a note tells.
-    Numbers in place of dates cut times that are numbers. DataError for splits that say none of this.
+    Numbers in place of dates cut times that are numbers. DataError for splits that say none of this. `coded` False: the
+    marks stay as they are.
     """
     if set(splits) == {"val", "test"}:
         val, test = (_moment(events, splits[name], name) for name in ("val", "test"))
@@ -77,7 +76,7 @@ def split_events(events: Events, splits: Mapping[str, Any], *, notes: list[str] 
     for name, part in zip(PARTS, parts, strict=True):
         if not part.target.any():
             raise DataError(f"splits: no event is a target of {name}", f"splits is {dict(splits)}", _HOW)
-    return _marked(EventSplit(*parts), notes)
+    return _marked(EventSplit(*parts), notes) if coded else EventSplit(*parts)
 
 
 def split_files(train: Events, val: Events, test: Events, *, notes: list[str] | None = None) -> EventSplit:
@@ -106,7 +105,7 @@ def _between(events: Events, low: float, high: float) -> Part:
     rows = np.flatnonzero(keep)
     start = np.concatenate([[0], np.cumsum(counts[there])]).astype(np.int64)
     ids = tuple(name for name, one in zip(events.ids, there, strict=True) if one)
-    cut = events._replace(ids=ids, start=start, time=events.time[rows], mark=events.mark[rows])
+    cut = events.at(rows)._replace(ids=ids, start=start)
     # The watch over all sequences ends together: at the border, or with the last event of the table.
     return Part(cut, ~cut.first & (cut.time >= low), np.full(len(ids), min(high, float(events.time.max()))))
 

@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forecast.data.freq import Ints, Stamps
-from forecast.data.stamps import NOTHING, epoch, is_stamps, parse_names, parse_stamps
+from forecast.data.stamps import NOTHING, epoch, is_stamps, parse_names, parse_numbers, parse_stamps
 from forecast.errors import DataError, nearest
 
 Floats = NDArray[np.float64]
@@ -44,6 +44,7 @@ class Events(NamedTuple):
     unit: str  # of time: day, hour, … ; numbers may have any
     grid: float  # the step in which times were recorded, in that unit; 0: none
     origin: np.datetime64 | None = None  # datetime64[us], UTC: time 0; None where times are numbers
+    beside: Floats | None = None  # (N, E) what else is known of each event, NaN where missing; None where E is 0
 
     @property
     def counts(self) -> Ints:
@@ -83,7 +84,12 @@ class Events(NamedTuple):
         start = np.concatenate([[0], np.cumsum(self.counts[numbers])]).astype(np.int64)
         rows = self.rows(numbers)
         ids = tuple(self.ids[int(i)] for i in numbers)
-        return self._replace(ids=ids, start=start, time=self.time[rows], mark=self.mark[rows])
+        return self.at(rows)._replace(ids=ids, start=start)
+
+    def at(self, rows: Ints) -> "Events":
+        """What is said of these rows; whose they are is to be said anew."""
+        beside = None if self.beside is None else self.beside[rows]
+        return self._replace(time=self.time[rows], mark=self.mark[rows], beside=beside)
 
     def rows(self, numbers: Ints) -> Ints:
         """The rows of the sequences of these numbers, one sequence after the other."""
@@ -98,6 +104,7 @@ class EventColumns:
 
     `unit` is what numbers count, or what stamps are to be counted in; stamps without an offset are UTC. `grid` None: of
     stamps the greatest step that all of them share, of numbers none. `id` None: one sequence; `mark` None: one mark.
+    `beside`: columns of numbers that are known of each event.
     """
 
     id: str | None = "id"
@@ -106,6 +113,7 @@ class EventColumns:
     unit: str = "day"
     grid: float | None = None
     twice: str = "keep"
+    beside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.twice not in TWICE:
@@ -130,7 +138,7 @@ def read_events(
     notes = [] if notes is None else notes
     if not frame.height:
         raise DataError(f"{where} has no rows", "expected a table of events", "give at least one row")
-    for name in (columns.id, columns.time, columns.mark):
+    for name in (columns.id, columns.time, columns.mark, *columns.beside):
         if name is not None and name not in frame.columns:
             raise DataError(
                 f"{where} has no column '{name}'",
@@ -151,7 +159,8 @@ def read_events(
     found = _ranked(names)
     place = {name: code for code, name in enumerate(found)}
     mark = np.array([place[name] for name in names], dtype=np.int64)[mark]
-    events = Events(ids, start, time, mark, found, columns.unit, grid, origin)
+    beside = _beside(frame, columns.beside, where, order)
+    events = Events(ids, start, time, mark, found, columns.unit, grid, origin, beside)
     return events if marks is None else recode(events, marks, where, unknown=unknown, notes=notes)
 
 
@@ -246,6 +255,13 @@ def _numbers(column: pl.Series, columns: EventColumns, where: str) -> Floats | N
             "write stamps like 2024-01-31 13:00, or correct the unit",
         )
     return number.to_numpy().astype(np.float64)
+
+
+def _beside(frame: pl.DataFrame, names: Sequence[str], where: str, order: Ints) -> Floats | None:
+    """(N, E) numbers in the order of the events, NaN where a cell is empty."""
+    if not names:
+        return None
+    return np.column_stack([parse_numbers(frame[name], (), where) for name in names])[order]
 
 
 def _exact(micros: Floats, columns: EventColumns, where: str) -> Floats:

@@ -14,6 +14,7 @@ Simulated by thinning (Ogata 1981): Λ falls between events, so its value bounds
 after an exponential waiting time of that rate is taken with the probability Λ(candidate) / bound.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -86,7 +87,7 @@ def hawkes(base: ArrayLike, excite: ArrayLike, decay: float) -> Hawkes:
 THREE: Final = hawkes((0.2, 0.1, 0.05), ((0.3, 0.1, 0.0), (0.4, 0.2, 0.1), (0.0, 0.5, 0.2)), 2.0)
 
 
-def simulate(process: Hawkes, sequences: int, end: float, *, seed: int, unit: str = "unit") -> Part:
+def simulate(process: Hawkes, sequences: int, end: float, *, seed: int | Sequence[int], unit: str = "unit") -> Part:
     """Sequences that start empty at 0 and are watched until `end`; those without any event are left out.
 
     All sequences advance together, each step by one candidate.

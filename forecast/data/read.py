@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -20,13 +21,16 @@ from forecast.data.table import Series, grid, regular, stamp
 from forecast.errors import DataError, nearest
 from forecast.where import DATASETS, data_root
 
+if TYPE_CHECKING:
+    from forecast.data.event_card import EventCard
+
 
 def absolute(path: str | Path) -> Path:
     """A path from the user that holds in every folder: ~ is the home folder; links stay, a name's ending counts."""
     return Path(os.path.expanduser(path)).absolute()
 
 
-def locate(card: Card, file: CardFile, folder: Path | None = None) -> Path:
+def locate(card: "Card | EventCard", file: CardFile, folder: Path | None = None) -> Path:
     """Where a card's file is: beside the card, or under FORECAST_DATA; DataError naming the places.
 
     A card of the user's own lies in `folder`; its file may also stand in the start directory.
@@ -85,6 +89,16 @@ def read_frame(
         place = absolute(path)
         frame = read_file(place, notes)
         return frame, [CardFile(str(place), rows=frame.height)]
+    frames, read = read_files(card, folder, notes)
+    if not frames:
+        raise DataError(f"the card '{card.name}' names no file", "expected one under files", "set data.path=FILE")
+    return pl.concat(frames) if len(frames) > 1 else frames[0], read
+
+
+def read_files(
+    card: "Card | EventCard", folder: Path | None, notes: list[str] | None
+) -> tuple[list[pl.DataFrame], list[CardFile]]:
+    """The tables of a card's own files, digests checked; each file with its absolute path and its rows."""
     frames, read = [], []
     for file in card.files:
         place = locate(card, file, folder).absolute()
@@ -92,13 +106,11 @@ def read_frame(
             raise DataError(
                 f"{place} has the sha256 {found[:12]}…",
                 f"the card expects {file.sha256[:12]}…",
-                f"get the file again, or give it as your own: data=series data.path={place}",
+                f"get the file again, or give it as your own: data={card.kind} data.path={place}",
             )
         frames.append(read_file(place, notes))
         read.append(replace(file, path=str(place), rows=frames[-1].height))
-    if not frames:
-        raise DataError(f"the card '{card.name}' names no file", "expected one under files", "set data.path=FILE")
-    return pl.concat(frames) if len(frames) > 1 else frames[0], read
+    return frames, read
 
 
 def read_file(path: Path, notes: list[str] | None = None) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
     S(r | e) = S(e + r) / S(e) = Σ v_k Φ(-u_k(e + r)) / Φ(-u_k(e)),    v_k ∝ w_k Φ(-u_k(e))
     E(r | e) = Σ v_k e^{a μ_k + b + σ²/2} Φ(σ - u_k(e)) / Φ(-u_k(e)) - e,    σ = a s_k,   u_k as in gaps.py
+    E(min(r, T) | e), where gaps have a T: the same with what lies beyond e + T counted as T
 
 Far out both S are 0 in float32, and the logs of both are so large that their difference is lost to rounding. So each
 component is compared with itself, with Φ(-u) = e^{-u²/2} c(u), where c(u) = erfcx(u/√2)/2 has no tail that vanishes:
@@ -73,7 +74,10 @@ class Remaining(NamedTuple):
         return self.quantile(0.5)
 
     def mean(self) -> Tensor:
-        """E r, in closed form, in float64 inside; where it is no number of its type any more, about the largest one."""
+        """E min(r, T), in closed form, in float64 inside; without a T, E r, and where that is no number of its type any
+        more, about the largest one."""
+        if self.gaps.most < math.inf:
+            return self._restricted()
         gaps, kind = self.gaps, torch.finfo(self.begun.dtype)
         e, z, weight = (x.double() for x in (self.elapsed[..., None], self.begun, self.log_weight))
         sigma = (gaps.a * gaps.log_scale.exp()).double()
@@ -88,6 +92,21 @@ class Remaining(NamedTuple):
         each = torch.where(near > 700.0, near, small)
         each = torch.where(by_ratio, (e * (ratio - 1)).clamp(min=kind.tiny).log(), each)
         return torch.logsumexp(weight + each, -1).clamp(least, most).exp().to(self.begun.dtype)
+
+    def _restricted(self) -> Tensor:
+        gaps, most = self.gaps, self.gaps.most
+        sigma = (gaps.a * gaps.log_scale.exp()).double()
+        place = (gaps.a * gaps.place + gaps.b).double()
+        start, e = self.begun.double(), self.elapsed.double()[..., None]
+        end = ((e + most).log() - place) / sigma
+        lost = torch.special.log_ndtr(-start)  # log S(e) of each component
+        whole = place + 0.5 * sigma.square() - lost
+        inside = (whole + torch.special.log_ndtr(end - sigma)).exp() - (
+            whole + torch.special.log_ndtr(start - sigma)
+        ).exp()
+        beyond = (torch.special.log_ndtr(-end) - lost).exp()
+        each = (inside - e * (1 - beyond) + most * beyond).clamp(0.0, most)
+        return (self.log_weight.double().exp() * each).sum(-1).to(self.begun.dtype)
 
     def at(self, noise: Tensor) -> Tensor:
         """What is left at `noise`, uniform on (0, 1), to broadcast to (…); where there is a grid it ends there."""

@@ -20,8 +20,27 @@ class EventChain(nn.Module):
         self.embed, self.encoder, self.head, self.spec = embed, encoder, head, spec
 
     def forward(self, batch: EventBatch) -> Next:
-        tokens = self.embed(batch.gaps, batch.marks, batch.mask, batch.extra)
-        return self.head(self.encoder(tokens, batch.mask))
+        return self.head(self._memory(batch))
+
+    def nats(self, batch: EventBatch, *, survival: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-likelihoods of the N targets of a batch, times and marks (N,), in the order of their places; and of the
+        last intervals in which nothing came (B,), 0 where there is none or without `survival`."""
+        memory = self._memory(batch)
+        wanted = batch.target[:, 1:]
+        made = self.head(memory[:, :-1][wanted])
+        time, mark = made.log_prob(batch.gaps[:, 1:][wanted], batch.marks[:, 1:][wanted])
+        if not survival or not bool((batch.last > 0).any()):
+            return time, mark, torch.zeros_like(batch.last)
+        rows = torch.arange(len(memory), device=memory.device)
+        return time, mark, self.head(memory[rows, batch.length - 1]).log_survival(batch.last)
+
+    def last(self, batch: EventBatch) -> Next:
+        """What is forecast after the last event of each sequence (B,)."""
+        memory = self._memory(batch)
+        return self.head(memory[torch.arange(len(memory), device=memory.device), batch.length - 1])
+
+    def _memory(self, batch: EventBatch) -> Tensor:
+        return self.encoder(self.embed(batch.gaps, batch.marks, batch.mask, batch.extra), batch.mask)
 
     @property
     def streams(self) -> bool:
@@ -40,8 +59,3 @@ class EventChain(nn.Module):
         assert isinstance(self.encoder, StreamingEncoder)
         state, memory = self.encoder.scan(state, self.embed(gaps, marks, mask, extra), mask)
         return state, self.head(memory)
-
-
-def shifted(batch: EventBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """What place i forecasts, (B, L - 1) each: the gap, the mark, and whether it is scored."""
-    return batch.gaps[:, 1:], batch.marks[:, 1:], batch.target[:, 1:]

@@ -69,7 +69,8 @@ class NextEvent(nn.Module):
 
     marks: how many there are, 1 where events are not told apart. log_mean, log_std: of train's log gaps. components: K.
     grid: the step of the clock that recorded the events, in units of gaps; 0 where time was not rounded. mark_given:
-    what a mark's probability depends on. labels: an event has any number of marks at once.
+    what a mark's probability depends on. labels: an event has any number of marks at once. most: the longest gap that a
+    mean reckons with (gaps.py).
     """
 
     a: Tensor
@@ -77,7 +78,7 @@ class NextEvent(nn.Module):
 
     def __init__(
         self, *, d_memory: int, marks: int, log_mean: float, log_std: float, components: int = 64, grid: float = 0.0,
-        mark_given: MarkGiven = "state", labels: bool = False,
+        mark_given: MarkGiven = "state", labels: bool = False, most: float = math.inf,
     ) -> None:  # fmt: skip
         super().__init__()
         if components < 1:
@@ -92,7 +93,7 @@ class NextEvent(nn.Module):
             raise ValueError(f"the grid of the gaps is {grid}; expected a step of time, or 0 for none")
         if mark_given not in ("state", "gap"):
             raise ValueError(f"head.mark_given is {mark_given!r}; expected state or gap")
-        self.components, self.grid = components, grid
+        self.components, self.grid, self.most = components, grid, most
         self.register_buffer("a", torch.tensor(log_std, dtype=torch.float32))
         self.register_buffer("b", torch.tensor(log_mean, dtype=torch.float32))
         self.projection = nn.Linear(d_memory, 3 * components)
@@ -113,6 +114,6 @@ class NextEvent(nn.Module):
         place, log_scale, logits = raw.split(self.components, -1)
         log_scale = log_scale.clamp(*LOG_SCALE).detach() + (log_scale - log_scale.detach())
         gaps = Gaps(
-            logits.log_softmax(-1), place, log_scale, self.a.to(raw.dtype), self.b.to(raw.dtype), self.grid
+            logits.log_softmax(-1), place, log_scale, self.a.to(raw.dtype), self.b.to(raw.dtype), self.grid, self.most
         )  # fmt: skip
         return Next(gaps, memory, self.marks)

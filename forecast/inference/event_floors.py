@@ -21,6 +21,7 @@ from forecast.heads.gaps import Gaps
 
 Numbers = NDArray[np.float64]
 Codes = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Scores = dict[str, dict[str, float]]
 
 COMPONENTS = 16
@@ -93,6 +94,29 @@ def mark_floors(train: Targets, test: Targets, marks: int) -> Scores:
         "repeat-last mark": _hits(mark, previous),
         "Markov marks": {"mark": _mean(log_markov), **_hits(mark, likeliest)},
     }
+
+
+def label_floors(scores: Scores, sets: tuple[Flags, Flags], train: Targets, test: Targets) -> Scores:
+    """`scores` with floors of labels in place of those of marks. `sets` (K, M) are the labels of each mark of train and
+    of test; each label comes by itself, as often as in train, or as in the event before."""
+    seen, came, before = sets[0][train.mark], sets[1][test.mark], sets[1][test.previous]
+    share = (seen.sum(0) + 0.5) / (len(seen) + 1)
+    nats = float((came @ np.log(share) + ~came @ np.log(1 - share)).mean())
+    usual = np.broadcast_to(share > 0.5, came.shape)
+    time = scores["mixture"]["time"]
+    return {
+        **{name: scores[name] for name in ("constant gap", "Poisson", "mixture")},
+        "usual labels": {"mark": nats, **_label_hits(came, usual)},
+        "repeat-last labels": _label_hits(came, before),
+        "mixture and usual labels": {"time": time, "mark": nats, "total": time + nats},
+    }
+
+
+def _label_hits(came: Flags, guess: Flags) -> dict[str, float]:
+    either = came.sum(0) + guess.sum(0)
+    right = (came & guess).sum(0)
+    same = (came == guess).all(axis=1)
+    return {"accuracy": _mean(same), "macro_f1": _mean(2 * right[either > 0] / either[either > 0])}
 
 
 def fit(gap: Numbers, *, components: int = COMPONENTS, grid: float = 0.0, blur: float = 0.0) -> Gaps:

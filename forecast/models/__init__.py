@@ -4,6 +4,7 @@ from forecast.models.aaren import Aaren
 from forecast.models.base import Encoder, StreamingEncoder
 from forecast.models.covariates import CovariateTokens
 from forecast.models.embed import NoEmbedding, ValueEmbedding
+from forecast.models.event_embed import EventEmbedding
 from forecast.models.informer import Informer
 from forecast.models.linear import Linear
 from forecast.models.lstm import LSTM
@@ -18,6 +19,7 @@ __all__ = [
     "ChannelEmbedding",
     "CovariateTokens",
     "Encoder",
+    "EventEmbedding",
     "Identity",
     "Informer",
     "InstanceNorm",

@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from forecast.artifacts import atomic
-from forecast.tasks.forecast import MONITOR
 
 log = logging.getLogger(__name__)
 Row = tuple[int, int, str, float, float]  # step, epoch, name, value, seconds since the start
@@ -141,8 +140,8 @@ class Budget(pl.Callback):
 class Lines(pl.Callback):
     """A bar while an epoch runs (in a terminal), a line when it is over. In a pipe the lines alone; quiet: nothing."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self.quiet = quiet
+    def __init__(self, monitor: str, *, quiet: bool) -> None:
+        self.monitor, self.quiet = monitor, quiet
         self.console = Console(stderr=True, highlight=False)
         self.bar: Progress | None = None
         self.began = 0.0
@@ -197,12 +196,12 @@ class Lines(pl.Callback):
         if self.quiet or not trainer.is_global_zero:
             return
         seconds = time.monotonic() - self.began
-        value = float(trainer.callback_metrics.get(MONITOR, float("nan")))
+        value = float(trainer.callback_metrics.get(self.monitor, float("nan")))
         mark = "  best so far" if value < self.best else ""
         self.best = min(self.best, value)
         self.console.print(
             f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  train loss {self.loss.value:.4f}"
-            f"  val mse {value:.4f}  {seconds:.0f} s  {self._speed():.1f} steps/s{mark}"
+            f"  {self.monitor.replace('/', ' ')} {value:.4f}  {seconds:.0f} s  {self._speed():.1f} steps/s{mark}"
         )
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
@@ -282,8 +281,8 @@ class BestCheckpoint(ModelCheckpoint):
     """checkpoints/best.ckpt: the weights of the best validation. Lightning forgets which score that was when the run
     folder has been moved; here the folder is where it is now."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.parent, path.stem, monitor=MONITOR, save_top_k=1, enable_version_counter=False)
+    def __init__(self, path: Path, monitor: str) -> None:
+        super().__init__(path.parent, path.stem, monitor=monitor, save_top_k=1, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:

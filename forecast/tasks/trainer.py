@@ -14,9 +14,10 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
 from forecast.errors import UsageError, fits_in_memory
+from forecast.tasks.base import Task
 from forecast.tasks.callbacks import BestCheckpoint, Budget, History, Interrupt, LastCheckpoint, Lines, Sink
 from forecast.tasks.checkpoint import AtomicCheckpoints
-from forecast.tasks.forecast import MONITOR, ForecastTask
+from forecast.tasks.forecast import ForecastTask
 
 C = TypeVar("C", bound=pl.Callback)
 
@@ -66,22 +67,23 @@ def seconds(budget: str) -> int:
 
 def make_trainer(
     settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False,
-    budget: str | None = None,
+    budget: str | None = None, monitor: str = ForecastTask.SCORES[0],
 ) -> pl.Trainer:  # fmt: skip
-    """The group `trainer` of the config -> a Trainer that writes into `folder` only; `budget` as in the config."""
+    """The group `trainer` of the config -> a Trainer that writes into `folder` only; `budget` as in the config,
+    `monitor` the score of the task that is to become small."""
     _check(settings)
     history = History(folder / "history.csv", sink=sink)
     callbacks: list[pl.Callback] = [
         Interrupt(),
-        Lines(quiet=quiet),
-        BestCheckpoint(folder / BEST_CHECKPOINT),
+        Lines(monitor, quiet=quiet),
+        BestCheckpoint(folder / BEST_CHECKPOINT, monitor),
         LastCheckpoint(folder / LAST_CHECKPOINT, every=settings["save_every"]),
         history,
     ]
     if budget is not None:
         callbacks.append(Budget(seconds(budget), history))
     if settings["patience"] is not None:
-        callbacks.append(Patience(MONITOR, patience=settings["patience"], mode="min", strict=False))
+        callbacks.append(Patience(monitor, patience=settings["patience"], mode="min", strict=False))
     try:
         return pl.Trainer(
             accelerator=settings["accelerator"],
@@ -109,7 +111,7 @@ def make_trainer(
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *, resume: Path | None = None) -> float:
+def fit(trainer: pl.Trainer, task: Task, data: pl.LightningDataModule, *, resume: Path | None = None) -> float:
     """Train; returns the best validation score. Ctrl-C comes out as KeyboardInterrupt, the last checkpoint is kept."""
     start = None if resume is None else str(resume)
     size, accumulate = getattr(data, "batch_size", 1), 2 * trainer.accumulate_grad_batches
@@ -127,7 +129,7 @@ def fit(trainer: pl.Trainer, task: ForecastTask, data: pl.LightningDataModule, *
     if callback.best_model_score is None:  # max_steps or max_time came before the first validation
         (scores,) = trainer.validate(task, datamodule=data, verbose=False)
         trainer.save_checkpoint(Path(callback.dirpath or ".") / BEST_CHECKPOINT.rpartition("/")[2])
-        return float(scores[MONITOR])
+        return float(scores[task.SCORES[0]])
     return float(callback.best_model_score)
 
 

@@ -6,14 +6,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
-from forecast.artifacts import CALIBRATION, LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
-from forecast.errors import ForecastError, RunError, UsageError
-from forecast.verbs import tables
-from forecast.verbs.checks import named, something_to_learn, whole_counts
+from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
+from forecast.errors import ForecastError, RunError, UsageError, nearest
 from forecast.verbs.provenance import environment, peak_memory
 from forecast.verbs.sweep import TRIAL
 
@@ -21,12 +20,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pytorch_lightning import Trainer
 
-    from forecast.data.module import SeriesModule
-    from forecast.heads import Chain
-    from forecast.tasks.forecast import ForecastTask
+    from forecast.tasks.base import Task
     from forecast.track import Tracker
 
 log = logging.getLogger("forecast")
+TASKS = ("forecast", "event")  # what each does by itself stands in train_TASK.py
 RESUMES = "resumes.json"  # in the run folder: each command that went on with it
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
 CHANGEABLE = (
@@ -42,11 +40,10 @@ CHANGEABLE = (
 
 
 def train(cfg: "DictConfig", overrides: list[str]) -> float:
-    """Train as configured; returns the best validation MSE (scaled), what sweeps compare."""
+    """Train as configured; returns the best validation score of the task, what sweeps compare."""
     import torch
 
     from forecast import config as schema
-    from forecast.data.recipe import Recipe
     from forecast.tasks.trainer import make_trainer
     from forecast.track import Tracker, make_tracker
 
@@ -59,32 +56,34 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     began = time.monotonic()
     if not 0 <= config["seed"] < 1 << 31:  # seeds of a step are made of the seed and the step's number
         raise UsageError(f"seed is {config['seed']}", "expected 0 … 2147483647")
-    named(config)
-    data = build.data(config).remember(Recipe.from_state(run.read("data.json")).holidays if run else None).prepare()
-    config["data"].update(
-        card=data.name, path=data.path, holidays=data.holidays, covariates=data.covariates
-    )  # absolute: the run is read from other directories too
-    something_to_learn(data)
+    work = work_of(build.task_of(config))
+    data = work.data(config, run)
     torch.manual_seed(config["seed"])
-    chain = build.chain(config, data.spec, masked=data.gaps != "error")
+    chain = work.chain(config, data)
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-    if chain.output.counts:
-        whole_counts(data)
-    task = _task(config, chain, data)
+    task = _task(work, config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
     trial = bool(os.environ.get(TRIAL))
     tracker = make_tracker(config["track"]) if first and not trial else Tracker()
     budget = config.get("budget")  # not in the record of an older run
-    trainer = make_trainer(config["trainer"], run.path, sink=tracker.log, quiet=quiet, budget=budget)
+    told: dict[str, Any] = {"sink": tracker.log, "quiet": quiet, "budget": budget, "monitor": task.SCORES[0]}
+    trainer = make_trainer(config["trainer"], run.path, **told)
     if first:  # from here on nothing is wrong with what was asked
         _claim(run, config)
     with _logged(run, quiet):
         if first:
-            _open(run, config, overrides, data)
-            log.info("%s", tables.opening(config, data, build.parameters(chain), run))
+            _open(work, run, config, overrides, data)
+            log.info("%s", work.opening(config, data, build.parameters(chain), run))
         tracker.start(run, config, data)
-        return _fit_and_score(config, run, data, task, trainer, tracker, began)
+        return _fit_and_score(work, config, run, data, task, trainer, tracker, began)
+
+
+def work_of(task: str) -> Any:
+    """The module of what a task does by itself."""
+    if task not in TASKS:
+        raise UsageError(f"task.name is {task!r}", do=nearest(task, TASKS))
+    return import_module(f"forecast.verbs.train_{task}")
 
 
 def _claim(run: Run, config: Mapping[str, Any]) -> None:
@@ -99,91 +98,51 @@ def _claim(run: Run, config: Mapping[str, Any]) -> None:
         raise UsageError(f"{run.path} cannot be made: {error.strerror}", do="set runs= to a folder of yours") from error
 
 
-def _task(config: Mapping[str, Any], chain: "Chain", data: "SeriesModule") -> "ForecastTask":
-    from forecast.tasks.forecast import ForecastTask
-
+def _task(work: Any, config: Mapping[str, Any], chain: Any, data: Any) -> "Task":
     optim = config["optim"]
     if optim["schedule"] == "plateau" and optim["warmup"]:
         raise UsageError("optim.warmup with optim.schedule=plateau", "a plateau has no warmup", "set optim.warmup=0")
     optimiser = build.optimiser(config)
     optimiser(chain.parameters())  # a wrong key or value is said before anything is written
-    return ForecastTask(
-        chain, optimiser,
-        schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"], where=data.where,
-    )  # fmt: skip
+    made: Task = work.task(
+        chain, optimiser, data, config, schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"]
+    )
+    return made
 
 
 def _fit_and_score(
-    config: dict[str, Any], run: Run, data: "SeriesModule", task: "ForecastTask", trainer: "Trainer",
-    tracker: "Tracker", began: float,
+    work: Any, config: dict[str, Any], run: Run, data: Any, task: "Task", trainer: "Trainer", tracker: "Tracker",
+    began: float,
 ) -> float:  # fmt: skip
-    from forecast.heads.base import Head
-    from forecast.inference.baseline import warm_start
-    from forecast.tasks.forecast import MONITOR
+    from forecast.dashboards.report import write_report
     from forecast.tasks.trainer import best_weights, fit, seconds_of, spent
 
     chain = task.chain
     if config["trainer"]["compile"]:
         chain.compile()
     last = run.path / LAST_CHECKPOINT
-    if config["resume"] is None and isinstance(chain.head, Head):
-        warm_start(chain.head, data.gather, data.windows("train"))
+    if config["resume"] is None:
+        work.warm(chain, data)
     with _told(tracker, run):
         best = fit(trainer, task, data, resume=last if config["resume"] is not None else None)
         if not trainer.is_global_zero or os.environ.get(TRIAL):
             return best
         chain.load_state_dict(best_weights(run.path))
         run.save_weights(chain)
-        fitted = {"best": {MONITOR: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
+        fitted = {"best": {task.SCORES[0]: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
                   "seconds": {"fit": round(seconds_of(trainer), 1)},
                   "memory": peak_memory(trainer.strategy.root_device.type),  # the model is back on the CPU by now
                   **({"stopped": "budget"} if spent(trainer) else {})}  # fmt: skip
         if spent(trainer):
             log.info("the budget of %s is used up after %s steps", config["budget"], f"{trainer.global_step:,}")
-        metrics = _finish(config, run, data, fitted, began)
+        metrics = work.finish(config, run, data, fitted)
+        metrics["seconds"]["total"] = round(time.monotonic() - began, 1)
+        run.write("metrics.json", metrics)
+        write_report(run.path)
+        run.seal()
         tracker.finish(run, metrics)
-    log.info("%s", tables.closing(metrics, run, config))
+    log.info("%s", work.closing(metrics, run, config))
     return best
-
-
-def _finish(
-    config: dict[str, Any], run: Run, data: "SeriesModule", fitted: Mapping[str, Any], began: float
-) -> dict[str, Any]:
-    """Score the saved run, not the one in memory; write scores, predictions, report; seal the folder."""
-    from forecast.dashboards.report import write_report
-    from forecast.inference.beside import beside
-    from forecast.inference.intervals import score_intervals
-    from forecast.inference.predictor import Predictor
-    from forecast.inference.record import Recorder
-    from forecast.inference.scoring import score
-    from forecast.inference.streamed import score_stream
-
-    predictor = Predictor.load(run)
-    name = predictor.name
-    if config["task"].get("calibrate", True):
-        run.save_tensors(CALIBRATION, predictor.calibrate(data).tensors())
-    if config["predictions"]:
-        with Recorder(run.path / "predictions.parquet", data, predictor) as recorder:
-            rows = score(data, predictor.forecast, name, watch=recorder.watch)
-    else:
-        rows = score(data, predictor.forecast, name)
-    streamed, stream = score_stream(data, predictor.chain, name, rows[0])
-    few, quiet = config.get("baseline_windows"), config["quiet"]
-    others, records = beside(data, predictor.forecast, name, named(config), few=few, quiet=quiet)
-    metrics = {
-        "task": config["task"]["name"], "dataset": data.card.name, "model": name,
-        "context": data.spec.context, "horizon": data.spec.horizon, "season": data.spec.season, "seed": config["seed"],
-        "part": "test", "windows": {part: len(data.windows(part)) for part in ("train", "val", "test")},
-        "parameters": build.parameters(predictor.chain), **fitted, "stream": stream,
-        "rows": [*rows, *streamed, *others], **({"baselines": records} if records else {}),
-    }  # fmt: skip
-    if predictor.calibration is not None:
-        metrics["intervals"] = score_intervals(data, predictor.chain, predictor.calibration, predictor.clip)
-    metrics["seconds"]["total"] = round(time.monotonic() - began, 1)
-    run.write("metrics.json", metrics)
-    write_report(run.path)
-    run.seal()
-    return metrics
 
 
 def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str, Any]]:
@@ -231,15 +190,14 @@ def _planned(config: Mapping[str, Any], first: bool) -> Run:
     return run
 
 
-def _open(run: Run, config: Mapping[str, Any], overrides: list[str], data: "SeriesModule") -> None:
+def _open(work: Any, run: Run, config: Mapping[str, Any], overrides: list[str], data: Any) -> None:
     run.write("config.json", config)
     if config["resume"] is not None:  # where the run comes from stays as it was; the resumes are listed beside it
         before = run.read(RESUMES) if (run.path / RESUMES).is_file() else []
         run.write(RESUMES, [*before, environment(overrides)])
         return
     run.write("overrides.json", overrides)
-    run.write("data.json", {**data.state(), "findings": data.findings, "source": data.source})
-    run.write("gaps.json", data.gap_list)
+    work.begin(run, data)
     run.write("env.json", environment(overrides))
 
 

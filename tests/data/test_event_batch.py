@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from forecast.data.event_batch import buckets, event_batches, padding
+from forecast.data.event_batch import EventGather, buckets, event_batches, padding
 from forecast.data.event_split import Part, split_events, whole
 from forecast.data.events import EventColumns, read_events
 from forecast.data.hawkes import THREE, simulate
@@ -43,7 +43,8 @@ def test_a_batch_holds_what_the_table_holds() -> None:
     assert batch.marks.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
     assert batch.target.tolist() == [[False] * 3, [False, False, True], [False] * 3]
     assert batch.last.tolist() == [4, 2, 3]
-    assert [column.dtype for column in batch] == [
+    assert batch.extra is None
+    assert [column.dtype for column in batch[:7]] == [
         *(torch.float32, torch.int64, torch.bool, torch.bool, torch.float32, torch.int64, torch.int64)
     ]
     only = list(event_batches(part, 8, floor=0.0))
@@ -55,7 +56,7 @@ def test_nothing_is_lost_and_nothing_twice() -> None:
     for seed in (None, 0):
         batches = list(event_batches(part, 32, seed=seed, epoch=3))
         numbers = torch.cat([batch.sequence for batch in batches])
-        assert sorted(numbers.tolist()) == part.used(survival=False).tolist()
+        assert sorted(numbers.tolist()) == EventGather(part).used(survival=False).tolist()
         assert sum(int(batch.target.sum()) for batch in batches) == part.target.sum()
         for batch in batches:
             assert len(batch.sequence) <= 32

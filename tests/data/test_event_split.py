@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from forecast.data.event_batch import EventGather
 from forecast.data.event_split import Part, split_events, split_files, whole
 from forecast.data.events import EventColumns, Events, read_events
 from forecast.data.hawkes import THREE, simulate
@@ -43,8 +44,8 @@ def test_a_date_cuts_every_sequence_and_leaves_its_past_as_context() -> None:
     assert train.end.tolist() == [4, 4, 4]
     assert val.last.tolist() == [1, 8, 7]
     assert test.end.tolist() == [12] * 4
-    assert train.used(survival=False).tolist() == [0]
-    assert train.used(survival=True).tolist() == [0, 1, 2]
+    assert EventGather(train).used(survival=False).tolist() == [0]
+    assert EventGather(train).used(survival=True).tolist() == [0, 1, 2]
     assert notes == ["test: 1 event(s) have a mark that training did not have ('z')"]
     assert test.events.mark.tolist() == [0, 1, 0, 2, 1, 0, 0, 0]
     assert test.events.marks == train.events.marks == ("x", "y")

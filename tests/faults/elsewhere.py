@@ -114,7 +114,7 @@ ELSEWHERE = {
     "ops/dispatch.py pick: expected a kernel": "tests/ops/test_dispatch.py::test_triton_without_a_kernel_is_refused",
     "tasks/checkpoint.py save_checkpoint": "tests/tasks/test_training.py::test_checkpoints_replace_the_old_one_only_when_whole",
     "tasks/checkpoint.py load_checkpoint: no readable": "tests/tasks/test_training.py::test_a_checkpoint_that_would_run_code_is_refused",
-    "tasks/forecast.py training_step": "tests/tasks/test_training.py::test_a_loss_that_is_not_finite_stops_at_once_and_names_the_batch",
+    "tasks/base.py training_step": "tests/tasks/test_training.py::test_a_loss_that_is_not_finite_stops_at_once_and_names_the_batch",
     "tasks/trainer.py fit: trainer: …": "tests/faults/test_rare.py::test_what_lightning_refuses_as_it_starts",
     "verbs/reproduce.py _checked: no JSON object": "tests/test_track.py::test_reproduce_from_mlflow_alone",
     "verbs/reproduce.py _downloaded: cannot be read": "tests/test_track.py::test_reproduce_from_mlflow_alone",

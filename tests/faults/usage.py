@@ -109,9 +109,9 @@ CASES = [
     Case("a host that is not known", "verbs/ui.py free_port: is not known", put(b"SQLite format 3\0", "mlflow.db"),
          f"--host no.such.host.invalid is not known here ({ANY}); e.g. --host 127.0.0.1", "ui --host no.such.host.invalid", 2),
     # A set, a card
-    Case("a mistyped data set", "data/card.py load_card: there is no data set", nothing, "there is no data set 'electricty'; did you mean electricity? → see `forecast data list`, or give a file: data=series data.path=FILE",
+    Case("a mistyped data set", "data/card.py card_place: there is no data set", nothing, "there is no data set 'electricty'; did you mean electricity? → see `forecast data list`, or give a file: data=series data.path=FILE",
          "train data.card=electricty", 2),
-    Case("a card that is not there", "data/card.py load_card: does not exist", nothing, "the card c.yaml does not exist; expected a YAML file → write one with: forecast data show FILE save=card.yaml", "data show c.yaml", 2),
+    Case("a card that is not there", "data/card.py card_place: does not exist", nothing, "the card c.yaml does not exist; expected a YAML file → write one with: forecast data show FILE save=card.yaml", "data show c.yaml", 2),
     Case("a target that is no column", "data/infer.py infer_frame_card", csv(), "data.target names 'load', which is no column of f.csv; choose one of: ds, y", f"{TRAIN} data.target=load", 2),
     Case("a target that is no channel of the card", "data/table.py select: which is no channel", card(), "data.target names 'x', which is no channel; choose one of: y",
          "train data=series data.card=c.yaml data.target=x", 2),

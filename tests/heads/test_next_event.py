@@ -10,6 +10,7 @@ from scipy.special import log_ndtr, logsumexp
 from torch import distributions as D
 
 from forecast.heads import marks as marks_module
+from forecast.heads.elapsed import after
 from forecast.heads.gaps import Gaps
 from forecast.heads.next_event import NextEvent
 
@@ -318,3 +319,22 @@ def test_half_precision_states():
 def test_settings_out_of_range_are_refused(words, told):
     with pytest.raises(ValueError, match=told):
         head(**words)
+
+
+def test_a_restricted_mean_is_of_gaps_up_to_the_longest():
+    at = gaps(5, rows=3, wide=0.3)._replace(most=4.0)
+    end = torch.linspace(0, 4, 20_001, dtype=torch.float64)
+    survival = torch.stack([at.survival(t.expand(3)) for t in end])
+    torch.testing.assert_close(at.mean(), torch.trapezoid(survival, end, dim=0), rtol=1e-6, atol=1e-6)
+    assert gaps(5, wide=0.3)._replace(most=1e30).mean().allclose(gaps(5, wide=0.3).mean())
+    wide = gaps(8)._replace(log_scale=torch.full((7, 8), 3.0), most=4.0)  # its own mean is e^1000 and more
+    assert ((wide.mean() > 0) & (wide.mean() <= 4.0)).all()
+
+
+def test_what_is_left_of_a_restricted_gap():
+    at = gaps(5, rows=3, wide=0.3)._replace(most=4.0)
+    end = torch.linspace(0, 4, 20_001, dtype=torch.float64)
+    for elapsed in (0.0, 0.3, 2.0, 50.0):
+        left = after(at, elapsed)
+        survival = torch.stack([left.log_survival(t.expand(3)).exp() for t in end])
+        torch.testing.assert_close(left.mean(), torch.trapezoid(survival, end, dim=0), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,71 @@
+"""forecast train task=event: sequences of events, the likelihood of the next one, floors beside it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from forecast import build
+from forecast.artifacts import Run
+from forecast.errors import DataError, UsageError
+from forecast.heads.event_chain import EventChain
+from forecast.tasks.event import EventTask
+from forecast.verbs.event_tables import event_closing, event_opening
+
+if TYPE_CHECKING:
+    from forecast.data.event_module import EventModule
+
+PARTS = ("train", "val", "test")
+
+
+def data(config: dict[str, Any], run: Run | None) -> "EventModule":
+    """Read, and checked; `config` names it absolutely from then on: the run is read from other directories too."""
+    if config.get("baseline") is not None:
+        raise UsageError("baseline= with task=event", "its floors are always beside it", "leave baseline out")
+    made = build.event_data(config).prepare()
+    config["data"].update(card=made.name, path=made.path)
+    for part in PARTS:
+        if not int(made.gather(part).targets.sum()):
+            raise DataError(f"no event of {part} is to be forecast", "expected some", "change data.splits")
+    return made
+
+
+def chain(config: Mapping[str, Any], made: "EventModule") -> EventChain:
+    return build.event_chain(config, made.spec)
+
+
+def task(model: EventChain, optimiser: Any, made: "EventModule", config: Mapping[str, Any], **words: Any) -> EventTask:
+    survival = config["task"]["survival"]
+    return EventTask(model, optimiser, where=made.where, targets=made.targets, survival=survival, **words)
+
+
+def warm(model: EventChain, made: "EventModule") -> None:
+    """Nothing is fitted before the training."""
+
+
+def finish(config: dict[str, Any], run: Run, made: "EventModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
+    """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
+    from forecast.inference.event_predictor import EventPredictor
+    from forecast.inference.event_record import EventRecord, write_timelines
+    from forecast.inference.event_scoring import score
+
+    predictor = EventPredictor.load(run)
+    record = EventRecord(made) if config["predictions"] else None
+    rows, line = score(made, predictor.chain, predictor.name, watch=None if record is None else record.watch)
+    if record is not None:
+        record.write(run.path)
+        write_timelines(made, predictor.chain, run.path)
+    spec = made.spec
+    return {
+        "task": "event", "dataset": made.card.name, "model": predictor.name, "unit": spec.unit, "grid": spec.grid,
+        "marks": list(spec.marks), "seed": config["seed"], "part": "test",
+        "sequences": {part: len(made.part(part).events.ids) for part in PARTS},
+        "events": {part: int(made.gather(part).targets.sum()) for part in PARTS},
+        "parameters": build.parameters(predictor.chain), **fitted, "rows": rows, "horizon": None, "metatpp": line,
+    }  # fmt: skip
+
+
+def begin(run: Run, made: "EventModule") -> None:
+    """What is known of the data before the training."""
+    run.write("data.json", {**made.state(), "findings": made.findings})
+
+
+opening, closing = event_opening, event_closing

@@ -1,0 +1,85 @@
+"""forecast train task=forecast: windows of series, an error of the horizon, naive rows beside it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from forecast import build
+from forecast.artifacts import CALIBRATION, Run
+from forecast.data.recipe import Recipe
+from forecast.heads import Chain
+from forecast.tasks.forecast import ForecastTask
+from forecast.verbs import tables
+from forecast.verbs.checks import named, something_to_learn, whole_counts
+
+if TYPE_CHECKING:
+    from forecast.data.module import SeriesModule
+
+
+def data(config: dict[str, Any], run: Run | None) -> "SeriesModule":
+    """Read, and checked; `config` names it absolutely from then on: the run is read from other directories too."""
+    named(config)
+    made = build.data(config).remember(Recipe.from_state(run.read("data.json")).holidays if run else None).prepare()
+    config["data"].update(card=made.name, path=made.path, holidays=made.holidays, covariates=made.covariates)
+    something_to_learn(made)
+    return made
+
+
+def chain(config: Mapping[str, Any], made: "SeriesModule") -> Chain:
+    return build.chain(config, made.spec, masked=made.gaps != "error")
+
+
+def task(model: Chain, optimiser: Any, made: "SeriesModule", config: Mapping[str, Any], **words: Any) -> ForecastTask:
+    if model.output.counts:
+        whole_counts(made)
+    return ForecastTask(model, optimiser, where=made.where, **words)
+
+
+def warm(model: Chain, made: "SeriesModule") -> None:
+    """What is fitted in closed form before the training."""
+    from forecast.heads.base import Head
+    from forecast.inference.baseline import warm_start
+
+    if isinstance(model.head, Head):
+        warm_start(model.head, made.gather, made.windows("train"))
+
+
+def finish(config: dict[str, Any], run: Run, made: "SeriesModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
+    """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
+    from forecast.inference.beside import beside
+    from forecast.inference.intervals import score_intervals
+    from forecast.inference.predictor import Predictor
+    from forecast.inference.record import Recorder
+    from forecast.inference.scoring import score
+    from forecast.inference.streamed import score_stream
+
+    predictor = Predictor.load(run)
+    name = predictor.name
+    if config["task"].get("calibrate", True):
+        run.save_tensors(CALIBRATION, predictor.calibrate(made).tensors())
+    if config["predictions"]:
+        with Recorder(run.path / "predictions.parquet", made, predictor) as recorder:
+            rows = score(made, predictor.forecast, name, watch=recorder.watch)
+    else:
+        rows = score(made, predictor.forecast, name)
+    streamed, stream = score_stream(made, predictor.chain, name, rows[0])
+    few, quiet = config.get("baseline_windows"), config["quiet"]
+    others, records = beside(made, predictor.forecast, name, named(config), few=few, quiet=quiet)
+    metrics = {
+        "task": config["task"]["name"], "dataset": made.card.name, "model": name,
+        "context": made.spec.context, "horizon": made.spec.horizon, "season": made.spec.season, "seed": config["seed"],
+        "part": "test", "windows": {part: len(made.windows(part)) for part in ("train", "val", "test")},
+        "parameters": build.parameters(predictor.chain), **fitted, "stream": stream,
+        "rows": [*rows, *streamed, *others], **({"baselines": records} if records else {}),
+    }  # fmt: skip
+    if predictor.calibration is not None:
+        metrics["intervals"] = score_intervals(made, predictor.chain, predictor.calibration, predictor.clip)
+    return metrics
+
+
+def begin(run: Run, made: "SeriesModule") -> None:
+    """What is known of the data before the training."""
+    run.write("data.json", {**made.state(), "findings": made.findings, "source": made.source})
+    run.write("gaps.json", made.gap_list)
+
+
+opening, closing = tables.opening, tables.closing
