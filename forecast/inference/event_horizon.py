@@ -84,21 +84,27 @@ def horizon_scores(
     covered.
 
     `train` gives what floors know and the scale of deletions; `cut` is the share of paths that `most` events cut off.
-    `gather` makes batches where events have more than gaps and marks. See metrics/event_horizon.py for the scores.
+    `gather` makes batches, of whole sequences, where events have more than gaps and marks. The scores stand in
+    metrics/event_horizon.py.
     """
+    gather = EventGather(part, floor=chain.spec.floor) if gather is None else gather
+    if len(gather.length) != len(part.events.ids) or chain.spec.labels != (gather.labels is not None):
+        raise ValueError("batches are cut, or of other marks than the chain's; expected whole sequences with its marks")
     window = choose_window(train, part) if window is None else float(window)
     chosen = choose_origins(part, window, most=origins, seed=seed, at=at)
     count, marks = len(chosen.number), len(chain.spec.marks)
     if not count:
         return None
-    known = rates(train, marks)
-    came, total = truth(part, chosen)
+    known = rates(train, marks, None if gather.labels is None else gather.labels.numpy())
+    came, total = truth(part, chosen, gather.labels)
     tolerances = window * torch.tensor(TOLERANCES, dtype=torch.float64)
-    gather = EventGather(part, floor=chain.spec.floor or None) if gather is None else gather
     ahead, cut = outlooks(chain, part, chosen, gather, paths=paths, seed=seed, most=most, extra=extra,
                           cost=known.mean, near=float(tolerances.min()))  # fmt: skip
     rows = {name: ("model", ahead[0]), f"{name}, likeliest events": ("model", ahead[1])}
-    rows |= {floor: ("floor", found) for floor, found in horizon_floors(known, past(part, chosen), window).items()}
+    rows |= {
+        floor: ("floor", found)
+        for floor, found in horizon_floors(known, past(part, chosen, gather.labels), window).items()
+    }
     costs = known.mean * torch.tensor(DELETIONS, dtype=torch.float64)
     return {
         "window": window, "unit": part.events.unit, "paths": paths, "origins": count, "events": int(total.sum()),
@@ -139,7 +145,7 @@ def outlooks(
     ), cut
 
 
-def truth(part: Part, chosen: Origins) -> tuple[Marked, Tensor]:
+def truth(part: Part, chosen: Origins, labels: Tensor | None = None) -> tuple[Marked, Tensor]:
     """What came in the window after each origin, and how many events (B,)."""
     start = part.events.start[chosen.number] + chosen.length
     until = part.events.start[chosen.number + 1]
@@ -147,17 +153,18 @@ def truth(part: Part, chosen: Origins) -> tuple[Marked, Tensor]:
     inside = part.events.time[rows] <= chosen.now[origin] + chosen.window
     rows, origin = rows[inside], origin[inside]
     total = torch.from_numpy(np.bincount(origin, minlength=len(start)))
-    return _events(part, rows, origin, chosen), total
+    return _events(part, rows, origin, chosen, labels), total
 
 
-def past(part: Part, chosen: Origins) -> Past:
+def past(part: Part, chosen: Origins, labels: Tensor | None = None) -> Past:
     """What came up to each origin."""
     start = part.events.start[chosen.number]
     rows, origin = _ranges(start, start + chosen.length)
     last = start + chosen.length - 1
     time = part.events.time
+    single = _events(part, rows, origin, chosen, None)
     return Past(
-        _events(part, rows, origin, chosen), torch.from_numpy(chosen.now - time[start]),
+        _events(part, rows, origin, chosen, labels), single, torch.from_numpy(chosen.now - time[start]),
         torch.from_numpy(part.events.mark[last]), torch.from_numpy(chosen.now - time[last]),
     )  # fmt: skip
 
@@ -169,11 +176,14 @@ def _ranges(start: Ints, until: Ints) -> tuple[Ints, Ints]:
     return np.arange(counts.sum()) + np.repeat(start - before, counts), np.repeat(np.arange(len(start)), counts)
 
 
-def _events(part: Part, rows: Ints, origin: Ints, chosen: Origins) -> Marked:
-    return Marked(
-        torch.from_numpy(origin), torch.from_numpy(part.events.mark[rows]),
-        torch.from_numpy(part.events.time[rows] - chosen.now[origin]),
-    )  # fmt: skip
+def _events(part: Part, rows: Ints, origin: Ints, chosen: Origins, labels: Tensor | None) -> Marked:
+    """Rows of the table as events of the origins; with labels (K, M), one for each label."""
+    time = torch.from_numpy(part.events.time[rows] - chosen.now[origin])
+    mark, horizon = torch.from_numpy(part.events.mark[rows]), torch.from_numpy(origin)
+    if labels is None:
+        return Marked(horizon, mark, time)
+    event, label = labels[mark].nonzero(as_tuple=True)
+    return Marked(horizon[event], label, time[event])
 
 
 def _history(

@@ -7,8 +7,7 @@ that are over are left out of the next. Time is counted from now, which is `elap
 
 Noise belongs to a sequence: the numbers that draw its paths are a function of (seed, its id, N), not of the batch that
 it comes in, so its paths are the same in every batch, up to the rounding of the encoder's products. A gap takes two
-uniform numbers (which component, and where in it; the first gap after time without an event: one quantile of what is
-left), a mark one, and labels one each.
+uniform numbers (which component, and where in it), a mark one, and labels one each.
 """
 
 from collections.abc import Callable, Sequence
@@ -160,10 +159,8 @@ def drawn(following: Next, noise: Tensor, elapsed: Tensor | None = None) -> tupl
     gap = (gap / gaps.grid).round() * gaps.grid if gaps.grid else gap
     if elapsed is not None and bool((over := elapsed > 0).any()):
         passed = elapsed[over, None].to(gap.dtype)
-        some = gaps._replace(**{name: getattr(gaps, name)[over] for name in ("log_weight", "place", "log_scale")})
-        kind = torch.finfo(gap.dtype)
-        level = noise[over, :1].to(gap.dtype).clamp(kind.tiny, 1 - kind.eps)
-        gap[over] = (passed + after(some, passed).at(level))[:, 0]
+        some = gaps.at(over)
+        gap[over] = (passed + after(some, passed).draw(noise[over, :1], noise[over, 1:2]))[:, 0]
     if following.marks.one:
         return gap, torch.zeros(len(gap), dtype=torch.int64, device=gap.device)
     shares = following.mark_probabilities(gap[:, None])[:, 0]
@@ -202,14 +199,13 @@ class _Walk:
     def push(self) -> None:
         """The memory learns of the event that was taken."""
         gap, mark = self.next
-        least = self.spec.floor or self.spec.grid  # as the gaps of training
         extra = None
         if self.spec.extra:
             extra = gap.new_zeros(len(gap), len(self.spec.extra))
             if self.extra is not None and self.time is not None:
                 at = self.time[self.rows] + self.now[self.rows] + self.clock[self.rows]
                 extra = self.extra(at).to(gap.dtype)
-        self.memory = self.memory.pushed(gap.clamp(min=least), mark, extra)
+        self.memory = self.memory.pushed(gap.clamp(min=self.spec.floor), mark, extra)
 
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """Gaps (R, K), marks (R, K, …), mask (R, K) without steps in which nothing came."""

@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import expm
 from scipy.stats import gamma
 
+from forecast.data.event_batch import EventGather
 from forecast.data.event_split import Part, whole
 from forecast.data.events import Events
 from forecast.data.hawkes import THREE, intensities, simulate
@@ -82,7 +83,8 @@ def test_a_window_is_chosen_where_none_is_given():
 
 
 def test_floors_by_hand():
-    before = Past(flat((0, 0, -3.0), (0, 1, -1.0), (0, 2, 0.0), (1, 1, -0.5)), torch.tensor([3.0, 0.5]).double(),
+    events = flat((0, 0, -3.0), (0, 1, -1.0), (0, 2, 0.0), (1, 1, -0.5))
+    before = Past(events, events, torch.tensor([3.0, 0.5]).double(),
                   torch.tensor([2, 3]), torch.tensor([0.0, 0.5]).double())  # fmt: skip
     copy = copied(before, 2.0, 3)
     assert listed(copy.sequence) == [(0, 1, 1.0), (0, 2, 2.0), (1, 1, 1.5)]
@@ -109,7 +111,7 @@ def test_rates_are_counted_in_train():
 
 
 def test_events_by_rates_are_at_their_medians():
-    ours = by_rates(torch.tensor([[1.0, 0.1]]).double(), 4.0)
+    ours = by_rates(torch.tensor([[1.0, 0.1]]).double(), 4.0, torch.tensor([1.1]).double())
     assert ours.counts.tolist() == [[4.0, 0.0]]
     law = gamma(np.arange(1, 5))
     same(ours.sequence, [(0, 0, law.ppf(law.cdf(4.0) / 2)[i]) for i in range(4)])
@@ -148,6 +150,23 @@ def test_scores_of_a_part_are_seeded_and_beside_floors():
     asked = horizon_scores(model, of, at=10.0, **words)
     assert asked["origins"] == 12
     assert horizon_scores(model, of, **{**words, "window": 40.0}) is None
+
+
+def test_labels_are_counted_each_and_their_events_once():
+    of = part([(0, 0), (1, 1), (2, 2), (3, 0), (5, 1)], [(0, 1), (0.5, 2)], end=10.0)
+    sets = torch.tensor([[True, False], [True, True], [False, False]])  # what the codes 0, 1 and 2 stand for
+    chosen = choose_origins(of, 2.0, at=0.75)
+    came, total = truth(of, chosen, sets)
+    assert listed(came) == [(0, 0, 0.25), (0, 1, 0.25)] and total.tolist() == [2, 0]
+    assert rates(of, 2, sets.numpy()).share.tolist() == pytest.approx([4 / 7, 3 / 7])
+    assert copied(past(of, chosen, sets), 2.0, 2).totals.tolist() == [[1], [2]]
+    model = chain(ENCODERS["aaren"](), marks=2, labels=True)
+    words = {"train": of, "window": 2.0, "paths": 3, "at": 0.75}
+    scores = horizon_scores(model, of, gather=EventGather(of, floor=1e-4, labels=sets), **words)
+    assert scores["events"] == 2 and len(scores["rows"]) == 6
+    for wrong in ({}, {"labels": sets, "longest": 2}):
+        with pytest.raises(ValueError, match="whole sequences"):
+            horizon_scores(model, of, gather=EventGather(of, floor=1e-4, **wrong), **words)
 
 
 def exact(of: Part, chosen) -> np.ndarray:
