@@ -6,6 +6,7 @@ by its paths       the sequence is the medoid of sampled paths, the one with the
 likeliest events   one after the other, at the median gap the likeliest mark; scores are the probabilities of marks
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -92,23 +93,41 @@ def peaks(events: Marked, number: int, near: float, window: float) -> Marked:
     size = int(events.mark.max()) + 1
     kinds, row = (events.horizon // number * size + events.mark).unique(return_inverse=True)
     times = _dense(events, row, len(kinds), number)
-    grid = ((torch.arange(POINTS) + 0.5) / POINTS * window).to(times.dtype)
-    found = []
-    for some in torch.arange(len(kinds)).split(max(1, CELLS // (times[0].numel() * POINTS))):
-        left, which = times[some], some
-        for _ in range(PEAKS):
-            where, share = _highest(left, grid, near)
-            keep = share >= RARE
-            left, where, which, share = left[keep], where[keep], which[keep], share[keep]
-            if not len(which):
-                break
-            apart, place = (left - where[:, None, None]).abs().min(2)
-            taken = left.gather(2, place[..., None])
-            hit = (apart <= near)[..., None]
-            at = taken.masked_fill(~hit, torch.nan).flatten(1).nanmedian(1).values
-            left.scatter_(2, place[..., None], taken.masked_fill(hit, torch.inf))
-            found.append(Marked(kinds[which] // size, kinds[which] % size, at.double(), share.double()))
-    return _joined(found)
+    found: list[Marked] = []
+    for some in torch.arange(len(kinds)).split(max(1, CELLS // (times[0].numel() + number * POINTS))):
+        for which, at, share in _agreed(times[some], near, window):
+            kind = kinds[some[which]]
+            found.append(Marked(kind // size, kind % size, at.double(), share.double()))
+    return _joined(found) if found else events._replace(score=events.time).where(events.time < -torch.inf)
+
+
+def _agreed(times: Tensor, near: float, window: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Times (G, N, K) of paths -> time after time: numbers of rows, where their paths agree, and which share does.
+
+    Kept is how many events cover each of POINTS points in each path, (G, N, POINTS): one that is taken covers no more.
+    """
+    step, which = window / POINTS, torch.arange(len(times))
+    near = max(near, step)
+    low = ((times - near) / step - 0.5).ceil().clamp(0, POINTS).long()
+    high = ((times + near) / step - 0.5).floor().clamp(-1, POINTS - 1).long()  # what is infinite covers none
+    cover = torch.zeros(*times.shape[:2], POINTS + 1, dtype=torch.int32)
+    one = torch.ones((), dtype=torch.int32)
+    cover.scatter_add_(2, low, one.expand_as(low)).scatter_add_(2, high + 1, -one.expand_as(high))
+    cover = cover.cumsum(2)[..., :-1]
+    points = torch.arange(POINTS)
+    for _ in range(PEAKS):
+        place, share = _highest((cover > 0).float().mean(1))
+        keep = share >= RARE
+        which, place, share = which[keep], place[keep], share[keep]
+        if not len(which):
+            return
+        times, low, high, cover = times[keep], low[keep], high[keep], cover[keep]
+        nearest = (times - ((place + 0.5) * step)[:, None, None]).abs().argmin(2, keepdim=True)
+        taken, first, last = times.gather(2, nearest), low.gather(2, nearest), high.gather(2, nearest)
+        hit = (first <= place[:, None, None]) & (place[:, None, None] <= last) & taken.isfinite()
+        yield which, taken.masked_fill(~hit, torch.nan).flatten(1).nanmedian(1).values, share
+        cover = cover - (hit & (first <= points) & (points <= last)).int()
+        times = times.scatter(2, nearest, taken.masked_fill(hit, torch.inf))
 
 
 def _dense(events: Marked, row: Tensor, rows: int, number: int) -> Tensor:
@@ -124,16 +143,14 @@ def _dense(events: Marked, row: Tensor, rows: int, number: int) -> Tensor:
     return times
 
 
-def _highest(times: Tensor, grid: Tensor, near: float) -> tuple[Tensor, Tensor]:
-    """(G, N, K) -> where most paths have an event within `near`, in the middle of the first such stretch, and in which
-    share of the paths (G,)."""
-    share = ((times[..., None] - grid).abs() <= near).any(2).float().mean(1)  # (G, P)
+def _highest(share: Tensor) -> tuple[Tensor, Tensor]:
+    """(G, P) -> the middle of the first stretch of points with the largest share, and that share (G,)."""
     best = share.amax(1)
     most = share == best[:, None]
-    first = most.float().argmax(1, keepdim=True)
-    inside = most | (torch.arange(len(grid)) < first)
-    length = inside.long().cumprod(1).sum(1, keepdim=True)  # up to the end of the stretch
-    return grid[((first + length - 1) // 2)[:, 0]], best
+    first = most.int().argmax(1, keepdim=True)
+    inside = most | (torch.arange(share.shape[1]) < first)
+    length = inside.int().cumprod(1).sum(1, keepdim=True)  # up to the end of the stretch
+    return ((first + length - 1) // 2)[:, 0], best
 
 
 def by_likeliest(best: list[tuple[Ints, Likeliest]], count: int, marks: int) -> Outlook:
