@@ -136,14 +136,14 @@ def likeliest(
         if step:
             walk.push()
         following = ahead(walk.memory)
-        share = torch.zeros(len(now), len(chain.spec.marks), device=now.device)
-        share[walk.rows] = following.mark_probabilities()[:, 0].float()
-        shares.append(share)
         gap = following.gaps.median()
         if not step:
             passed = walk.now[:, None].to(gap.dtype)
             gap = torch.where(passed > 0, passed + after(following.gaps, passed).median(), gap)
-        walk.take(gap[:, 0], following.mark()[:, 0])
+        share = following.mark_probabilities(gap)[:, 0]
+        shares.append(torch.zeros(len(now), share.shape[1], device=now.device))
+        shares[-1][walk.rows] = share.float()
+        walk.take(gap[:, 0], share > 0.5 if chain.spec.labels else share.argmax(-1))
     gaps, marks, mask = walk.result()
     times = (gaps.double().cumsum(-1) - now[:, None]).masked_fill(~mask, torch.inf)
     return Likeliest(times, marks, mask, torch.stack(shares, 1)[:, : mask.shape[1]])
