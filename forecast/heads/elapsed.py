@@ -9,7 +9,8 @@ component is compared with itself, with Φ(-u) = e^{-u²/2} c(u), where c(u) = e
 
     log Φ(-u') - log Φ(-u) = -(u' - u)(u' + u)/2 + log c(u') - log c(u),    u' - u = log(1 + r/e) / σ
 
-and of the mean only e (c(u - σ) / c(u) - 1) is left. With e = 0 all of it is what gaps.py says.
+and of the mean only e (c(u - σ) / c(u) - 1) is left. Means count no more than T from now, as those of gaps do, for
+there E(min(r, T) | e) = E(r | e) - S(T | e) E(r | e + T). With e = 0 all of it is what gaps.py says.
 """
 
 import math
@@ -25,6 +26,7 @@ MARGIN = 0.01  # of log r, by which the ends of a bisection may be off
 FAR = 35.0  # deviations: beyond it Φ is no number of float64
 LEAST = 1e-300
 ROOT = math.sqrt(0.5)
+NAMES = ("log_weight", "place", "log_scale", "a", "b")  # the numbers of gaps
 
 
 class Remaining(NamedTuple):
@@ -79,46 +81,52 @@ class Remaining(NamedTuple):
         return self.quantile(0.5)
 
     def mean(self) -> Tensor:
-        """E min(r, T), in closed form, in float64 inside; without a T, E r, and where that is no number of its type any
-        more, about the largest one."""
+        """E min(r, T), with T the `most` of the gaps, or E r without a T; in closed form, and in float64 inside. Where
+        it is no number of its type any more, about the largest one."""
+        if (dtype := self.begun.dtype) != torch.float64:
+            kind = torch.finfo(dtype)
+            exact = after(
+                self.gaps._replace(**{n: getattr(self.gaps, n).double() for n in NAMES}), self.elapsed.double()
+            )
+            return exact.mean().clamp(kind.tiny, 0.99 * kind.max).to(dtype)
+        each = self._part(self.begun, self.elapsed)
         if self.gaps.most < math.inf:
-            return self._restricted()
-        gaps, kind = self.gaps, torch.finfo(self.begun.dtype)
-        e, z, weight = (x.double() for x in (self.elapsed[..., None], self.begun, self.log_weight))
-        sigma = (gaps.a * gaps.log_scale.exp()).double()
-        whole = (gaps.a * gaps.place + gaps.b).double() + 0.5 * sigma.square()  # log E τ of each component
-        tail = z > 0
-        start = torch.where(tail, z, 0.0)
+            each = self._up_to(each)
+        return torch.logsumexp(self.log_weight + each.clamp(min=1e-300).log(), -1).exp()
+
+    def _part(self, u: Tensor, passed: Tensor) -> Tensor:
+        """(…, K): E(r | e) of each component, of which u(e) is known; at most about 1e300."""
+        gaps, e = self.gaps, passed[..., None]
+        sigma = gaps.a * gaps.log_scale.exp()
+        whole = gaps.a * gaps.place + gaps.b + 0.5 * sigma.square()  # log E τ
+        tail = (u > 0) & (u - sigma > -30.0)
+        start = torch.where(tail, u, 0.0)
         ratio = torch.special.erfcx(ROOT * (start - sigma).clamp(min=-30.0)) / torch.special.erfcx(ROOT * start)
-        near = whole + torch.special.log_ndtr(sigma - z) - torch.special.log_ndtr(-z)
-        least, most = math.log(kind.tiny) + 0.01, math.log(kind.max) - 0.01
-        by_ratio = tail & (start - sigma > -30.0)
-        small = (near.clamp(max=700.0).exp() - e).clamp(min=kind.tiny).log()
-        each = torch.where(near > 700.0, near, small)
-        each = torch.where(by_ratio, (e * (ratio - 1)).clamp(min=kind.tiny).log(), each)
-        return torch.logsumexp(weight + each, -1).clamp(least, most).exp().to(self.begun.dtype)
+        near = whole + torch.special.log_ndtr(sigma - u) - torch.special.log_ndtr(-u)
+        return torch.where(tail, e * (ratio - 1), near.clamp(max=690.0).exp() - e)
 
-    def _restricted(self) -> Tensor:
-        gaps, most = self.gaps, self.gaps.most
-        sigma = (gaps.a * gaps.log_scale.exp()).double()
-        place = (gaps.a * gaps.place + gaps.b).double()
-        start, e = self.begun.double(), self.elapsed.double()[..., None]
-        end = ((e + most).log() - place) / sigma
-        lost = torch.special.log_ndtr(-start)  # log S(e) of each component
-        whole = place + 0.5 * sigma.square() - lost
-        inside = (whole + torch.special.log_ndtr(end - sigma)).exp() - (
-            whole + torch.special.log_ndtr(start - sigma)
-        ).exp()
-        beyond = (torch.special.log_ndtr(-end) - lost).exp()
-        each = (inside - e * (1 - beyond) + most * beyond).clamp(0.0, most)
-        return (self.log_weight.double().exp() * each).sum(-1).to(self.begun.dtype)
+    def _up_to(self, each: Tensor) -> Tensor:
+        """E(r | e) -> E(min(r, T) | e) = E(r | e) - S(T | e) E(r | e + T), of each component (…, K). Where E r is large
+        beside T they are told apart by the lower tails, E min(τ, e + T) from its own parts."""
+        gaps, e = self.gaps, self.elapsed[..., None]
+        sigma, most = gaps.a * gaps.log_scale.exp(), gaps.most
+        end, step = self._both(torch.full_like(self.elapsed, most))
+        stays = self._change(end, step)[0].exp()
+        whole = gaps.a * gaps.place + gaps.b + 0.5 * sigma.square()
+        begun = self.begun.clamp(max=30.0)
+        inside = (whole + torch.special.log_ndtr(end - sigma)).exp()
+        inside = inside - (whole + torch.special.log_ndtr(begun - sigma)).exp()
+        direct = inside / torch.special.ndtr(-begun) - e * (1 - stays) + most * stays
+        apart = each - stays * self._part(end, self.elapsed + most)
+        found = torch.where(self.begun < sigma.clamp(max=30.0), direct, apart)
+        return found.clamp(0.0, most)
 
-    def drawn(self, which: Tensor, within: Tensor) -> Tensor:
-        """What is left, of uniform noise on (0, 1) that picks a component and a place in it, both to broadcast to (…);
-        where there is a grid it ends there."""
+    def draw(self, pick: Tensor, level: Tensor) -> Tensor:
+        """What is left, by two uniform numbers on (0, 1), to broadcast to (…): which component, and its quantile. Where
+        there is a grid it ends there."""
         sums = self.log_weight.double().exp().cumsum(-1)
-        picked = (sums < which[..., None] * sums[..., -1:]).sum(-1, keepdim=True).clamp(max=sums.shape[-1] - 1)
-        each = self._of_each(within[..., None].double())
+        picked = (sums < pick[..., None] * sums[..., -1:]).sum(-1, keepdim=True).clamp(max=sums.shape[-1] - 1)
+        each = self._of_each(level[..., None].double())
         left = each.expand(*picked.shape[:-1], each.shape[-1]).gather(-1, picked)[..., 0]
         left, grid = left.to(self.begun.dtype), self.gaps.grid
         return (((self.elapsed + left) / grid).round() * grid - self.elapsed).clamp(min=0.0) if grid else left
@@ -127,7 +135,7 @@ class Remaining(NamedTuple):
         """(n, …) times that are left."""
         device, shape = self.begun.device, (2, n, *self.elapsed.shape)
         noise = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
-        return self.drawn(*noise.clamp(2.0**-54, 1 - 2.0**-53))
+        return self.draw(*noise.clamp(2.0**-54, 1 - 2.0**-53))
 
     def _exact(self) -> tuple[Tensor, Tensor, Tensor]:
         """(…, K) float64: mean and deviation of the log gap of each component, and u(e)."""
@@ -136,8 +144,8 @@ class Remaining(NamedTuple):
         return place, sigma, (self.elapsed.double().log()[..., None] - place) / sigma
 
     def _of_each(self, level: Tensor) -> Tensor:
-        """What is left of each component at a level (…, K), float64: Φ(-u') = (1 - level) Φ(-u(e)), solved for u'. Where
-        Φ is no number any more, u' = u + E / (u + 1/u) with E = -log(1 - level), of the tail's own expansion."""
+        """What is left of each component at a level (…, K), float64: Φ(-u') = (1 - level) Φ(-u(e)), solved for u'.
+        Where Φ is no number any more, u' = u + E / (u + 1/u) with E = -log(1 - level), of the tail's own expansion."""
         place, sigma, start = self._exact()
         e = self.elapsed.double()[..., None]
         log_tail = torch.log1p(-level)

@@ -1,9 +1,10 @@
 """The events of a whole window ahead, forecast at some moments of a part and scored, beside the floors.
 
-Origins: one of each sequence, an event drawn (seeded) among its targets of which the watch covers the whole window, so
-that nothing is asked of a time that nobody saw; now is that event. With `at` all sequences are asked at one moment, and
-forecasts know how long nothing came. Two rows are the model's: by its paths, and by its likeliest events one after the
-other (event_outlook.py).
+Origins: one of each sequence, its first target after a moment that is drawn (seeded) from the time of its watch, if the
+watch covers the whole window after it: nothing is asked of a time that nobody saw, and which event it is does not hang
+on what comes later, as it would if one of all events were drawn. Now is that event. With `at` all sequences are asked
+at one moment, and forecasts know how long nothing came. Two rows are the model's: by its paths, and by its likeliest
+events one after the other (event_outlook.py).
 """
 
 from typing import Any, Final, NamedTuple
@@ -54,6 +55,8 @@ def choose_origins(
     part: Part, window: float, *, most: int = 256, seed: int = 0, at: float | None = None
 ) -> Origins:  # fmt: skip
     """At most so many sequences, drawn, and one moment of each; `at` is one for all. None may be covered."""
+    if most < 1 or not 0 < window < np.inf:
+        raise ValueError(f"origins are {most}, the window {window}; expected 1 or more, and a time above 0")
     rng, events = np.random.default_rng(seed), part.events
     if at is not None:
         number = np.flatnonzero((events.time[events.start[:-1]] <= at) & (part.end >= at + window))
@@ -61,13 +64,15 @@ def choose_origins(
         inside = np.concatenate([[0], np.cumsum(events.time <= at)])
         length = (inside[events.start[1:]] - inside[events.start[:-1]])[number]
         return Origins(number, length, np.full(len(number), float(at)), window)
-    covered = part.target & (events.time + window <= np.repeat(part.end, events.counts))
-    rows = np.flatnonzero(covered)
-    rows = rows[np.argsort(rng.random(len(rows)))]
-    number, pick = np.unique(events.number[rows], return_index=True)  # the first of each sequence in that order
+    low = np.maximum(events.time[events.start[:-1]], events.time[part.target].min())
+    moment = low + rng.random(len(low)) * (part.end - window - low)  # before `low` where none is covered
+    rows = np.flatnonzero(part.target & (events.time >= np.maximum(moment, low)[events.number]))
+    number, first = np.unique(events.number[rows], return_index=True)
+    row = rows[first]
+    covered = events.time[row] + window <= part.end[number]
+    number, row = number[covered], row[covered]
     some = np.sort(rng.permutation(len(number))[:most])
-    number, row = number[some], rows[pick[some]]
-    return Origins(number, row - events.start[number] + 1, events.time[row], window)
+    return Origins(number[some], row[some] - events.start[number[some]] + 1, events.time[row[some]], window)
 
 
 def horizon_scores(
@@ -79,21 +84,27 @@ def horizon_scores(
     covered.
 
     `train` gives what floors know and the scale of deletions; `cut` is the share of paths that `most` events cut off.
-    `gather` makes batches where events have more than gaps and marks. See metrics/event_horizon.py for the scores.
+    `gather` makes batches, of whole sequences, where events have more than gaps and marks. The scores stand in
+    metrics/event_horizon.py.
     """
+    gather = EventGather(part, floor=chain.spec.floor) if gather is None else gather
+    if len(gather.length) != len(part.events.ids) or chain.spec.labels != (gather.labels is not None):
+        raise ValueError("batches are cut, or of other marks than the chain's; expected whole sequences with its marks")
     window = choose_window(train, part) if window is None else float(window)
     chosen = choose_origins(part, window, most=origins, seed=seed, at=at)
     count, marks = len(chosen.number), len(chain.spec.marks)
     if not count:
         return None
-    known = rates(train, marks)
-    came, total = truth(part, chosen)
+    known = rates(train, marks, None if gather.labels is None else gather.labels.numpy())
+    came, total = truth(part, chosen, gather.labels)
     tolerances = window * torch.tensor(TOLERANCES, dtype=torch.float64)
-    gather = EventGather(part, floor=chain.spec.floor or None) if gather is None else gather
     ahead, cut = outlooks(chain, part, chosen, gather, paths=paths, seed=seed, most=most, extra=extra,
-                          cost=known.mean, near=float(tolerances.max()))  # fmt: skip
+                          cost=known.mean, near=float(tolerances.min()))  # fmt: skip
     rows = {name: ("model", ahead[0]), f"{name}, likeliest events": ("model", ahead[1])}
-    rows |= {floor: ("floor", found) for floor, found in horizon_floors(known, past(part, chosen), window).items()}
+    rows |= {
+        floor: ("floor", found)
+        for floor, found in horizon_floors(known, past(part, chosen, gather.labels), window).items()
+    }
     costs = known.mean * torch.tensor(DELETIONS, dtype=torch.float64)
     return {
         "window": window, "unit": part.events.unit, "paths": paths, "origins": count, "events": int(total.sum()),
@@ -128,10 +139,13 @@ def outlooks(
             best.append((piece[some], likeliest(chain, history, **words)))
     count, marks = len(chosen.number), len(chain.spec.marks)
     cut = float(np.mean([float(x) for _, made in sampled for x in made.cut.double().mean(1)]))
-    return (by_paths(sampled, count, marks, cost=cost, near=near), by_likeliest(best, count, marks)), cut
+    return (
+        by_paths(sampled, count, marks, cost=cost, near=near, window=chosen.window),
+        by_likeliest(best, count, marks),
+    ), cut
 
 
-def truth(part: Part, chosen: Origins) -> tuple[Marked, Tensor]:
+def truth(part: Part, chosen: Origins, labels: Tensor | None = None) -> tuple[Marked, Tensor]:
     """What came in the window after each origin, and how many events (B,)."""
     start = part.events.start[chosen.number] + chosen.length
     until = part.events.start[chosen.number + 1]
@@ -139,17 +153,18 @@ def truth(part: Part, chosen: Origins) -> tuple[Marked, Tensor]:
     inside = part.events.time[rows] <= chosen.now[origin] + chosen.window
     rows, origin = rows[inside], origin[inside]
     total = torch.from_numpy(np.bincount(origin, minlength=len(start)))
-    return _events(part, rows, origin, chosen), total
+    return _events(part, rows, origin, chosen, labels), total
 
 
-def past(part: Part, chosen: Origins) -> Past:
+def past(part: Part, chosen: Origins, labels: Tensor | None = None) -> Past:
     """What came up to each origin."""
     start = part.events.start[chosen.number]
     rows, origin = _ranges(start, start + chosen.length)
     last = start + chosen.length - 1
     time = part.events.time
+    single = _events(part, rows, origin, chosen, None)
     return Past(
-        _events(part, rows, origin, chosen), torch.from_numpy(chosen.now - time[start]),
+        _events(part, rows, origin, chosen, labels), single, torch.from_numpy(chosen.now - time[start]),
         torch.from_numpy(part.events.mark[last]), torch.from_numpy(chosen.now - time[last]),
     )  # fmt: skip
 
@@ -161,11 +176,14 @@ def _ranges(start: Ints, until: Ints) -> tuple[Ints, Ints]:
     return np.arange(counts.sum()) + np.repeat(start - before, counts), np.repeat(np.arange(len(start)), counts)
 
 
-def _events(part: Part, rows: Ints, origin: Ints, chosen: Origins) -> Marked:
-    return Marked(
-        torch.from_numpy(origin), torch.from_numpy(part.events.mark[rows]),
-        torch.from_numpy(part.events.time[rows] - chosen.now[origin]),
-    )  # fmt: skip
+def _events(part: Part, rows: Ints, origin: Ints, chosen: Origins, labels: Tensor | None) -> Marked:
+    """Rows of the table as events of the origins; with labels (K, M), one for each label."""
+    time = torch.from_numpy(part.events.time[rows] - chosen.now[origin])
+    mark, horizon = torch.from_numpy(part.events.mark[rows]), torch.from_numpy(origin)
+    if labels is None:
+        return Marked(horizon, mark, time)
+    event, label = labels[mark].nonzero(as_tuple=True)
+    return Marked(horizon[event], label, time[event])
 
 
 def _history(

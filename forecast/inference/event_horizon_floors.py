@@ -6,9 +6,9 @@
     Markov rates              the marks of the next W / (mean gap) events by train's transitions from the last mark
     own rates                 λ_m of the sequence's own past, with one gap and one mark of train's mean beside it
 
-By rates: the k-th event of mark m, k = 1, 2, …, is forecast at the median of its time, (k - 1/3) / λ_m nearly, with the
-score P(N ≥ k), N Poisson with the mean λ_m W. The sequence holds those that are likelier than not, which makes its
-counts the medians of N, as absolute errors ask.
+By rates: the k-th event of mark m, k = 1, 2, …, is forecast at the median of its time if it comes in the window (of a
+gamma law that is cut off there), with the score P(N ≥ k), N Poisson with the mean λ_m W. The sequence holds those that
+are likelier than not, which makes its counts the medians of N, as absolute errors ask.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,8 @@ LEVELS = 64  # quantiles that stand for a Poisson law
 class Past(NamedTuple):
     """What came before now in B sequences."""
 
-    events: Marked  # times from now, not above 0
+    events: Marked  # times from now, not above 0; an event of several labels is there with each
+    single: Marked  # each event once, whatever its marks
     span: Tensor  # (B,) from the first event to now
     last: Tensor  # (B,) int64 mark of the last event, M where it is unknown
     elapsed: Tensor  # (B,) since the last event
@@ -43,15 +44,20 @@ class Rates(NamedTuple):
 
     mean: float  # gap
     median: float  # gap
-    share: Numbers  # (M,) of marks
-    after: Numbers | None  # (M + 1, M) transitions from each mark and from an unknown one; None for too many marks
+    share: Numbers  # (M,) of marks, or of events with each label
+    after: Numbers | None  # (M + 1, M) transitions from each mark and from an unknown one; None: not counted
 
 
-def rates(train: Part, marks: int) -> Rates:
-    """Of train's targets: gaps, shares of marks and transitions, with shares in place of what was never seen."""
+def rates(train: Part, marks: int, labels: NDArray[np.bool_] | None = None) -> Rates:
+    """Of train's targets: gaps, shares of marks and transitions, with shares in place of what was never seen.
+    labels (K, M): those of each code of a mark."""
     events, second = train.events, train.target[1:]
     gap = np.diff(events.time)[second]
     mark, before = events.mark[1:][second], events.mark[:-1][second]
+    if labels is not None:
+        count = np.bincount(mark, minlength=len(labels))
+        found = (count @ labels + 1) / (count.sum() + 2)
+        return Rates(float(gap.mean()), float(np.median(gap)), found, None)
     count = np.bincount(mark[mark < marks], minlength=marks).astype(np.float64)
     share = (count + 1) / (count.sum() + marks)
     after = None
@@ -69,7 +75,7 @@ def horizon_floors(known: Rates, past: Past, window: float) -> dict[str, Outlook
     found = {
         "copy of the last window": copied(past, window, marks),
         "majority mark": repeated(known, past, window),
-        "Poisson rates": by_rates((share / known.mean).expand(count, -1), window),
+        "Poisson rates": by_rates((share / known.mean).expand(count, -1), window, torch.full((count,), 1 / known.mean)),
     }
     if known.after is not None:
         step = torch.from_numpy(known.after)
@@ -79,9 +85,11 @@ def horizon_floors(known: Rates, past: Past, window: float) -> dict[str, Outlook
         for _ in range(steps - 1):
             ahead = ahead @ step[:-1]
             total += ahead
-        found["Markov rates"] = by_rates(total / steps / known.mean, window)
+        found["Markov rates"] = by_rates(total / steps / known.mean, window, torch.full((count,), 1 / known.mean))
     own = counted(past.events, count, marks).double() + share
-    found["own rates"] = by_rates(own / (past.span + known.mean)[:, None], window)
+    events = torch.bincount(past.single.horizon, minlength=count) + 1
+    span = past.span + known.mean
+    found["own rates"] = by_rates(own / span[:, None], window, events / span)
     return found
 
 
@@ -91,7 +99,7 @@ def copied(past: Past, window: float, marks: int) -> Outlook:
     events = past.events.where(past.events.time > -window)
     events = events._replace(time=events.time + window, score=torch.ones_like(events.time))
     counts = counted(events, count, marks)
-    total = torch.bincount(events.horizon, minlength=count)
+    total = torch.bincount(past.single.horizon[past.single.time > -window], minlength=count)
     return Outlook(events, events, counts, total[:, None], (total > 0).double())
 
 
@@ -116,20 +124,21 @@ def repeated(known: Rates, past: Past, window: float) -> Outlook:
     return Outlook(sequence, scored, counted(sequence, count, marks), total[:, None], (total > 0).double())
 
 
-def by_rates(rate: Tensor, window: float) -> Outlook:
-    """Poisson events of each mark (B, M), in events per unit of time."""
-    from scipy.stats import poisson  # here: what has no use for horizons need not wait for its import
+def by_rates(rate: Tensor, window: float, whole: Tensor) -> Outlook:
+    """Poisson events of each mark (B, M) and of all events (B,), per unit of time."""
+    from scipy.special import gammaincinv  # here: what has no use for horizons need not wait for its import
+    from scipy.stats import poisson
 
     mean = (rate * window).numpy()
     most = int(min(MOST, np.ceil(mean.max() + 4 * np.sqrt(mean.max()) + 3)))
     number = np.arange(1, most + 1)
     chance = torch.from_numpy(poisson.sf(number - 1, mean[..., None]))  # (B, M, K) that so many come
-    time = (torch.from_numpy(number) - 1 / 3) / rate[..., None]
-    row, mark, place = ((chance >= RARE) & (time <= window)).nonzero(as_tuple=True)
+    row, mark, place = (chance >= RARE).nonzero(as_tuple=True)
     score = chance[row, mark, place]
-    scored = Marked(row, mark, time[row, mark, place], score)
+    time = torch.from_numpy(gammaincinv(place.numpy() + 1.0, 0.5 * score.numpy())) / rate[row, mark]
+    scored = Marked(row, mark, time, score)
     sequence = scored.where(score >= 0.5)._replace(score=None)
-    total = mean.sum(1)
+    total = (whole * window).double().numpy()
     levels = (np.arange(LEVELS) + 0.5) / LEVELS
     totals = torch.from_numpy(poisson.ppf(levels, total[:, None]))
     counts = torch.from_numpy(poisson.ppf(0.5, mean))

@@ -101,12 +101,20 @@ def begin(chain: EventChain, history: EventBatch, *, recompute: bool = False) ->
     if not bool((history.length > 0).all()):
         raise ValueError("a history has no event; expected at least one, for there is no forecast before it")
     if recompute or not chain.streams:
-        latest = _latest(chain, history.gaps, history.marks, history.extra, history.length)
-        return Recomputed(chain, history.gaps, history.marks, history.extra, history.length, latest)
-    tokens = chain.embed(history.gaps, history.marks, history.mask, history.extra)
-    start = chain.start(len(tokens), device=tokens.device)
-    state, memory = chain.encoder.scan(start, tokens, history.mask)  # type: ignore[operator]
-    return Streamed(chain, state, _last(memory, history.length))
+        past = history.gaps, history.marks, history.extra, history.length
+        return Recomputed(chain, *past, _latest(chain, *past))
+    state = chain.start(len(history.gaps), device=history.gaps.device)
+    latest: Tensor | None = None
+    wide = max(1, AT_ONCE // len(history.gaps))
+    for a in range(0, history.gaps.shape[1], wide):
+        b = min(a + wide, history.gaps.shape[1])
+        mask, extra = history.mask[:, a:b], None if history.extra is None else history.extra[:, a:b]
+        tokens = chain.embed(history.gaps[:, a:b], history.marks[:, a:b], mask, extra)
+        state, memory = chain.encoder.scan(state, tokens, mask)  # type: ignore[operator]
+        found = _last(memory, history.length.clamp(a + 1, b) - a)
+        latest = found if latest is None else torch.where((history.length > a)[:, None], found, latest)
+    assert latest is not None
+    return Streamed(chain, state, latest)
 
 
 def ahead(memory: Memory) -> Next:

@@ -136,14 +136,14 @@ def likeliest(
         if step:
             walk.push()
         following = ahead(walk.memory)
-        share = torch.zeros(len(now), len(chain.spec.marks), device=now.device)
-        share[walk.rows] = following.mark_probabilities()[:, 0].float()
-        shares.append(share)
         gap = following.gaps.median()
         if not step:
             passed = walk.now[:, None].to(gap.dtype)
             gap = torch.where(passed > 0, passed + after(following.gaps, passed).median(), gap)
-        walk.take(gap[:, 0], following.mark()[:, 0])
+        share = following.mark_probabilities(gap)[:, 0]
+        shares.append(torch.zeros(len(now), share.shape[1], device=now.device))
+        shares[-1][walk.rows] = share.float()
+        walk.take(gap[:, 0], share > 0.5 if chain.spec.labels else share.argmax(-1))
     gaps, marks, mask = walk.result()
     times = (gaps.double().cumsum(-1) - now[:, None]).masked_fill(~mask, torch.inf)
     return Likeliest(times, marks, mask, torch.stack(shares, 1)[:, : mask.shape[1]])
@@ -159,8 +159,8 @@ def drawn(following: Next, noise: Tensor, elapsed: Tensor | None = None) -> tupl
     gap = (gap / gaps.grid).round() * gaps.grid if gaps.grid else gap
     if elapsed is not None and bool((over := elapsed > 0).any()):
         passed = elapsed[over, None].to(gap.dtype)
-        some = gaps._replace(**{name: getattr(gaps, name)[over] for name in ("log_weight", "place", "log_scale")})
-        gap[over] = (passed + after(some, passed).drawn(noise[over, :1], noise[over, 1:2]))[:, 0].to(gap.dtype)
+        some = gaps.at(over)
+        gap[over] = (passed + after(some, passed).draw(noise[over, :1], noise[over, 1:2]))[:, 0]
     if following.marks.one:
         return gap, torch.zeros(len(gap), dtype=torch.int64, device=gap.device)
     shares = following.mark_probabilities(gap[:, None])[:, 0]
@@ -199,14 +199,13 @@ class _Walk:
     def push(self) -> None:
         """The memory learns of the event that was taken."""
         gap, mark = self.next
-        least = self.spec.floor or self.spec.grid  # as the gaps of training
         extra = None
         if self.spec.extra:
             extra = gap.new_zeros(len(gap), len(self.spec.extra))
             if self.extra is not None and self.time is not None:
                 at = self.time[self.rows] + self.now[self.rows] + self.clock[self.rows]
                 extra = self.extra(at).to(gap.dtype)
-        self.memory = self.memory.pushed(gap.clamp(min=least), mark, extra)
+        self.memory = self.memory.pushed(gap.clamp(min=self.spec.floor), mark, extra)
 
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """Gaps (R, K), marks (R, K, …), mask (R, K) without steps in which nothing came."""

@@ -61,6 +61,22 @@ def test_without_time_passed_it_is_the_gap():
 
 
 @pytest.mark.parametrize("elapsed", ELAPSED)
+@pytest.mark.parametrize("most", [0.05, 3.0, 200.0])
+def test_means_count_no_more_than_the_longest_gap(elapsed, most):
+    """∫ S from 0 to T, for narrow and for wide components, of which some have means beyond all numbers."""
+    for wide in (-1.0, 0.5, 3.0):
+        at = gaps()._replace(most=most)
+        at = at._replace(log_scale=at.log_scale + wide)
+        left = after(at, elapsed)
+        expected = quad(lambda r: float(left.log_survival(torch.tensor([r]).double()).exp()), 0, most, limit=200)[0]
+        assert float(left.mean()) == pytest.approx(expected, rel=1e-6)
+        low = after(Gaps(*(part.float() for part in at[:5]), 0.0, most), elapsed)
+        assert float(low.mean()) == pytest.approx(expected, rel=1e-3)
+        if not elapsed:
+            assert float(at.mean()) == pytest.approx(float(left.mean()), rel=1e-9)
+
+
+@pytest.mark.parametrize("elapsed", ELAPSED)
 def test_quantiles_undo_it(elapsed):
     for dtype, near in ((torch.float64, 1e-8), (torch.float32, 1e-3)):
         left = after(gaps(8, 5, dtype=dtype), elapsed)

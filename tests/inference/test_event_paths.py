@@ -227,3 +227,10 @@ def test_what_is_no_forecast_is_refused():
         sample_paths(steady(), history(3)._replace(length=torch.tensor([0])), events=1)
     with pytest.raises(ValueError, match="causal"):
         sample_paths(chain(Transformer(d_model=D, heads=2, d_ff=32, layers=1)), history(3), events=1)
+
+
+def test_a_long_history_is_gone_through_in_blocks(monkeypatch):
+    of, past = chain(ENCODERS["aaren"]()), history(7, 1, 20)
+    whole = begin(of, past).latest
+    monkeypatch.setattr("forecast.inference.event_memory.AT_ONCE", 10)
+    torch.testing.assert_close(begin(of, past).latest, whole, rtol=1e-4, atol=1e-5)
