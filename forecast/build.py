@@ -35,7 +35,7 @@ NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": mode
 # What build hands over, no key of a config.
 GIVEN = (
     "spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused", "marks", "log_mean", "log_std",
-    "grid", "extra", "labels", "most",
+    "grid", "extra", "labels", "most", "levels",
 )  # fmt: skip
 
 
@@ -141,7 +141,8 @@ def event_chain(config: Config, spec: EventSpec) -> EventChain:
     _of_kind(config, events=True)
     if config["norm"] != "none":
         raise UsageError(f"norm is {config['norm']}", "their embedding scales gaps", "leave it out")
-    facts = {"marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels}
+    facts = {"marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels,
+             "levels": spec.levels}  # fmt: skip
     embed = make(config["embed"], "embed", **facts, extra=len(spec.extra))
     encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]))
     if encoder.d_model != embed.d_model:

@@ -10,7 +10,7 @@ likelihood is won on the grid, stands in gaps.py; how many marks are, in marks.p
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,9 +73,9 @@ class NextEvent(nn.Module):
     marks: how many there are, 1 where events are not told apart. log_mean, log_std: of train's log gaps. components: K.
     grid: the step of the clock that recorded the events, in units of gaps; 0 where time was not rounded. mark_given:
     what a mark's probability depends on. labels: an event has any number of marks at once. most: the longest gap that a
-    mean reckons with (gaps.py). levels: n quantiles of train's normalised log gaps, at (i + ½) / n, in rising order;
-    components start among them, as near to each other as they are. Gaps that crowd at one length, such as those of a
-    timer, are hardly found from components as wide as all of train.
+    mean reckons with (gaps.py). begin: where components start: as if log gaps were normal, or at their quantiles, as
+    near to each other as those are: gaps that crowd at one length, such as those of a timer, are hardly found from
+    components as wide as all of train. levels: n quantiles of train's normalised log gaps, at (i + ½) / n, rising.
     """
 
     a: Tensor
@@ -84,7 +84,7 @@ class NextEvent(nn.Module):
     def __init__(
         self, *, d_memory: int, marks: int, log_mean: float, log_std: float, components: int = 64, grid: float = 0.0,
         mark_given: MarkGiven = "state", labels: bool = False, most: float = math.inf,
-        levels: Sequence[float] = (),
+        begin: Literal["normal", "quantiles"] = "normal", levels: Sequence[float] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         if components < 1:
@@ -104,7 +104,9 @@ class NextEvent(nn.Module):
         self.register_buffer("b", torch.tensor(log_mean, dtype=torch.float32))
         self.projection = nn.Linear(d_memory, 3 * components)
         self.marks = Marks(d_memory, marks, given=mark_given, labels=labels)
-        self._spread(torch.tensor(levels, dtype=torch.float64))
+        if begin not in ("normal", "quantiles") or (begin == "quantiles" and not levels):
+            raise ValueError(f"head.begin is {begin!r}; expected normal or quantiles, and quantiles to begin with")
+        self._spread(torch.tensor(levels if begin == "quantiles" else (), dtype=torch.float64))
 
     def _spread(self, levels: Tensor) -> None:
         """Components start side by side, about as all the log gaps of train lie; with levels for every state the same,

@@ -15,7 +15,6 @@ from forecast.models.dropout import Dropout
 
 LEAST = 1e-8  # added to a gap before its log
 REACH = 5.0  # deviations: a gap of 0, which the first event has, is no further off than the rarest of gaps
-BINS = 32  # of train's gaps, about equally full
 
 
 class EventEmbedding(nn.Module):
@@ -24,20 +23,20 @@ class EventEmbedding(nn.Module):
     A token knows its own event and nothing else, so there is no state, and any split of a sequence gives the same
     tokens. They are 0 where `mask` is False, whatever stands there. The mark M is unknown: its embedding is 0. With
     one mark there is none. labels: marks are (B, L, M) bool, the embeddings of those that are there are added.
-    levels: n quantiles of train's normalised log gaps, at (i + ½) / n, in rising order. With them a gap also has the
-    embedding of its bin: one of BINS, as many of train's gaps in each, or that of the gap 0. Gaps that crowd at one
-    length mean something which a line through all of them cannot tell.
+    bins: with more than 0, a gap also has the embedding of its bin: one of so many, as many of train's gaps in each, or
+    that of the gap 0; their edges lie among `levels`, n quantiles of train's normalised log gaps, at (i + ½) / n, in
+    rising order. Gaps that crowd at one length mean something which a line through all of them cannot tell.
     """
 
     causal = True
 
     a: Tensor
     b: Tensor
-    edges: Tensor  # rising normalised log gaps, BINS - 1 where all differ
+    edges: Tensor  # rising normalised log gaps, bins - 1 where all differ
 
     def __init__(
         self, *, marks: int, log_mean: float, log_std: float, d_model: int = 64, d_mark: int = 32, extra: int = 0,
-        dropout: float = 0.0, labels: bool = False, levels: Sequence[float] = (),
+        dropout: float = 0.0, labels: bool = False, bins: int = 0, levels: Sequence[float] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         if marks < 1:
@@ -57,9 +56,11 @@ class EventEmbedding(nn.Module):
             self.mark = nn.Embedding(marks + 1, d_mark, padding_idx=marks)
         self.mix = nn.Linear(1 + (d_mark if self.marked else 0) + extra, d_model)
         self.dropout = Dropout(dropout)
-        self.binned = len(levels) > 0
+        if bins < 0 or bins == 1 or bins and not levels:
+            raise ValueError(f"embed.bins is {bins}; expected 2 or more, or 0 for none, and quantiles to cut them by")
+        self.binned = bins > 0
         if self.binned:
-            shares = torch.arange(1, BINS, dtype=torch.float64) / BINS
+            shares = torch.arange(1, bins, dtype=torch.float64) / bins
             edges = torch.tensor(levels, dtype=torch.float64).quantile(shares).unique()
             self.register_buffer("edges", edges.to(torch.float32))
             self.bin = nn.Embedding(len(edges) + 2, d_model)

@@ -207,7 +207,7 @@ def test_components_start_as_near_to_each_other_as_the_levels_are():
     normal = (torch.cat([free, timed]).log() - B) / A
     levels = normal.quantile((torch.arange(128) + 0.5).double() / 128).tolist()
     for grid in (0.0, 1e-4):
-        made = head(marks=1, components=32, grid=grid, levels=levels)
+        made = head(marks=1, components=32, grid=grid, begin="quantiles", levels=levels)
         at = made.requires_grad_(False)(torch.randn(1, 4, 6))
         for level in (0.05, 0.25, 0.5, 0.75, 0.95):
             want = (A * normal.quantile(level) + B).exp().float().expand(1, 4)
@@ -219,7 +219,7 @@ def test_components_start_as_near_to_each_other_as_the_levels_are():
 
 
 def test_levels_that_are_all_alike():
-    made = head(marks=1, levels=(0.0,) * 128)
+    made = head(marks=1, begin="quantiles", levels=(0.0,) * 128)
     assert made(torch.zeros(1, 1, 6)).log_prob(torch.ones(1, 1), torch.zeros(1, 1).long())[0].isfinite().all()
 
 

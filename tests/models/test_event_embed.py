@@ -102,7 +102,7 @@ LEVELS = tuple(torch.special.ndtri((torch.arange(128) + 0.5) / 128).tolist())
 
 def test_levels_tell_gaps_apart_by_bins():
     """Gaps of one bin differ by what is linear in their logs; the gap 0 has a bin of its own, beyond the least."""
-    plain, made = embedding(), embedding(levels=LEVELS)
+    plain, made = embedding(), embedding(bins=32, levels=LEVELS)
     made.load_state_dict(plain.state_dict(), strict=False)
     x = torch.linspace(-4, 4, 400)
     gap = torch.cat([torch.zeros(1), (1.7 * x - 0.4).exp()])[None]
@@ -117,7 +117,7 @@ def test_levels_tell_gaps_apart_by_bins():
 
 
 def test_gaps_that_are_all_alike_have_bins():
-    made = embedding(levels=(0.0,) * 128)
+    made = embedding(bins=32, levels=(0.0,) * 128)
     assert len(made.edges) == 1
     assert made(torch.tensor([[0.0, 0.1, 5.0]]), torch.zeros(1, 3).long()).isfinite().all()
 
