@@ -36,6 +36,7 @@ NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": mode
 GIVEN = (
     "spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused", "marks", "log_mean", "log_std",
     "grid", "extra", "labels", "most", "levels",
+    "nominal",
 )  # fmt: skip
 
 
@@ -144,7 +145,7 @@ def event_chain(config: Config, spec: EventSpec) -> EventChain:
     facts = {"marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels,
              "levels": spec.levels}  # fmt: skip
     embed = make(config["embed"], "embed", **facts, extra=len(spec.extra))
-    encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]))
+    encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]), nominal=spec.longest)
     if encoder.d_model != embed.d_model:
         raise UsageError(
             f"the embedding gives tokens of width {embed.d_model}, the encoder takes {encoder.d_model}",

@@ -74,6 +74,7 @@ class EventSpec(NamedTuple):
     extra: tuple[str, ...] = ()  # E numbers that are known of each event, in the order of EventBatch.extra
     labels: bool = False  # an event has any number of the marks at once
     most: float = inf  # the longest gap of train
+    longest: int = 2048  # events that a model sees at once
     levels: tuple[float, ...] = ()  # n quantiles of train's normalised log gaps, at (i + ½) / n; none: as if normal
 
 

@@ -90,7 +90,7 @@ class EventModule(lightning.LightningDataModule):
         marks = labels_of(marks, self.card.labels) if self.card.labels else marks
         self.spec = EventSpec(
             marks, self.card.unit, grid, floor, log_mean, log_std, self.extra.names, self.card.labels is not None,
-            most=float(_gaps(train).max()), levels=levels,
+            most=float(_gaps(train).max()), longest=self.longest, levels=levels,
         )  # fmt: skip
         self.recipe = EventRecipe(self.card, self.spec, self.extra)
         self.gathers = {name: self.recipe.gather(self.part(name), longest=self.longest) for name in PARTS}

@@ -20,6 +20,8 @@ class Attention(nn.Module):
     paper's code, which views (B, H, L, E) as (B, L, H·E) in its decoder and so mixes heads with time. `rank` says
     among which queries one is chosen: "prefix", those up to it, for a causal encoder; "global", all, which is the
     paper's, and in causal attention lets later steps decide which earlier ones attend. There it must be asked for.
+    `nominal` is the length that settles how many keys are sampled and queries kept; None: that of the input, which for
+    sequences of all lengths side by side would make one depend on its company. It is for rank "prefix".
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Attention(nn.Module):
         dropout: float = 0.0,
         layer: int = 0,
         seed: int = 0,
+        nominal: int | None = None,
     ) -> None:
         super().__init__()
         if heads < 1 or d_model < 1:
@@ -49,6 +52,7 @@ class Attention(nn.Module):
         self.heads, self.kind, self.factor, self.rank = heads, kind, factor, rank or "global"
         self.causal, self.mix, self.lazy = causal, mix, lazy
         self.dropout, self.layer, self.seed = dropout, layer, seed
+        self.nominal = nominal
         self.step: int | None = None
         self.query_projection = nn.Linear(d_model, d_model)
         self.key_projection = nn.Linear(d_model, d_model)
@@ -81,10 +85,12 @@ class Attention(nn.Module):
     def _prob(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         l_q, l_k = q.shape[2], k.shape[2]
         step = self.step if self.training else None
-        count = budget(l_k, self.factor)
         prefix = self.rank == "prefix"
-        sample = sample_keys(l_q, l_k, count, seed=self.seed, layer=self.layer, step=step, causal=prefix)
-        u = budget(l_q, self.factor)
+        many = max(l_q, self.nominal or 0) if prefix else l_q
+        count = budget(max(l_k, many) if prefix else l_k, self.factor)
+        drawn = (many, many) if prefix else (l_q, l_k)
+        sample = sample_keys(*drawn, count, seed=self.seed, layer=self.layer, step=step, causal=prefix)[:l_q]
+        u = min(budget(many, self.factor), l_q)
         return probsparse_attention(q, k, v, sample, u, causal=self.causal, mask=mask, lazy=self.lazy, rank=self.rank)
 
 

@@ -27,8 +27,9 @@ class EventEmbedding(nn.Module):
     the same tokens. They are 0 where `mask` is False, whatever stands there. The mark M is unknown: its embedding is 0.
     With one mark there is none. labels: marks are (B, L, M) bool, the embeddings of those that are there are added.
     clock: frequencies of the time since the first event. bins: with more than 0, a gap also has the embedding of its
-    bin: one of so many, as many of train's gaps in each, or that of the gap 0; their edges lie among `levels`, n quantiles of train's normalised log gaps, at (i + ½) / n, in
-    rising order. Gaps that crowd at one length mean something which a line through all of them cannot tell.
+    bin: one of so many, as many of train's gaps in each, or that of the gap 0; their edges lie among `levels`, n
+    quantiles of train's normalised log gaps, at (i + ½) / n, in rising order. Gaps that crowd at one length mean
+    something which a line through all of them cannot tell.
     """
 
     causal = True

@@ -79,7 +79,8 @@ class Informer(Encoder):
     c. attention "full" gives the paper's Informer†. `aligned` asks for one output per input, which distilling and
     several replicas cannot give; `causal` for no look ahead, which they cannot give either. distil None is what
     `aligned` leaves: true without it. How many queries attend, and which keys are sampled, follows from L: the causal
-    form never sees later values, but of a longer sequence it is another function. So it does not stream.
+    form never sees later values, but of a longer sequence it is another function. So it does not stream. `nominal` is the
+    length that settles this instead for causal sequences of all lengths up to it, which then do not depend on theirs.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Informer(Encoder):
         causal: bool = False,
         aligned: bool = False,
         seed: int = 0,
+        nominal: int | None = None,
     ) -> None:
         distil = not aligned if distil is None else distil
         if (causal or aligned) and (distil or len(layers) > 1):
@@ -112,6 +114,7 @@ class Informer(Encoder):
             inner = Attention(
                 d_model, heads, kind=attention, factor=factor, causal=causal, lazy="mean",
                 rank="prefix" if causal else "global", dropout=dropout, layer=next(numbers), seed=seed,
+                nominal=nominal,
             )  # fmt: skip
             feed = FeedForward(d_model, d_ff, dropout=dropout, activation=activation)
             return EncoderLayer(inner, feed, d_model, dropout)
