@@ -180,7 +180,7 @@ def require(encoder: models.Encoder, task: str) -> None:
     if not encoder.causal and not identity:
         raise UsageError(
             f"{name} looks ahead", f"task={task} needs a model that does not: its forecasts would be of what it saw",
-            "set model.causal=true, or leave it out" if hasattr(encoder, "layers") else "set model=aaren",
+            "set model.causal=true where it has that, or model=aaren",
         )  # fmt: skip
 
 

@@ -79,8 +79,8 @@ class Informer(Encoder):
     c. attention "full" gives the paper's Informer†. `aligned` asks for one output per input, which distilling and
     several replicas cannot give; `causal` for no look ahead, which they cannot give either. distil None is what
     `aligned` leaves: true without it. How many queries attend, and which keys are sampled, follows from L: the causal
-    form never sees later values, but of a longer sequence it is another function. So it does not stream. `nominal` is the
-    length that settles this instead for causal sequences of all lengths up to it, which then do not depend on theirs.
+    form never sees later values, but of a longer sequence it is another function. So it does not stream. `nominal` is
+    the length that settles this instead for causal sequences of all lengths up to it, which do not depend on theirs.
     """
 
     def __init__(

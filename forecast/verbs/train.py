@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecast import build
 from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
-from forecast.errors import ForecastError, RunError, UsageError, nearest
+from forecast.errors import ForecastError, RunError, UsageError
 from forecast.verbs.provenance import environment, peak_memory
 from forecast.verbs.sweep import TRIAL
 
@@ -82,7 +82,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
 def work_of(task: str) -> Any:
     """The module of what a task does by itself."""
     if task not in TASKS:
-        raise UsageError(f"task.name is {task!r}", do=nearest(task, TASKS))
+        raise UsageError(f"task.name is {task!r}", f"expected {' or '.join(TASKS)}", "choose with task=")
     return import_module(f"forecast.verbs.train_{task}")
 
 
