@@ -90,7 +90,7 @@ class EventModule(lightning.LightningDataModule):
         self.spec = EventSpec(
             marks, self.card.unit, grid, floor, log_mean, log_std, self.extra.names, self.card.labels is not None
         )
-        self.recipe = EventRecipe(self.card, self.spec, self.extra)
+        self.recipe = EventRecipe(self.card, self.spec, self.extra, train.events.origin is not None)
         self.gathers = {name: self.recipe.gather(self.part(name), longest=self.longest) for name in PARTS}
         self.findings = [*_findings(self.card, self.split, self.spec), *notes]
         self.prepared = True

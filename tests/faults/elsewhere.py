@@ -4,8 +4,8 @@
 ELSEWHERE = {
     "streaming/live.py push: there is no channel": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
     "streaming/live.py push: the values are": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
-    "streaming/live.py micros: is no stamp": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
-    "streaming/live.py micros: was never shown": "tests/streaming/test_live.py::test_an_hour_that_a_clock_skipped_is_told",
+    "streaming/stamps.py micros: is no stamp": "tests/streaming/test_live.py::test_one_push_is_a_row_and_an_interval",
+    "streaming/stamps.py micros: was never shown": "tests/streaming/test_live.py::test_an_hour_that_a_clock_skipped_is_told",
     "streaming/live.py __init__": "tests/streaming/test_live.py::test_settings_out_of_range_are_refused",
     "verbs/stream.py written: has ended": "tests/streaming/test_stream.py::test_what_cannot_be_written_ends_it_with_one_line",
     "verbs/stream.py written: cannot be written": "tests/streaming/test_stream.py::test_what_cannot_be_written_ends_it_with_one_line",
