@@ -4,7 +4,7 @@ Beside the encoder's state a row holds the memory after the last event, from whi
 is scored by it, and a forecast can be made again without another event.
 """
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,5 +44,5 @@ class EventStep(Packs):
         return self.pack(EventState(encoder, memory[:, 0]))
 
     def memory(self, rows: tuple[Tensor, ...]) -> Tensor:
-        """(B, D) of packed rows."""
-        return cast(EventState, self.unpack(rows)).memory
+        """(B, D) of packed rows: the last part of its matrix."""
+        return rows[self.of[-1]][:, -self.width :]

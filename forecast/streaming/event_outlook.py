@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from forecast.data.events import Floats
 from forecast.heads.next_event import NextEvent
 from forecast.inference.predictor import column
+from forecast.streaming.event_quantiles import quantiles
 from forecast.streaming.event_time import EventTime
 
 SHOWN: Final = 20  # likeliest marks
@@ -66,7 +67,7 @@ class EventOutlook:
     def __init__(self, head: NextEvent, levels: tuple[float, ...], time: EventTime, marks: tuple[str, ...]) -> None:
         self.head, self.levels, self.time, self.marks = head, levels, time, marks
         kind = head.projection.weight.dtype
-        self.level = torch.tensor([0.5, *levels], dtype=kind)[:, None]
+        self.level = torch.tensor([0.5, *levels], dtype=kind)
         self.shown = min(SHOWN, len(marks))
         self.at_once = max(1, min(AT_ONCE, NUMBERS // len(marks)))
 
@@ -78,12 +79,12 @@ class EventOutlook:
             each = [self(memory[first : first + self.at_once]) for first in cuts]
             return Looked(*(np.concatenate(part) for part in zip(*each, strict=True)))
         made = self.head(torch.from_numpy(memory))
-        quantiles = made.gaps.quantile(self.level).double().numpy()
+        quantile = quantiles(made.gaps, self.level).double().numpy()
         likely = made.mark_probabilities()
         p, top = likely.topk(self.shown, dim=-1)
         guess = likely > 0.5 if made.marks.labels else top[:, 0]
         mean = made.gaps.mean().double().numpy()
-        return Looked(mean, quantiles[0], quantiles[1:].T, top.numpy(), p.double().numpy(), guess.numpy())
+        return Looked(mean, quantile[0], quantile[1:].T, top.numpy(), p.double().numpy(), guess.numpy())
 
     @torch.inference_mode()
     def worth(self, memory: NDArray[np.float32], gap: NDArray[np.float32], mark: NDArray[Any]) -> tuple[Floats, Floats]:

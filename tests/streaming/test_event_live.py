@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from forecast.errors import ArtifactError, DataError, UsageError
+from forecast.heads.gaps import Gaps
 from forecast.inference.event_predictor import EventPredictor
 from forecast.models import LSTM, TCNCA, Aaren, Identity, Informer, Transformer
+from forecast.streaming.event_quantiles import quantiles
 from forecast.streaming.event_reading import read
 from forecast.streaming.event_replay import _before, _times
 from tests.streaming.event_made import made, rows, said, scanned, streamed, table
@@ -193,3 +195,16 @@ def test_pushes_one_by_one_are_a_frame(predictor):
 def test_counts_of_what_came_before():
     assert _before(np.array([3, 5, 3, 3, 5])).tolist() == [-1, -1, 0, 2, 1]
     assert _times(np.array([3, 5, 3, 3, 5])).tolist() == [0, 0, 1, 2, 1]
+
+
+@pytest.mark.parametrize(("components", "wide"), [(1, 0), (5, -2), (64, -5), (64, 0)])
+def test_quantiles_are_those_of_bisection(components, wide):
+    torch.manual_seed(components)
+    weight, place, scale = (torch.randn(600, components) for _ in range(3))
+    gaps = Gaps(
+        (2 * weight).log_softmax(-1), 2 * place, (scale + wide).clamp(-5, 1), torch.tensor(1.5), torch.tensor(0.3)
+    )
+    levels = torch.tensor([0.5, 0.05, 0.95, 0.001])
+    exact = Gaps(*(part.double() for part in gaps[:5])).quantile(levels.double()[:, None])
+    assert quantiles(gaps, levels).log().numpy() == pytest.approx(exact.log().numpy(), abs=2e-4)
+    assert quantiles(gaps.at(slice(0, 0)), levels).shape == (4, 0)
