@@ -96,7 +96,7 @@ class EventLive:
     # From outside --------------------------------------------------------------------------------------------
 
     def push(
-        self, id: str, time: Any, mark: str = ONE_MARK, beside: Mapping[str, float | None] | None = None
+        self, id: str, time: Any, mark: str | int = ONE_MARK, beside: Mapping[str, float | None] | None = None
     ) -> EventForecasts:
         """One event of one sequence; `time` is a stamp, or a number where those of the training were; `beside` what
         else is known of it, by column. DataError for an event that cannot be taken, and the states are as they were."""
@@ -107,8 +107,10 @@ class EventLive:
             row = np.array([[given.get(name) for name in columns]], np.float64).reshape(1, len(columns))
         except (TypeError, ValueError):
             raise DataError(f"the values are {given!r}", "expected numbers, or None") from None
+        if not isinstance(mark, str | int) or isinstance(mark, bool):
+            raise DataError(f"the mark is {mark!r}", "expected the name of one")
         ticks = self.time.one(time)
-        taken = self.take([id], ticks, Held([mark], row))
+        taken = self.take([id], ticks, Held([str(mark)], row))
         if taken.status[0] > ACCEPTED:
             raise self._refused([id], ticks, taken.status)
         return taken.forecasts

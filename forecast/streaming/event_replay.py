@@ -27,7 +27,7 @@ STREAMED: Final = "streamed"
 LEARNED: Final = "log-normal gap and Markov marks so far"
 MEAN: Final = "mean gap so far"
 REPEATED: Final = "mark before"
-WIDTH: Final = 1.0  # of the log gap, before there are two of them
+WIDTH: Final = 1.0  # of the log gap, before any was seen
 
 
 class Seen(NamedTuple):
@@ -129,8 +129,8 @@ class EventReplay:
         log = np.log(np.maximum(gap, max(spec.floor, spec.grid / 2, 1e-9)))
         n = np.arange(len(gap))
         place = np.where(n > 0, _sums(log) / np.maximum(n, 1), log)
-        spread = np.sqrt(np.maximum(_sums(log**2) / np.maximum(n, 1) - place**2, 1e-12))
-        spread = np.where(n > 1, np.maximum(spread, 1e-3), WIDTH)
+        squares = np.maximum(_sums(log**2) - n * place**2, 0.0)
+        spread = np.sqrt((squares + WIDTH**2) / (n + 1))  # as if one more had been WIDTH away
         time = -log - np.log(spread) - 0.5 * (((log - place) / spread) ** 2 + np.log(2 * np.pi))
         mean = np.where(n > 0, _sums(gap) / np.maximum(n, 1), gap)
         error = (mean - gap)[1:]

@@ -15,6 +15,7 @@ ELSEWHERE = {
     "streaming/event_live.py _refuse": "tests/streaming/test_event_live.py::test_settings_that_mean_nothing_are_refused",
     "streaming/event_live.py _checked": "tests/streaming/test_event_live.py::test_settings_that_mean_nothing_are_refused",
     "streaming/event_live.py push: there is no column": "tests/streaming/test_event_live.py::test_what_cannot_be_taken_is_told",
+    "streaming/event_live.py push: the mark is": "tests/streaming/test_event_live.py::test_what_cannot_be_taken_is_told",
     "streaming/event_live.py push: the values are": "tests/streaming/test_event_live.py::test_what_cannot_be_taken_is_told",
     "streaming/event_live.py _refused": "tests/streaming/test_event_live.py::test_what_cannot_be_taken_is_told",
     "streaming/event_reading.py read": "tests/streaming/test_event_live.py::test_what_cannot_be_taken_is_told",

@@ -12,6 +12,7 @@ from forecast.models import LSTM, TCNCA, Aaren, Identity, Informer, Transformer
 from forecast.streaming.event_quantiles import quantiles
 from forecast.streaming.event_reading import read
 from forecast.streaming.event_replay import _before, _times
+from forecast.streaming.event_time import EventTime
 from tests.streaming.event_made import made, rows, said, scanned, streamed, table
 
 ENCODERS = {
@@ -127,6 +128,7 @@ def test_what_cannot_be_taken_is_told(predictor):
         (("x", "2025-01-02", "buy"), "was taken before; expected another time or mark"),
         (("x", "soon", "buy"), "'soon' is no stamp"),
         (("x", "2025-01-03", "buy", {"amount": "x"}), "the values are {'amount': 'x'}; expected numbers, or None"),
+        (("x", "2025-01-03", None), "the mark is None; expected the name of one"),
         (("x", "2025-01-03", "buy", {"price": 1.0}), "there is no column 'price'; expected amount"),
     ]:
         with pytest.raises(DataError) as fault:
@@ -190,6 +192,17 @@ def test_pushes_one_by_one_are_a_frame(predictor):
     assert set(made.ids) == set("xy")
     for name, median in zip(made.ids, made.median, strict=True):
         assert last[name].median[0] == pytest.approx(median, rel=1e-5)
+
+
+def test_times_are_kept_exactly_and_end_with_the_calendar():
+    stamps, numbers = EventTime("day", stamps=True), EventTime("day", stamps=False)
+    tick = stamps.one("2024-01-01T00:00:00.000001")
+    assert stamps.written(int(tick[0])) == "2024-01-01T00:00:00.000001" and stamps.at(tick) == tick
+    assert stamps.ahead(int(tick[0]), 1.5) == "2024-01-02T12:00:00.000001" and stamps.ahead(int(tick[0]), 1e30) is None
+    assert stamps.span(2.0) == 2 * 86_400_000_000 and stamps.gap(tick + 43_200_000_000, tick)[0] == 0.5
+    tick = numbers.one(-1e15)
+    assert numbers.written(int(tick[0])) == -1e15 and numbers.at(tick)[0] == -(10**18) and numbers.span(1e300) == 2**60
+    assert numbers.ahead(int(tick[0]), 1.5) == -1e15 + 1.5 and numbers.gap(numbers.one(3), numbers.one(-0.0))[0] == 3
 
 
 def test_counts_of_what_came_before():
