@@ -23,9 +23,10 @@ from tests.streaming.test_streamer import Kept, through
 from tests.verbs.conftest import command
 
 SMALL = [
-    "task=event", "model=aaren", "trainer=smoke", "track=none", "data=events", "data.path=f.parquet",
-    "data.id=who", "data.time=when", "data.mark=what", "data.unit=hour", "data.covariates=amount", "data.periods=day", "data.splits={train: 0.6, val: 0.2, test: 0.2}",
-    "model.d_model=8", "model.heads=2", "model.d_ff=8", "model.layers=1", "predictions=false", "quiet=true",
+    "task=event", "model=aaren", "trainer=smoke", "track=none", "data=events", "data.path=f.parquet", "data.id=who",
+    "data.time=when", "data.mark=what", "data.unit=hour", "data.covariates=amount", "data.periods=day",
+    "data.splits={train: 0.6, val: 0.2, test: 0.2}", "model.d_model=8", "model.heads=2", "model.d_ff=8",
+    "model.layers=1", "predictions=false", "quiet=true",
 ]  # fmt: skip
 
 
