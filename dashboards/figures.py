@@ -27,6 +27,8 @@ from forecast.dashboards.canvas import (
     sheet,
     with_unit,
 )
+from forecast.dashboards.event_figures import event_pictures
+from forecast.dashboards.event_summary import summarise_events
 from forecast.dashboards.intervals import reliability
 from forecast.dashboards.load import Run
 from forecast.dashboards.style import LIGHT, number, role_of, styled, tick
@@ -35,12 +37,13 @@ from forecast.dashboards.windows import Window
 
 
 def figures(run_dir: Path) -> dict[str, Figure]:
-    """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time.
+    """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
+    loss, pit, timelines, rescaling, gaps, confusion, accuracies, position.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
     run = load.read(run_dir)
-    found = pictures(run, summarise(run))
+    found = event_pictures(run, summarise_events(run)) if run.events else pictures(run, summarise(run))
     with styled():
         return {picture.name: picture.draw(HALF if picture.half else WIDE) for picture in found}
 
@@ -61,7 +64,7 @@ def loss(run: Run) -> Picture | None:
     """Training loss and validation MSE, the best epoch marked."""
     if run.history is None:
         return None
-    train, val, best = run.curve("train/loss"), run.curve("val/mse"), run.best_epoch
+    train, val, best = run.curve("train/loss"), run.curve(run.monitor), run.best_epoch
     if not train.height and not val.height:
         return None
     words = "Training loss by optimiser step"

@@ -44,6 +44,14 @@ class Run(NamedTuple):
         found = [_row(row) for row in self.metrics.get("rows") or [] if isinstance(row, dict)]
         return sorted(found, key=lambda row: {"model": 0, "streamed": 1, "baseline": 3}.get(row.kind, 2))
 
+    def score(self, key: str) -> float:
+        """A test score of the model: scaled, of series; nats (total, time, mark) or another, of events."""
+        if not self.events:
+            return next((row.scaled.get(key, math.nan) for row in self.rows if row.kind == "model"), math.nan)
+        given = (row for row in self.metrics.get("rows") or [] if isinstance(row, dict) and row.get("kind") == "model")
+        row = next(given, {})
+        return _float(_dict(row.get("nats")).get(key, row.get(key)))
+
     @property
     def naive_rows(self) -> list[Row]:
         """The simple forecasts that a model is measured against."""
@@ -154,9 +162,19 @@ class Run(NamedTuple):
         return self.history.filter(pl.col("name") == name).sort("step")
 
     @property
+    def events(self) -> bool:
+        """Whether it forecasts events, not series."""
+        return self.metrics.get("task") == "event"
+
+    @property
+    def monitor(self) -> str:
+        """The validation score by which weights were chosen, the lowest: val/mse, or val/nll of events."""
+        return next(iter(self.part("best")), "val/nll" if self.events else "val/mse")
+
+    @property
     def best_epoch(self) -> Facts | None:
-        """The validation with the lowest MSE, whose weights are kept: step, epoch (from 0), value."""
-        val = self.curve("val/mse")
+        """The validation with the lowest score, whose weights are kept: step, epoch (from 0), value."""
+        val = self.curve(self.monitor)
         return val.sort("value", "step").row(0, named=True) if val.height else None
 
     @property

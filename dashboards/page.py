@@ -38,10 +38,10 @@ def code(words: str, label: str) -> str:
     return f'<pre tabindex="0" aria-label="{text(label)}"><code>{text(words)}</code></pre>'
 
 
-def table(caption: str, head: str, body: Sequence[str]) -> str:
-    """A table that scrolls inside its box; `head` and `body` are rows of ready HTML."""
+def table(caption: str, head: str, body: Sequence[str], kind: str = "") -> str:
+    """A table that scrolls inside its box; `head` and `body` are rows of ready HTML. `kind` dense: many columns."""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
+        f'<div class="{f"scroll {kind}".strip()}" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
         f"<caption>{text(caption)}</caption><thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -142,6 +142,10 @@ thead th:first-child{text-align:left;position:sticky;left:0;background:var(--car
 tr.model>*{background:var(--shade)}
 .edge{border-left:1px solid var(--grid)}
 td strong{font-weight:700}
+.none,.aim{color:var(--muted)}
+.aim{margin-left:.25em;font-size:.85em}
+.dense th,.dense td{padding-left:.6rem;padding-right:.6rem}
+tr.gain>*{border-top:2px solid var(--grid);font-size:.88rem}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:3px;margin-right:.55em;vertical-align:-.05em}
 .facts{margin:0;display:grid;gap:.3rem}
 .facts div{display:grid;grid-template-columns:minmax(7em,11em) minmax(0,1fr);gap:1rem}

@@ -81,7 +81,7 @@ def interval(
     mine, other = (np.stack([getattr(each, error) for each in several]) for several in (ours, theirs))
     starts = rng.integers(0, len(count), (REPEATS, -(-len(count) // block)))
     total = _blocks(mine.mean(0) - other.mean(0), starts, block) / _blocks(count, starts, block)
-    total += _seeds(mine.sum(1) / count.sum(), rng) - _seeds(other.sum(1) / count.sum(), rng)
+    total += seeds(mine.sum(1) / count.sum(), rng) - seeds(other.sum(1) / count.sum(), rng)
     middle = float((mine.mean(0) - other.mean(0)).sum() / count.sum())
     low, high = middle + widened(len(count) / block) * (np.percentile(total, [2.5, 97.5]) - middle)
     return float(low), float(high)
@@ -100,7 +100,7 @@ def _blocks(values: np.ndarray, starts: np.ndarray, block: int) -> np.ndarray:
     return (run[starts + block] - run[starts]).sum(1)
 
 
-def _seeds(scores: np.ndarray, rng: Any) -> Any:
+def seeds(scores: np.ndarray, rng: Any) -> Any:
     """(REPEATS,) how far the mean score of k seeds may be off: k deviations drawn, made as wide as k - 1 are."""
     k = len(scores)
     if k < 2:

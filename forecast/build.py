@@ -35,7 +35,7 @@ NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": mode
 # What build hands over, no key of a config.
 GIVEN = (
     "spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused", "marks", "log_mean", "log_std",
-    "grid", "extra", "labels",
+    "grid", "extra", "labels", "most", "levels",
 )  # fmt: skip
 
 
@@ -110,6 +110,7 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
     seed = int(config["seed"])
     for group in ("model", "embed", "head"):  # all keys first: what is set once may be handed on to other groups
         check(config[group], group)
+    _of_kind(config, events=False)
     embed = make(config["embed"], "embed", spec=spec)
     encoder = make(config["model"], "model", d_model=embed.d_model, seed=seed)
     if encoder.d_model != embed.d_model:
@@ -137,12 +138,12 @@ def event_chain(config: Config, spec: EventSpec) -> EventChain:
     for each event will do. Weights come from torch's generator."""
     for group in ("model", "embed", "head"):
         check(config[group], group)
+    _of_kind(config, events=True)
     if config["norm"] != "none":
         raise UsageError(f"norm is {config['norm']}", "their embedding scales gaps", "leave it out")
-    facts = {"marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels}
+    facts = {"marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels,
+             "levels": spec.levels}  # fmt: skip
     embed = make(config["embed"], "embed", **facts, extra=len(spec.extra))
-    if not isinstance(embed, models.EventEmbedding):
-        raise UsageError(f"{type(embed).__name__} embeds series", "expected an embedding of events", "set embed=event")
     encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]))
     if encoder.d_model != embed.d_model:
         raise UsageError(
@@ -150,10 +151,20 @@ def event_chain(config: Config, spec: EventSpec) -> EventChain:
             do="set embed.d_model to the width of the model",
         )
     require(encoder, "event")
-    head = make(config["head"], "head", d_memory=encoder.d_model, **facts, grid=spec.grid)
-    if not isinstance(head, heads.NextEvent):
-        raise UsageError(f"{type(head).__name__} forecasts series", "expected a head of events", "set head=next_event")
+    head = make(config["head"], "head", d_memory=encoder.d_model, **facts, grid=spec.grid, most=spec.most)
     return EventChain(embed=embed, encoder=encoder, head=head, spec=spec)
+
+
+def _of_kind(config: Config, *, events: bool) -> None:
+    """UsageError where the embedding or the head is for the other kind of data."""
+    for group, its in (("embed", models.EventEmbedding), ("head", heads.NextEvent)):
+        target = check(config[group], group)
+        if (target is its) != events:
+            of, other = ("events", "series") if events else ("series", "events")
+            fits = (
+                ("event" if group == "embed" else "next_event") if events else "value" if group == "embed" else "direct"
+            )
+            raise UsageError(f"{target.__name__} is for {other}", f"the task is about {of}", f"set {group}={fits}")
 
 
 def require(encoder: models.Encoder, task: str) -> None:

@@ -285,6 +285,10 @@ class Predict:
     short: Short | None = None
     hierarchy: str | None = None
     reconcile: Reconcile | None = None
+    now: Any = None  # a stamp, a number, or latest
+    window: float | None = None
+    events: int = 0
+    hazard: int = 0
     batch_size: int | None = None
     overwrite: bool = False
     runs: str = RUNS
@@ -467,6 +471,7 @@ def check(cfg: DictConfig) -> None:
     `+key=value` or `~key` did to the spine.
     """
     spine(cfg, "")
+    fitting(cfg)
     try:
         missing = OmegaConf.missing_keys(cfg)
         OmegaConf.to_container(cfg, resolve=True)
@@ -481,6 +486,16 @@ def check(cfg: DictConfig) -> None:
     if missing:
         key = next((name for name in NEEDED if name in missing), min(missing))
         raise UsageError(f"{key} is not set", "it has no default", f"set {NEEDED.get(key, f'{key}=…')}")
+
+
+def fitting(cfg: DictConfig) -> None:
+    """UsageError where the data are not of the kind that the task is about."""
+    task, data = (OmegaConf.get_type(cfg, key) if key in cfg else None for key in ("task", "data"))
+    name = data is not None and (cfg.data.get("card") or "these data")
+    if task is Event and data is Series:
+        raise UsageError(f"task=event with {name}, which are series", "expected events", "e.g. set data=retail")
+    if task is Forecast and data is Events:
+        raise UsageError(f"task=forecast with {name}, which are events", "expected series", "set task=event")
 
 
 def spine(node: Any, above: str) -> None:

@@ -28,6 +28,7 @@ PARAM_LENGTH = 500  # MLflow refuses longer values on some stores
 SILENCE_S = 0.4  # of a store that is at work, before it is asked whether it lives, and how long it may take to answer
 WAIT_AFTER_FAILURE_S = 5.0
 SAMPLE_S = 10.0  # between two looks at the machine
+EVENT_SCORES = ("rmse", "mae", "accuracy", "macro_f1", "calibration", "ks", "survival")
 History = list[tuple[int, int, str, float, float]]
 
 
@@ -85,9 +86,10 @@ class MLflowTracker(Tracker):
     def _create(self, run: Run, config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
         task, model = config["task"]["name"], config["model"]["_target_"].rpartition(".")[2].lower()
         environment = run.read("env.json")
-        horizon, seed = str(config["task"]["horizon"]), str(config["seed"])
+        horizon, seed = config["task"].get("horizon"), str(config["seed"])
+        ahead = {} if horizon is None else {"horizon": str(horizon)}  # events have none
         tags = {
-            "task": task, "dataset": dataset, "model": model, "horizon": horizon, "seed": seed,
+            "task": task, "dataset": dataset, "model": model, **ahead, "seed": seed,
             "run_folder": str(run.path), "forecast.run": run.id,
             "mlflow.source.name": environment["command"], "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": environment["commit"] or "",
@@ -97,7 +99,7 @@ class MLflowTracker(Tracker):
         return {
             "uri": self.uri, "asked": self.asked, "experiment": self.experiment or f"{task}/{dataset}",
             "place": (run.path.parents[1] / "mlflow").as_uri() if self.uri.startswith(SQLITE) else None,
-            "name": config["name"] or f"{model}-h{horizon}-s{seed}", "tags": tags,
+            "name": config["name"] or f"{model}{f'-h{horizon}' if ahead else ''}-s{seed}", "tags": tags,
             "params": {key: value[:PARAM_LENGTH] for key, value in flatten(config).items()},
         }  # fmt: skip
 
@@ -110,11 +112,11 @@ class MLflowTracker(Tracker):
                 self.journal.append("log", rows=rows)
 
     def finish(self, run: Run, metrics: Mapping[str, Any]) -> None:
-        steps = metrics["rows"][0]["horizon"]
+        steps = metrics["rows"][0].get("horizon", {})
         scores = [[name, value, 0] for name, value in final_metrics(metrics).items()]
         scores += [
             [f"test/{key}_by_step", value, i + 1]
-            for key in ("mse", "mae") for i, value in enumerate(steps[key]) if value is not None
+            for key in ("mse", "mae") for i, value in enumerate(steps.get(key, [])) if value is not None
         ]  # fmt: skip
         with self._kept():
             if self.journal is not None:
@@ -286,7 +288,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Names that MLflow takes: test/mse_z in scaled units, test/mae in original ones, test_ridge/mse_z beside it;
     test_streamed/mse_z, …, ratio and bytes_per_series of a model that streams; test/coverage_90, crps_z, wql, energy_z
-    of its intervals, test_adapting/… of those that follow what comes."""
+    of its intervals, test_adapting/… of those that follow what comes. Of events see `event_metrics`."""
+    if metrics.get("task") == "event":
+        return event_metrics(metrics)
     stream = metrics.get("stream") or {}
     flat = {f"test_streamed/{key}": stream[key] for key in ("ratio", "bytes_per_series") if stream.get(key) is not None}
     for way, found in (metrics.get("intervals") or {}).items():
@@ -296,21 +300,51 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
         flat.update({f"{of}/{key}": value for key, value in kept.items() if value is not None})
     for row in metrics["rows"]:
         head = {"model": "test", "streamed": "test_streamed"}.get(row["kind"])
-        head = head or "test_" + re.sub(r"[^\w.-]+", "_", row["name"]).strip("_")
+        head = head or f"test_{_plain(row['name'])}"
         flat.update({f"{head}/{key}_z": value for key, value in row["scaled"].items() if value is not None})
         flat.update({f"{head}/{key}": value for key, value in row["original"].items() if value is not None})
     return flat
 
 
+def event_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """test/nats_total, nats_time, nats_mark, rmse, …, calibration, ks of the model, test_mixture/… of the floors;
+    test_ahead/tmap, otd, … of a window; test_metatpp/nll, … under that protocol."""
+    flat: dict[str, float | None] = {}
+    for row in metrics["rows"]:
+        head = "test" if row["kind"] == "model" else f"test_{_plain(row['name'])}"
+        flat |= {f"{head}/nats_{part}": value for part, value in row["nats"].items()}
+        flat |= {f"{head}/{key}": row.get(key) for key in EVENT_SCORES}
+    ahead = (metrics.get("horizon") or {}).get("rows", [])
+    for k, row in enumerate(ahead):
+        head = "test_ahead" if k == 0 else f"test_ahead_{_plain(row['name'])}"
+        flat |= {f"{head}/{key}": value for key, value in row.items() if key not in ("name", "kind")}
+    line = metrics.get("metatpp") or {}
+    flat |= {f"test_metatpp/{key}": line.get(key) for key in ("nll", "rmse", "accuracy")}
+    return {name: value for name, value in flat.items() if value is not None}
+
+
+def _plain(name: str) -> str:
+    """A name with the letters that MLflow takes."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")
+
+
 def _inputs(data: Any) -> dict[str, Any]:
-    """The parts of the data. A digest is one of the file's sha256, the part's rows, the channels and gaps."""
+    """The parts of the data. A digest is one of the file's sha256, the part's rows, the channels and gaps; of events,
+    of their file, how many sequences and events there are until when, and the marks."""
     parts = {}
     for part in ("train", "val", "test"):
+        if data.card.kind == "events":
+            held = data.part(part)
+            known = [len(held.events.ids), len(held.events.time), float(held.end.max())]
+            what = json.dumps([data.source["sha256"], known, data.spec.marks])
+            parts[part] = {"rows": int(held.target.sum()), "digest": hashlib.sha256(what.encode()).hexdigest()[:8]}
+            continue
         ranges = getattr(data.split, part).tolist()
         what = json.dumps([data.source["sha256"], ranges, data.spec.channels, data.gaps])
         rows = sum(last - first for first, last in ranges)
         parts[part] = {"rows": rows, "digest": hashlib.sha256(what.encode()).hexdigest()[:8]}
-    return {"name": data.card.name, "source": data.source, "channels": list(data.spec.channels), "parts": parts}
+    channels = data.spec.marks if data.card.kind == "events" else data.spec.channels
+    return {"name": data.card.name, "source": data.source, "channels": list(channels), "parts": parts}
 
 
 __all__ = ["MLflowTracker", "Tracker", "final_metrics", "flatten", "make_tracker"]

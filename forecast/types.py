@@ -4,6 +4,7 @@ Shapes: B windows, L context steps, H horizon steps, C input channels (the T tar
 K covariates that are known ahead, P that are known only as they come, Q facts of a series.
 """
 
+from math import inf
 from typing import NamedTuple
 
 from torch import Tensor
@@ -72,6 +73,8 @@ class EventSpec(NamedTuple):
     log_std: float
     extra: tuple[str, ...] = ()  # E numbers that are known of each event, in the order of EventBatch.extra
     labels: bool = False  # an event has any number of the marks at once
+    most: float = inf  # the longest gap of train
+    levels: tuple[float, ...] = ()  # n quantiles of train's normalised log gaps, at (i + ½) / n; none: as if normal
 
 
 class EventBatch(NamedTuple):

@@ -170,7 +170,9 @@ def number(kind: Callable[[Any], T], value: Any, where: str) -> T:
 def _check(card: Card, where: str, every: bool) -> None:
     """What the types cannot say: known kinds and roles, unique names, at least one target."""
     if card.kind not in KINDS:
-        raise DataError(f"{where} has the kind '{card.kind}'", f"expected {' or '.join(KINDS)}", "correct the card")
+        raise DataError(
+            f"{where} has the kind '{card.kind}'", f"expected {' or '.join((*KINDS, EVENTS))}", "correct the card"
+        )
     for channel in card.channels:
         if channel.role not in ROLES:
             raise DataError(

@@ -31,7 +31,10 @@ SPLITS: Final[dict[str, Any]] = {"train": 0.7, "val": 0.1, "test": 0.2}  # of th
 FEW: Final = 10  # with fewer sequences a file of numbers without a card is cut in time
 # Names that columns of events usually have, in lower case.
 USUAL: Final = {
-    "id": ("unique_id", "item_id", "series_id", "sequence_id", "seq_id", "case_id", "user_id", "customer_id", "id"),
+    "id": (
+        *("unique_id", "item_id", "series_id", "sequence_id", "seq_id", "case_id", "user_id", "customer_id", "id"),
+        *("sequence", "series", "case", "user", "customer", "account", "patient", "driver", "device", "machine"),
+    ),
     "time": ("ds", "date", "datetime", "time", "timestamp", "time_since_start"),
     "mark": ("mark", "event_type", "type_event", "event", "activity", "action", "type"),
 }
@@ -143,13 +146,18 @@ def read_event_frames(
         frame = read_file(place, notes)
         return [(place.name, frame)], [CardFile(str(place), rows=frame.height)]
     if not card.files:
-        raise DataError(
-            f"the card '{card.name}' only describes its data set",
-            f"get the file from {card.source or 'its source'}",
-            "convert it with `forecast data convert FILE to=DIR`, then give data.card=DIR/card.yaml",
-        )
+        raise only_described(card)
     frames, read = read_files(card, folder, notes)
     return [(file.path, frame) for file, frame in zip(card.files, frames, strict=True)], read
+
+
+def only_described(card: EventCard) -> DataError:
+    """The error of a card without files: where the data are to be had, and how they come here."""
+    return DataError(
+        f"the card '{card.name}' only describes its data set",
+        f"get the file from {card.source or 'its source'}",
+        "convert it with `forecast data convert FILE to=DIR`, then give data.card=DIR/card.yaml",
+    )
 
 
 def infer_event_card(
@@ -232,10 +240,8 @@ def _time(frame: pl.DataFrame, taken: Sequence[str], where: str) -> str:
         return stamps[0]
     if found := _usual(frame, "time", taken, where):
         return found
-    what = (
-        f"the columns {', '.join(stamps)} all hold stamps" if stamps else f"no column of {where} seems to be the time"
-    )
-    raise DataError(what, f"found columns {', '.join(frame.columns[:12])}", "set time=COLUMN")
+    what = f"the columns {', '.join(stamps)} all hold stamps" if stamps else "no column seems to be the time"
+    raise DataError(f"{where}: {what}", f"found columns {', '.join(frame.columns[:12])}", "set time=COLUMN")
 
 
 def _text_column(frame: pl.DataFrame, taken: Sequence[str], where: str) -> str | None:
@@ -281,7 +287,10 @@ def _cuts(column: pl.Series, ticks: Floats, number: Ints) -> dict[str, Any]:
     val, test = (float(np.sort(ticks)[int(share * len(ticks))]) for share in (0.7, 0.8))
     if not stamps:
         return {"val": val, "test": test}
-    return {k: str(np.datetime64(int(v), "us").astype("datetime64[s]")) for k, v in (("val", val), ("test", test))}
+    exact = "D" if test - val > 2 * UNITS["day"] else "s"
+    return {
+        k: str(np.datetime64(int(v), "us").astype(f"datetime64[{exact}]")) for k, v in (("val", val), ("test", test))
+    }
 
 
 def describe_events(card: EventCard) -> str:
@@ -297,7 +306,11 @@ def describe_events(card: EventCard) -> str:
         "id": card.id or "none: one sequence",
         "time": f"{card.time}, in {card.unit}s",
         "mark": f"{marks}, several parted by '{card.labels}'" if card.labels else marks,
-        "grid": "that of the stamps" if card.grid is None else f"{card.grid:.6g} {card.unit}s" if card.grid else "none",
+        "grid": "that of the stamps; none of numbers"
+        if card.grid is None
+        else f"{card.grid:.6g} {card.unit}s"
+        if card.grid
+        else "none",
         "floor": f"gaps below {card.floor:.6g} {card.unit}s count as that" if card.floor else "",
         "twice": "rows written twice are dropped" if card.twice == "drop" else "",
         "covariates": ", ".join(card.covariates),

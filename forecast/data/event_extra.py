@@ -58,6 +58,10 @@ class Extra(NamedTuple):
             return None
         return self(events.time, events.beside, events.origin, events.unit)
 
+    def ahead(self, time: Floats, origin: np.datetime64 | None, unit: str) -> NDArray[Any]:
+        """(…) times of events to come -> (…, E): their columns are not known, and taken as usual."""
+        return self(time, np.broadcast_to(np.array(self.mean), (*time.shape, len(self.columns))), origin, unit)
+
     def to_dict(self) -> dict[str, Any]:
         return {key: list(value) for key, value in self._asdict().items()}
 

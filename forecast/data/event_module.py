@@ -26,6 +26,7 @@ from forecast.errors import DataError, UsageError, nearest
 from forecast.types import EventBatch, EventSpec
 
 SIMULATED: Final = ("base", "excite", "decay", "end", "sequences", "seed")
+LEVELS: Final = 128  # quantiles that tell a model how the gaps of train lie
 
 
 class EventModule(lightning.LightningDataModule):
@@ -84,12 +85,13 @@ class EventModule(lightning.LightningDataModule):
         self.extra = Extra.of(self.card.covariates, periods, train.events)
         grid = train.events.grid
         floor = 0.0 if grid else self.card.floor or _floor(train, notes)
-        log_mean, log_std = _logs(train, max(floor, grid / 2))
+        log_mean, log_std, levels = _logs(train, max(floor, grid / 2))
         marks = train.events.marks
         marks = labels_of(marks, self.card.labels) if self.card.labels else marks
         self.spec = EventSpec(
-            marks, self.card.unit, grid, floor, log_mean, log_std, self.extra.names, self.card.labels is not None
-        )
+            marks, self.card.unit, grid, floor, log_mean, log_std, self.extra.names, self.card.labels is not None,
+            most=float(_gaps(train).max()), levels=levels,
+        )  # fmt: skip
         self.recipe = EventRecipe(self.card, self.spec, self.extra, train.events.origin is not None)
         self.gathers = {name: self.recipe.gather(self.part(name), longest=self.longest) for name in PARTS}
         self.findings = [*_findings(self.card, self.split, self.spec), *notes]
@@ -228,10 +230,12 @@ def _floor(train: Part, notes: list[str]) -> float:
     return least
 
 
-def _logs(train: Part, least: float) -> tuple[float, float]:
-    """Mean and deviation of the log gaps of train."""
+def _logs(train: Part, least: float) -> tuple[float, float, tuple[float, ...]]:
+    """Mean and deviation of the log gaps of train, and their LEVELS quantiles once both are taken out."""
     logs = np.log(np.maximum(_gaps(train), least or 1e-9))
-    return float(logs.mean()), float(logs.std()) or 1.0
+    mean, std = float(logs.mean()), float(logs.std()) or 1.0
+    levels = np.quantile((logs - mean) / std, (np.arange(LEVELS) + 0.5) / LEVELS)
+    return mean, std, tuple(levels.tolist())
 
 
 def _findings(card: EventCard, split: EventSplit, spec: EventSpec) -> list[str]:

@@ -1,6 +1,6 @@
 """What a run of events remembers of its data: enough to read another table the same way and forecast it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -76,10 +76,20 @@ class EventRecipe(NamedTuple):
             extra=None if extra is None else torch.from_numpy(extra),
         )  # fmt: skip
 
+    def ahead(self, events: Events) -> Callable[[Tensor], Tensor]:
+        """Times (R,) of events to come, on the clock of a table -> what is known of them (R, E)."""
+        return lambda time: torch.from_numpy(self.extra.ahead(time.cpu().numpy(), events.origin, events.unit))
+
     def sets(self, events: Events) -> Tensor | None:
         """(K, M) bool, the labels in each of the K marks of a table; None where an event has one mark. Labels that
         training did not have are left out."""
         return sets(events.marks, self.spec.marks, self.card.labels) if self.spec.labels else None
+
+    def joined(self, flags: Any) -> pl.Series:
+        """Labels (N, M) bool -> N marks, as a table has them."""
+        found, place = np.unique(flags.astype(bool), axis=0, return_inverse=True)
+        names = np.array(self.spec.marks)
+        return pl.Series([(self.card.labels or "").join(names[one]) for one in found], dtype=pl.String).gather(place)
 
     def names(self, codes: Any) -> pl.Series:
         """Names of marks (N,), null for M."""

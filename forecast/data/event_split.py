@@ -6,13 +6,12 @@ its table, and a sequence is known to have stayed without an event from its last
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.data.events import UNITS, Events, Floats, recode
+from forecast.data.events import Events, Floats, moment_of, recode
 from forecast.data.freq import Ints
 from forecast.errors import DataError
 
@@ -65,7 +64,7 @@ def split_events(
     marks stay as they are.
     """
     if set(splits) == {"val", "test"}:
-        val, test = (_moment(events, splits[name], name) for name in ("val", "test"))
+        val, test = (moment_of(events, splits[name], f"splits: {name}", _HOW) for name in ("val", "test"))
         if val > test:
             raise DataError(f"splits: val starts at {splits['val']}, after test", "expected val before test", _HOW)
         parts = [_between(events, low, high) for low, high in ((-np.inf, val), (val, test), (test, np.inf))]
@@ -108,21 +107,6 @@ def _between(events: Events, low: float, high: float) -> Part:
     cut = events.at(rows)._replace(ids=ids, start=start)
     # The watch over all sequences ends together: at the border, or with the last event of the table.
     return Part(cut, ~cut.first & (cut.time >= low), np.full(len(ids), min(high, float(events.time.max()))))
-
-
-def _moment(events: Events, value: Any, name: str) -> float:
-    """A date (UTC where it has no offset), or a number where times are numbers, on the clock of the events."""
-    if events.origin is None:
-        if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
-            return float(value)
-        raise DataError(f"splits: {name} is {value}", "expected a number: the times of the events are numbers", _HOW)
-    text = value.isoformat() if isinstance(value, date) else str(value)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise DataError(f"splits: {name} is {value}", "expected a date like 2024-01-31", _HOW) from None
-    stamp = np.datetime64(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment, "us")
-    return float((stamp - events.origin).astype(np.int64)) / UNITS[events.unit]
 
 
 def _numbers(events: Events, splits: Mapping[str, Any]) -> list[Ints]:

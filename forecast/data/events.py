@@ -15,7 +15,8 @@ What is defined here:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from datetime import UTC, date, datetime
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -187,6 +188,22 @@ def recode(
         if notes is not None:
             notes.append(f"{where}: {int(new.sum()):,} event(s) have a mark that training did not have ('{name}')")
     return events._replace(mark=mark, marks=tuple(marks))
+
+
+def moment_of(events: Events, value: Any, key: str, how: str = "correct it") -> float:
+    """A date (UTC where it has no offset), or a number where times are numbers, on the clock of the events.
+    DataError for what is neither, with the name of its key."""
+    if events.origin is None:
+        if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
+            return float(value)
+        raise DataError(f"{key} is {value}", "expected a number: the times of the events are numbers", how)
+    text = value.isoformat() if isinstance(value, date) else str(value)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise DataError(f"{key} is {value}", "expected a date like 2024-01-31", how) from None
+    stamp = np.datetime64(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment, "us")
+    return float((stamp - events.origin).astype(np.int64)) / UNITS[events.unit]
 
 
 def _coded(frame: pl.DataFrame, name: str | None, alone: str, where: str) -> tuple[tuple[str, ...], Ints]:

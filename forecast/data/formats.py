@@ -1,6 +1,8 @@
 """A reader per format. Before it, what a file is by its bytes, whatever its name says."""
 
 import codecs
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,12 @@ KINDS: Final = (
 DAMAGE: Final = (
     pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError, NotImplementedError, MemoryError,
 )  # fmt: skip
+TEXT: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}  # ending → what such a table is called
+KEYS: Final = 10_000  # keys of all lines together, each a column
+CELLS: Final = 500_000_000  # of a table, filled or not
+DEEP: Final = 4  # lists and objects in each other
+_STRING: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"(\s*+:)?)?', re.DOTALL)  # with a colon behind it a key
+_BLOCK: Final = 1 << 20  # bytes that are searched for keys at once
 _MARKUP: Final = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<svg")
 
 
@@ -40,14 +48,14 @@ def refuse(path: Path) -> None:
         head = file.read(4096)
         file.seek(-min(4, path.stat().st_size), 2)
         tail = file.read()
-    if path.suffix.lower() == ".csv":
+    if text := TEXT.get(path.suffix.lower()):
         for magic, kind, do in KINDS:
             if head.startswith(magic):
                 if b"xl/" in head or b"[Content_Types]" in head:
                     kind, do = "an Excel workbook", _EXPORT
-                raise DataError(f"{path} is {kind} by its first bytes", "expected a csv table", do)
+                raise DataError(f"{path} is {kind} by its first bytes", f"expected a {text} table", do)
         if head.lstrip().lower().startswith(_MARKUP):
-            raise DataError(f"{path} is a web page or XML", "expected a csv table", "download the data itself")
+            raise DataError(f"{path} is a web page or XML", f"expected a {text} table", "download the data itself")
     elif not head.startswith(PARQUET):
         raise DataError(f"{path} is no parquet file by its first bytes", "expected PAR1", "rename or rewrite it")
     elif tail != PARQUET:
@@ -132,8 +140,75 @@ def _parquet(path: Path, notes: list[str]) -> pl.DataFrame:
     return frame
 
 
+def _jsonl(path: Path, notes: list[str]) -> pl.DataFrame:
+    """A JSON object a line, in UTF-8; a key that a line lacks is empty there, and empty lines are passed over."""
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if not data.strip():
+        return pl.DataFrame()
+    _bounded(data, path)
+    try:
+        return pl.read_ndjson(data, infer_schema_length=None)
+    except pl.exceptions.PolarsError:
+        _no_object(data, path.name)
+        raise
+
+
+def _bounded(data: bytes, path: Path) -> None:
+    """Refuse lines that would make a table of very many or of deep columns, before it is made."""
+    keys: set[bytes] = set()
+    begin = 0
+    while begin < len(data) and len(keys) <= KEYS:
+        end = data.find(b"\n", begin + _BLOCK) + 1 or len(data)
+        keys.update(text for text, colon in _STRING.findall(data, begin, end) if colon)
+        if _depth(data[begin:end]) > DEEP and _depth(_STRING.sub(b"", data[begin:end])) > DEEP:
+            raise DataError(
+                f"{path.name} holds more than {DEEP} lists or objects in each other",
+                "expected numbers and text",
+                "write each row as one object",
+            )
+        begin = end
+    lines = data.count(b"\n") + 1
+    if len(keys) > KEYS or lines * len(keys) > CELLS:
+        many = f"more than {KEYS:,}" if len(keys) > KEYS else f"{len(keys):,}"
+        raise DataError(
+            f"{path.name} has {many} keys in {lines:,} lines",
+            f"expected a table of up to {KEYS:,} columns and {CELLS // 10**6} million cells",
+            "write one object a line, all with the same keys",
+        )
+
+
+def _depth(block: bytes) -> int:
+    """How many brackets are open at most; those in texts count too."""
+    signs = np.frombuffer(block, dtype=np.uint8)
+    opened = (signs == ord("[")) | (signs == ord("{"))
+    closed = (signs == ord("]")) | (signs == ord("}"))
+    return int((opened.cumsum() - closed.cumsum()).max(initial=0))
+
+
+def _no_object(data: bytes, where: str) -> None:
+    """DataError for the first line that is no JSON object; returns where each is one."""
+    if data.lstrip().startswith(b"["):
+        raise DataError(
+            f"{where} begins with a list", "expected one object a line", "write each row as {…} on its line"
+        )
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            good = not line.strip() or isinstance(json.loads(line, parse_constant=_not_json), dict)
+            what = "holds no object"
+        except (ValueError, RecursionError) as fault:
+            good, what = False, f"is no JSON: {str(fault).split(':')[0]}"
+        if not good:
+            raise DataError(f"{where}: line {number} {what}", "expected one object a line", "correct the line")
+
+
+def _not_json(word: str) -> None:
+    raise ValueError(f"{word}, for which JSON has null")
+
+
 READERS: Final[dict[str, Callable[[Path, list[str]], pl.DataFrame]]] = {
     ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
     ".parquet": _parquet,
     ".pq": _parquet,
 }

@@ -3,6 +3,12 @@
     τ = exp(a x + b),   x ~ Σ_k w_k N(μ_k, s_k)          a, b: deviation and mean of the log gaps of train
     S(τ) = Σ w_k Φ(-u_k),   u_k = ((log τ - b) / a - μ_k) / s_k,   E τ = Σ w_k exp(a μ_k + b + a² s_k² / 2)
 
+One wide component in a thousand rules that mean, for its own is e^(a² s² / 2) times its median: gaps from minutes to
+months gave a mean of thousands of years. So the mean is the restricted one of survival analysis, with T the longest gap
+of train, beyond which nothing is known of gaps (Royston & Parmar 2013):
+
+    E min(τ, T) = Σ w_k [exp(a μ_k + b + σ²/2) Φ(u_k(T) - σ) + T Φ(-u_k(T))],    σ = a s_k
+
 A clock ticks: recorded gaps are whole multiples of its grid g. A density has no bound there, for a component may shrink
 on one multiple, and a likelihood that grows so says nothing of forecasts. So where a grid is given, a gap scores the
 probability of its cell, spread over the width of the cell:
@@ -34,6 +40,7 @@ class Gaps(NamedTuple):
     a: Tensor  # ()
     b: Tensor  # ()
     grid: float = 0.0  # step of the recording clock; 0 where time was not rounded
+    most: float = math.inf  # T, the longest gap that a mean reckons with
 
     def at(self, index: Any) -> "Gaps":
         """Those of some states, by an index of (…)."""
@@ -85,9 +92,20 @@ class Gaps(NamedTuple):
         return self.cdf((steps - 0.5).clamp(min=0.0) * self.grid), self.cdf((steps + 0.5) * self.grid)
 
     def mean(self) -> Tensor:
-        """E τ, in closed form; where it is no number of its type any more, about the largest one."""
+        """E min(τ, T), in closed form; without a T, E τ, and where that is no number of its type any more, about the
+        largest one."""
+        if self.most < math.inf:
+            return self._restricted()
         parts = self.a * self.place + self.b + 0.5 * (self.a * self.log_scale.exp()).square()
         return _power(torch.logsumexp(self.log_weight + parts, -1))
+
+    def _restricted(self) -> Tensor:
+        sigma = (self.a * self.log_scale.exp()).double()
+        whole = (self.a * self.place + self.b).double() + 0.5 * sigma.square()
+        end = (math.log(self.most) - self.b.double() - (self.a * self.place).double()) / sigma  # u(T)
+        inside = (whole + torch.special.log_ndtr(end - sigma)).exp()
+        each = inside + self.most * torch.special.ndtr(-end)
+        return (self.log_weight.double().exp() * each).sum(-1).to(self.place.dtype)
 
     def quantile(self, level: Tensor | float) -> Tensor:
         """The gap that lasts no longer with probability `level`, in (0, 1), to broadcast to (…): by bisection of the

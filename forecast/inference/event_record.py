@@ -27,6 +27,7 @@ SINGLES: Final = ("pit_low", "pit_high", "p_mark", "nats_time", "nats_mark")
 LINES: Final = 4  # sequences drawn,
 LONG: Final = 40  # their last events at most,
 POINTS: Final = 600  # and times at which a hazard is told
+FAR: Final = 2e17  # microseconds, of a stamp from the first one: 6,300 years
 
 
 class EventRecord:
@@ -74,10 +75,7 @@ class EventRecord:
         """Names of the marks forecast; of labels, parted as in the table."""
         if guess.ndim == 1:
             return self.data.recipe.names(guess)
-        sets, place = np.unique(guess, axis=0, return_inverse=True)
-        names = np.array(self.data.spec.marks)
-        words = [(self.data.card.labels or "").join(names[one.astype(bool)]) for one in sets]
-        return pl.Series(words, dtype=pl.String).gather(place)
+        return self.data.recipe.joined(guess)
 
     def write(self, folder: Path) -> None:
         write(self.frame(), folder / "predictions.parquet")
@@ -94,10 +92,13 @@ def shown(events: Events, rows: Any) -> Any:
 
 
 def moments(events: Events, time: Floats) -> Any:
-    """Times on the clock of a table as people know them."""
+    """Times on the clock of a table as people know them; no stamp where it would be thousands of years away."""
     if events.origin is None:
         return time
-    return events.origin + np.rint(time * UNITS[events.unit]).astype("timedelta64[us]")
+    micros = np.asarray(time, np.float64) * UNITS[events.unit]
+    near = np.abs(micros) < FAR
+    found = events.origin + np.rint(np.where(near, micros, 0.0)).astype("timedelta64[us]")
+    return np.where(near, found, np.datetime64("NaT", "us"))
 
 
 @torch.inference_mode()

@@ -1,9 +1,11 @@
 """From events to tokens: how long ago the event before was, and which mark this one has (arXiv 1909.12127, §3.2).
 
-token_i = W [(log(τ_i + 1e-8) - b) / a, e(y_i), covariates_i]        a, b: deviation and mean of train's log gaps
+token_i = W [(log(τ_i + 1e-8) - b) / a, e(y_i), covariates_i] + e'(bin of τ_i)     a, b: deviation and mean of train's
+                                                                                  log gaps; the log is within ±REACH
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from forecast.models.base import State
 from forecast.models.dropout import Dropout
 
 LEAST = 1e-8  # added to a gap before its log
+REACH = 5.0  # deviations: a gap of 0, which the first event has, is no further off than the rarest of gaps
 
 
 class EventEmbedding(nn.Module):
@@ -20,16 +23,20 @@ class EventEmbedding(nn.Module):
     A token knows its own event and nothing else, so there is no state, and any split of a sequence gives the same
     tokens. They are 0 where `mask` is False, whatever stands there. The mark M is unknown: its embedding is 0. With
     one mark there is none. labels: marks are (B, L, M) bool, the embeddings of those that are there are added.
+    bins: with more than 0, a gap also has the embedding of its bin: one of so many, as many of train's gaps in each, or
+    that of the gap 0; their edges lie among `levels`, n quantiles of train's normalised log gaps, at (i + ½) / n, in
+    rising order. Gaps that crowd at one length mean something which a line through all of them cannot tell.
     """
 
     causal = True
 
     a: Tensor
     b: Tensor
+    edges: Tensor  # rising normalised log gaps, bins - 1 where all differ
 
     def __init__(
         self, *, marks: int, log_mean: float, log_std: float, d_model: int = 64, d_mark: int = 32, extra: int = 0,
-        dropout: float = 0.0, labels: bool = False,
+        dropout: float = 0.0, labels: bool = False, bins: int = 0, levels: Sequence[float] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         if marks < 1:
@@ -49,6 +56,15 @@ class EventEmbedding(nn.Module):
             self.mark = nn.Embedding(marks + 1, d_mark, padding_idx=marks)
         self.mix = nn.Linear(1 + (d_mark if self.marked else 0) + extra, d_model)
         self.dropout = Dropout(dropout)
+        if bins < 0 or bins == 1 or bins and not levels:
+            raise ValueError(f"embed.bins is {bins}; expected 2 or more, or 0 for none, and quantiles to cut them by")
+        self.binned = bins > 0
+        if self.binned:
+            shares = torch.arange(1, bins, dtype=torch.float64) / bins
+            edges = torch.tensor(levels, dtype=torch.float64).quantile(shares).unique()
+            self.register_buffer("edges", edges.to(torch.float32))
+            self.bin = nn.Embedding(len(edges) + 2, d_model)
+            nn.init.normal_(self.bin.weight, std=0.3)
 
     def forward(self, gap: Tensor, mark: Tensor, mask: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
         if mask is not None:
@@ -56,7 +72,8 @@ class EventEmbedding(nn.Module):
             mark = mark & mask[..., None] if self.labels else mark.masked_fill(~mask, self.unknown)
         kind = self.mix.weight.dtype
         gap = gap.to(torch.promote_types(gap.dtype, torch.float32))  # half precision has no 1e-8
-        parts = [((gap + LEAST).log() - self.b).div(self.a)[..., None].to(kind)]
+        normal = ((gap + LEAST).log() - self.b).div(self.a)
+        parts = [normal.clamp(-REACH, REACH)[..., None].to(kind)]
         if self.marked:
             parts.append(mark.to(kind) @ self.mark.weight[:-1] if self.labels else self.mark(mark))
         if self.extra:
@@ -64,7 +81,11 @@ class EventEmbedding(nn.Module):
                 found = "none" if extra is None else extra.shape[-1]
                 raise ValueError(f"events come with {found} covariates; expected {self.extra}")
             parts.append(extra if mask is None else extra.masked_fill(~mask[..., None], 0.0))
-        tokens = self.dropout(self.mix(torch.cat(parts, -1)))
+        tokens = self.mix(torch.cat(parts, -1))
+        if self.binned:
+            place = torch.bucketize(normal, self.edges.to(normal.dtype)) + 1
+            tokens = tokens + self.bin(place.masked_fill(gap <= 0, 0))
+        tokens = self.dropout(tokens)
         return tokens if mask is None else tokens.masked_fill(~mask[..., None], 0.0)
 
     def start(self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> State:

@@ -15,6 +15,9 @@ from forecast.verbs.tables import table
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from forecast.dashboards.board_text import Table
+    from forecast.dashboards.load import Run as Record
+
 log = logging.getLogger("forecast")
 OF_COMPARE = ("compare", "output", "runs")  # the keys of forecast evaluate that mean something with compare=
 SHOWN = 8  # columns on a terminal; the files have all
@@ -24,7 +27,7 @@ CHECKED = ("config.json", "data.json", "env.json", "metrics.json")
 def compare(cfg: "DictConfig", overrides: list[str]) -> None:
     """Find the runs, write their leaderboard, print it."""
     from forecast import config as schema
-    from forecast.dashboards import board, board_page, load
+    from forecast.dashboards import board_text, load
 
     for key in (override.lstrip("+~").partition("=")[0] for override in overrides):
         if key not in OF_COMPARE:
@@ -33,27 +36,43 @@ def compare(cfg: "DictConfig", overrides: list[str]) -> None:
     asked: dict[str, Any] = schema.plain(cfg)
     wanted = [str(word) for word in asked["compare"]] if isinstance(asked["compare"], list) else [str(asked["compare"])]
     runs = chosen(wanted, Path(asked["runs"]).expanduser())
-    groups = board.groups(load.read(run.path) for run in runs)
+    tables, text, how = _tables([load.read(run.path) for run in runs])
     title = ", ".join(wanted)
     place = Path(
         asked["output"] or Path(asked["runs"]) / "compare" / (re.sub(r"[^\w.-]+", "-", title).strip("-.") or "all")
     )
     place = place.expanduser()
     heading = "All finished runs" if title == "all" else title
-    texts = {"leaderboard.md": board_page.markdown(heading, groups), "leaderboard.csv": board_page.table_csv(groups),
-             "leaderboard.html": board_page.html(heading, groups)}  # fmt: skip
+    texts = {"leaderboard.md": board_text.markdown(heading, how, tables), "leaderboard.csv": text,
+             "leaderboard.html": board_text.html(heading, how, tables)}  # fmt: skip
     try:
         for name, content in texts.items():
             with atomic(place / name) as temporary:
                 temporary.write_text(content, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UsageError(f"{place} cannot be written: {error.strerror}", do="name another folder: output=") from error
-    for group in groups:
-        rows = [[first, *rest[:SHOWN]] for first, rest in board_page.rows(group)]
-        shown = table(("", *board_page.TITLES[:SHOWN]), rows)
-        sys.stdout.write(f"{group.setting.title}: {board_page.facts(group)}\n\n{shown}\n\n")
-        sys.stdout.write("".join(f"{each}\n" for each in group.notes) + ("\n" if group.notes else ""))
-    sys.stdout.write(f"{board_page.HOW}\n\nleaderboard  {place}/leaderboard.md, .csv, .html\n")
+    for each in tables:
+        rows = [[first, *rest[:SHOWN]] for first, rest in each.rows]
+        sys.stdout.write(f"{each.title}: {each.facts}\n\n{table(('', *each.titles[:SHOWN]), rows)}\n\n")
+        sys.stdout.write("".join(f"{line}\n" for line in each.notes) + ("\n" if each.notes else ""))
+    sys.stdout.write(f"{how}\n\nleaderboard  {place}/leaderboard.md, .csv, .html\n")
+
+
+def _tables(runs: "Sequence[Record]") -> "tuple[list[Table], str, str]":
+    """The tables, the same as CSV, and how they are to be read; series and events have no score in common."""
+    from forecast.dashboards import board, board_page, event_board, event_board_page
+
+    events = [run for run in runs if run.events]
+    if not events:
+        series = board.groups(runs)
+        return board_page.tables(series), board_page.table_csv(series), board_page.HOW
+    if len(events) < len(runs):
+        raise UsageError(
+            f"{len(events)} of {len(runs)} runs forecast events, the others series", "expected runs of one task",
+            "name fewer: compare=EXPERIMENT, a sweep, or runs",
+        )  # fmt: skip
+    groups = event_board.groups(events)
+    return event_board_page.tables(groups), event_board_page.table_csv(groups), event_board_page.HOW
 
 
 def chosen(wanted: Sequence[str], runs: Path) -> list[Run]:
@@ -87,7 +106,7 @@ def names(run: Run) -> set[str]:
     config, env = (run.read(name) if (run.path / name).is_file() else {} for name in ("config.json", "env.json"))
     data = config.get("data") or {}
     task = (config.get("task") or {}).get("name", "forecast")
-    dataset = data.get("card") or Path(str(data.get("path"))).stem
+    dataset = data.get("card") or ("hawkes" if data.get("hawkes") else Path(str(data.get("path"))).stem)
     experiment = (config.get("track") or {}).get("experiment") or f"{task}/{dataset}"
     sweep = str(env.get("sweep") or "").partition("/")[0]
     return {name for name in (run.id, config.get("name"), experiment, sweep) if name}

@@ -102,6 +102,7 @@ end
 complete -c forecast -f -a '(__forecast_answer)'"""
 
 SCRIPTS: Final = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+OF_DATA: Final = {"gaps": ("all",), "kind": ("series", "events"), "twice": ("keep", "drop")}  # of `forecast data`
 OF_FILES: Final = ("input", "output", "runs", "data.path", "data.card", "data.holidays")  # keys
 OF_FLAG: Final = {**pages.ALLOWED, "--config-dir": (FILES,)}
 
@@ -149,9 +150,15 @@ def _data(before: Sequence[str], word: str) -> Iterable[str]:
         return (*data.WORDS, "--help")
     key, joined, _ = word.partition("=")
     if joined:
-        return ("gaps=all",) if key == "gaps" else (FILES,) if key in ("save", "holidays") else ()
+        if key in OF_DATA:
+            return (f"{key}={value}" for value in OF_DATA[key])
+        return (FILES,) if key in ("save", "holidays", "to") else ()
     sets = sorted(card.parent.name for card in DATASETS.glob("*/card.yaml"))
-    return () if before[0] == "list" else (*sets, *(f"{key}=" for key in data.OPTIONS), FILES)
+    options = {"list": (), "fetch": ("to",), "convert": ("to", "name", "unit")}.get(before[0])
+    if options is None:
+        options = ("kind", *data.OPTIONS, *data.OF_EVENTS)
+    shown = () if before[0] == "convert" else sets
+    return () if before[0] == "list" else (*shown, *(f"{key}=" for key in options), FILES)
 
 
 def _configured(verb: str, before: Sequence[str], word: str) -> Iterable[str]:

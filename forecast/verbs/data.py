@@ -1,4 +1,4 @@
-"""forecast data list | show | check | fetch: what data there are, whether claims are true, and getting them.
+"""forecast data list | show | check | fetch | convert: what data there are, whether claims are true, getting them.
 
 Plain words, no Hydra, no torch.
 """
@@ -12,6 +12,7 @@ from forecast.verbs.data_table import show_table
 
 if TYPE_CHECKING:
     from forecast.data.card import Card, CardFile
+    from forecast.data.event_card import EventCard
     from forecast.data.table import Series
 
 HELP: Final = """\
@@ -19,22 +20,33 @@ forecast data list                    the data sets that have a card, and where 
 forecast data show NAME|FILE          what a card says (or what is inferred from a file), first rows, gaps
 forecast data check NAME|FILE         claims beside facts: sha256, rows, columns, step, season, gaps, splits
 forecast data fetch NAME [to=DIR]     download the files of a card into $FORECAST_DATA, or into DIR
+forecast data convert FILE to=DIR     event sequences as others keep them (pickle or JSON) as tables with a card
 
 A file may need to be told about: time=COLUMN id=COLUMN target=A,B past=C known=D static=E freq=h
 zone=Europe/Berlin season=24 missing=-999 holidays=DE; save=card.yaml keeps what was inferred, and
 data.card=card.yaml trains with it. `check` lists the longest gaps; gaps=all lists every one. `fetch` goes on
 where it was broken off.
 
+A file of events needs kind=events, and maybe: id=COLUMN time=COLUMN mark=COLUMN unit=day labels=, grid=0.001
+floor=0.0001 twice=drop covariates=A,B periods=day,week val=DATE test=DATE. `show` tells sequences, gaps, the
+grid of the times and the shares of marks, `check` also marks that the training does not have.
+
+`convert` reads .pkl and .json/.jsonl: dicts of train, dev and test with lists of events, or rows with lists of
+times and types. FILE may be a folder of train, dev and test files; unit=hour and name=NAME tell what they are.
+Nothing in a pickle is run: what is not numbers, text, lists and dicts is refused.
+
 Examples
   forecast data list
   forecast data show electricity
   forecast data check my.csv time=when target=sales freq=D
+  forecast data show orders.csv kind=events id=customer mark=size unit=day save=card.yaml
   forecast data fetch etth1 to=~/data
 
 Files that are not part of the program are looked up under $FORECAST_DATA."""
-WORDS: Final = ("list", "show", "check", "fetch")
+WORDS: Final = ("list", "show", "check", "fetch", "convert")
 LISTS: Final = ("target", "past", "known", "static", "holidays")
 OPTIONS: Final = ("time", "id", *LISTS, "freq", "zone", "season", "missing", "save", "gaps")
+OF_EVENTS: Final = ("mark", "unit", "labels", "grid", "floor", "twice", "covariates", "periods", "val", "test")
 HEAD: Final = 5  # rows shown
 WIDE: Final = 8  # channels shown
 
@@ -62,16 +74,33 @@ def main(argv: Sequence[str]) -> int:
         from forecast.verbs.data_fetch import fetch
 
         return fetch(names[0], [w for w in rest if w != names[0]])
-    options = _options([w for w in rest if w != names[0]])
+    if word == "convert":
+        from forecast.verbs.data_convert import convert
+
+        return convert(names[0], [w for w in rest if w != names[0]])
+    return _of_one(word, names[0], [w for w in rest if w != names[0]])
+
+
+def _of_one(word: str, name: str, words: list[str]) -> int:
+    """Show or check a data set or a file: of events by its card or by kind=events, else of series."""
+    from forecast.verbs.data_events import is_events, show_events
+
+    if is_events(name, words):
+        if word == "show":
+            return show_events(name, words)
+        from forecast.verbs.data_event_check import check_events
+
+        return check_events(name, words)
+    options = _options(words)
     if (every := options.pop("gaps", None)) not in (None, "all"):
         raise UsageError(f"gaps is '{every}'", "expected all", "write gaps=all, or leave it out for the longest")
     if word == "check":
         from forecast.verbs.data_check import check
 
-        return check(*described(names[0], options), every=every is not None)
+        return check(*described(name, options), every=every is not None)
     if every:
-        raise UsageError("`forecast data show` takes no gaps=all", do=f"use `forecast data check {names[0]} gaps=all`")
-    return _show(names[0], options)
+        raise UsageError("`forecast data show` takes no gaps=all", do=f"use `forecast data check {name} gaps=all`")
+    return _show(name, options)
 
 
 def _options(words: list[str]) -> dict[str, Any]:
@@ -79,6 +108,10 @@ def _options(words: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for word in words:
         key, _, value = word.partition("=")
+        if key == "kind":
+            continue
+        if key in OF_EVENTS:
+            raise UsageError(f"'{key}' is an option of events", do="write kind=events too, or leave it out")
         if key not in OPTIONS:
             raise UsageError(f"'{key}' is not an option of `forecast data`", nearest(key, OPTIONS))
         if not value:
@@ -99,7 +132,8 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 
 def _list() -> int:
-    from forecast.data.card import card_names, load_card
+    from forecast.data.card import EVENTS, card_names, load_card
+    from forecast.data.event_card import load_event_card
 
     rows = []
     for card in map(load_card, card_names("series")):
@@ -109,11 +143,19 @@ def _list() -> int:
         channels = str(len(card.channels) or "all")
         rows.append((card.name, f"{count:,}", channels, card.time.freq, str(card.season), fetched, where))
     show_table(("name", "rows", "channels", "freq", "season", "fetch", "where"), rows, right=(1, 2, 4))
+    of_events = []
+    for one in map(load_event_card, card_names(EVENTS)):
+        places = dict.fromkeys(_where(one, file) for file in one.files)
+        count = sum(file.rows or 0 for file in one.files)
+        where = " ".join(places) or f"described only: forecast data show {one.name}"
+        of_events.append((one.name, f"{count:,}" if count else "", one.unit, where))
+    print("\nevents")
+    show_table(("name", "events", "unit", "where"), of_events, right=(1,))
     return 0
 
 
-def _where(card: "Card", file: "CardFile") -> str:
-    """The path of a file, or what to do about it."""
+def _where(card: "Card | EventCard", file: "CardFile") -> str:
+    """The path of a file, that of its folder where it is one of several, or what to do about it."""
     from forecast.data.read import locate
     from forecast.where import data_root
 
@@ -121,10 +163,11 @@ def _where(card: "Card", file: "CardFile") -> str:
         place = locate(card, file)
     except DataError:
         if not file.url:
-            return f"missing: set FORECAST_DATA to the folder of {file.path}"
+            below = file.path if len(card.files) == 1 else Path(file.path).parent.as_posix()
+            return f"missing: set FORECAST_DATA to the folder of {below}"
         get = f"forecast data fetch {card.name}"
         return f"missing: {get}" if data_root() else f"missing: set FORECAST_DATA, then {get}"
-    return str(place)
+    return str(place if len(card.files) == 1 else place.parent)
 
 
 def described(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, Path | None]:

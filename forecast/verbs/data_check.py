@@ -80,21 +80,21 @@ def _file(card: Card, file: CardFile, place: Path, frame: pl.DataFrame) -> list[
     need = {card.time.column, *([card.id] if card.id else []), *(c.source for c in own)}
     absent = sorted(need - set(frame.columns))
     extra = [c for c in frame.columns if c not in need] if card.channels else []
-    columns = f"{frame.width:,}" + _names(", missing", absent) + _names(", not used", extra)
+    columns = f"{frame.width:,}" + names(", missing", absent) + names(", not used", extra)
     return [
         Row("file", file.path, str(place), True),
-        _same("bytes", file.bytes, size),
+        same("bytes", file.bytes, size),
         Row("sha256", file.sha256[:16], digest[:16], digest == file.sha256 if file.sha256 else None),
-        _same("rows", file.rows, frame.height),
+        same("rows", file.rows, frame.height),
         Row("columns", f"{len(need):,}" if card.channels else "all", columns, not absent),
     ]
 
 
-def _same(fact: str, claim: int | None, found: int) -> Row:
+def same(fact: str, claim: int | None, found: int) -> Row:
     return Row(fact, "" if claim is None else f"{claim:,}", f"{found:,}", None if claim is None else claim == found)
 
 
-def _names(what: str, names: list[str]) -> str:
+def names(what: str, names: list[str]) -> str:
     """A list that fits a cell."""
     rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
     return f"{what}: {', '.join(names[:FEW])}{rest}" if names else ""
@@ -118,7 +118,7 @@ def _contents(card: Card, frame: pl.DataFrame, series: Series, count: int) -> li
         Row("regular rows", "", f"{len(series.time):,}"),
         Row("gaps", "", f"{count:,}" if not count else summary(series)),
         Row("missing values", ", ".join(never), f"{counted:,} values", True) if never else _sentinels_unnamed(series),
-        Row("constant channels", "", _names("", flat).removeprefix(": ") or "none"),
+        Row("constant channels", "", names("", flat).removeprefix(": ") or "none"),
     ]
 
 

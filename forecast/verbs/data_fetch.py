@@ -4,23 +4,29 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forecast.errors import DataError, UsageError, nearest
 from forecast.where import DATASETS, data_root
 
 if TYPE_CHECKING:
     from forecast.data.card import Card
+    from forecast.data.event_card import EventCard
     from forecast.data.fetch import Report
+
+CONVERT: Final = ", or make one of your copy with `forecast data convert FILE to=DIR`"
 
 
 def fetch(name: str, words: Sequence[str]) -> int:
     """Download what is not there yet; every file is checked. Returns the exit code."""
-    from forecast.data.card import load_card
+    from forecast.data.card import EVENTS, card_kind, load_card
+    from forecast.data.event_card import EventCard, load_event_card, only_described
     from forecast.data.fetch import fetch as download
 
     folder = _folder(words)
-    card = load_card(name)
+    card = load_event_card(name) if card_kind(name) == EVENTS else load_card(name)
+    if isinstance(card, EventCard) and not card.files:
+        raise only_described(card)
     if _embedded(card):
         print(f"{card.name} comes with the program, at {DATASETS / card.name}; its source is {card.source}")
         return 0
@@ -29,7 +35,7 @@ def fetch(name: str, words: Sequence[str]) -> int:
             raise DataError(
                 f"the card of '{card.name}' names no address of {file.path}",
                 f"get it from {card.source or 'its source'}",
-                "put it below FORECAST_DATA",
+                "put it below FORECAST_DATA" + (CONVERT if card.kind == EVENTS else ""),
             )
     if folder is None:
         raise UsageError(
@@ -63,7 +69,7 @@ def _folder(words: Sequence[str]) -> Path | None:
     return folder
 
 
-def _embedded(card: "Card") -> bool:
+def _embedded(card: "Card | EventCard") -> bool:
     return bool(card.files) and all((DATASETS / card.name / file.path).is_file() for file in card.files)
 
 

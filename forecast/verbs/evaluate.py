@@ -18,8 +18,6 @@ from forecast.verbs import tables
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from forecast.data.module import SeriesModule
-
 
 def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     """Score a run on one part of its data and say whether the numbers are those it was saved with."""
@@ -28,11 +26,16 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     asked: dict[str, Any] = schema.plain(cfg)
     runs = _several(asked)
     run = find(asked["run"] or runs[0], asked["runs"])
+    config = run.read("config.json")
+    if build.task_of(config) == "event":
+        from forecast.verbs.evaluate_event import evaluate_event
+
+        return evaluate_event(asked, run, config)
     named = parse(asked["baseline"], asked["baseline_windows"])
-    config, saved = run.read("config.json"), run.read("metrics.json")["rows"]  # before an hour of scoring
+    saved = run.read("metrics.json")["rows"]  # before an hour of scoring
     predictor = Predictor.load(run)
     data = build.data(config).remember(predictor.recipe.holidays).prepare()
-    _same_data(run, data)
+    same_data(run, data)
     part, size = asked["split"], asked["batch_size"]
     if size is not None and size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
@@ -85,7 +88,7 @@ def _ensemble(runs: list[Run], size: int) -> list[dict[str, Any]]:
     return [rows[0] | {"weights": {each.run: w for each, w in zip(found, made.weights, strict=True)}}, *rows[1:]]
 
 
-def _same_data(run: Run, data: "SeriesModule") -> None:
+def same_data(run: Run, data: Any) -> None:
     """Refuse to compare scores over other data than the run was trained on."""
     saved, now = run.read("data.json")["source"], data.source
     if saved["sha256"] != now["sha256"]:

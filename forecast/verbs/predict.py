@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from forecast.artifacts import atomic, find
+from forecast.build import task_of
 from forecast.data.hierarchy import Hierarchy
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference import reconcile
@@ -26,7 +27,7 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     output = Path(asked["output"]).expanduser()
     if output.suffix not in WRITERS:
         raise UsageError(f"output={output}", f"expected a name ending in {' or '.join(WRITERS)}")
-    _free(output, asked["overwrite"])
+    free(output, asked["overwrite"])
     source = Path(asked["input"]).expanduser()
     if not source.is_file():
         raise DataError(f"{source} is no file", "expected a csv or parquet file with the columns of the training data")
@@ -36,12 +37,19 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     if size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
     run = find(asked["run"], asked["runs"])
+    if task_of(run.read("config.json")) == "event":
+        from forecast.verbs.predict_event import predict_event
+
+        return predict_event(asked, run, source, output)
+    for key in ("now", "window", "events", "hazard"):
+        if asked[key] not in (None, 0):
+            raise UsageError(f"{key}={asked[key]} with a run of series", "it is about events", "leave it out")
     predictor, levels = Predictor.load(run), _levels(asked["levels"], hierarchy)
     wanted = predictor.asked(levels)
     for key in ("paths", "adapt"):
-        _whole(key, asked[key])
+        whole(key, asked[key])
     if asked["paths"]:
-        _free(beside(output), asked["overwrite"])
+        free(beside(output), asked["overwrite"])
     with fits_in_memory("batch_size", size):
         ahead = predictor.ahead(
             source, asked["covariates"], adapt=asked["adapt"], tell=lambda note: sys.stderr.write(f"{note}\n"),
@@ -52,8 +60,8 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     if hierarchy is not None:
         made = reconcile.reconcile(made, hierarchy, asked["reconcile"], run.path / "predictions.parquet")
     if paths is not None:
-        _write(paths, beside(output))
-    _write(made, output)
+        write(paths, beside(output))
+    write(made, output)
     series = made["unique_id"].n_unique()
     span = f"{stamp(made['ds'].min())} to {stamp(made['ds'].max())}"
     said = f"{output}: {made.height:,} forecasts by {predictor.name}, {series:,} series, {span}"
@@ -85,17 +93,17 @@ def levels_of(given: Any) -> list[float] | None:
     return [float(each) for each in given]
 
 
-def _whole(key: str, value: int) -> None:
+def whole(key: str, value: int) -> None:
     if value < 0:
         raise UsageError(f"{key} is {value}", "expected a count, 0 for none")
 
 
-def _free(output: Path, overwrite: bool) -> None:
+def free(output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists", do="name another file, or set overwrite=true")
 
 
-def _write(made: pl.DataFrame, output: Path) -> None:
+def write(made: pl.DataFrame, output: Path) -> None:
     try:
         with atomic(output) as temporary:
             made.write_csv(temporary) if output.suffix == ".csv" else made.write_parquet(temporary)

@@ -113,7 +113,7 @@ def opening(config: Mapping[str, Any], data: "SeriesModule", parameters: int, ru
     return (
         f"{data.card.name}\n{facts}\n  windows of {spec.context} steps to forecast {spec.horizon}: {windows}\n"
         f"{model}\n  {parameters:,} parameters, head {config['head']['_target_'].rpartition('.')[2].lower()}, "
-        f"norm {config['norm']}, seed {config['seed']}\n  run {_short(run.path)}"
+        f"norm {config['norm']}, seed {config['seed']}\n  run {short(run.path)}"
     )
 
 
@@ -127,7 +127,7 @@ def closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> 
         fitted(metrics["rows"], metrics.get("baselines", {})),
         *([intervals(metrics["intervals"], one_unit(metrics["rows"][0])), ""] if "intervals" in metrics else []),
         *([] if "refused" in metrics["stream"] else [streamed(metrics["stream"]), ""]),
-        f"report    {_short(run.path / 'report.html')}",
+        f"report    {short(run.path / 'report.html')}",
         "forecast  forecast predict run=latest input=FILE output=forecast.csv",
     ]
     if config["track"].get("uri"):
@@ -136,7 +136,7 @@ def closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> 
     return "\n".join(parts)
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """Relative to the start directory where that is shorter."""
     try:
         return str(path.relative_to(Path.cwd()))

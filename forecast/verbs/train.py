@@ -138,8 +138,7 @@ def _fit_and_score(
         metrics = work.finish(config, run, data, fitted)
         metrics["seconds"]["total"] = round(time.monotonic() - began, 1)
         run.write("metrics.json", metrics)
-        if metrics["task"] == "forecast":
-            write_report(run.path)
+        write_report(run.path)
         run.seal()
         tracker.finish(run, metrics)
     log.info("%s", work.closing(metrics, run, config))

@@ -12,6 +12,7 @@ from forecast.verbs.event_tables import event_closing, event_opening
 
 if TYPE_CHECKING:
     from forecast.data.event_module import EventModule
+    from forecast.inference.event_predictor import EventPredictor
 
 PARTS = ("train", "val", "test")
 
@@ -53,14 +54,33 @@ def finish(config: dict[str, Any], run: Run, made: "EventModule", fitted: Mappin
     if record is not None:
         record.write(run.path)
         write_timelines(made, predictor.chain, run.path)
-    spec = made.spec
+    spec, horizon = made.spec, scored_ahead(config["task"], made, predictor)
     return {
         "task": "event", "dataset": made.card.name, "model": predictor.name, "unit": spec.unit, "grid": spec.grid,
         "marks": list(spec.marks), "seed": config["seed"], "part": "test",
         "sequences": {part: len(made.part(part).events.ids) for part in PARTS},
         "events": {part: int(made.gather(part).targets.sum()) for part in PARTS},
-        "parameters": build.parameters(predictor.chain), **fitted, "rows": rows, "horizon": None, "metatpp": line,
+        "parameters": build.parameters(predictor.chain), **fitted, "rows": rows, "horizon": horizon, "metatpp": line,
     }  # fmt: skip
+
+
+def scored_ahead(
+    asked: Mapping[str, Any], made: "EventModule", predictor: "EventPredictor", part: str = "test"
+) -> dict[str, Any] | None:
+    """Scores of a window ahead; None where it is not wanted, or no sequence is watched for so long."""
+    from forecast.inference.event_horizon import choose_window, horizon_scores
+
+    if asked["window"] == 0 or asked["origins"] == 0 or made.spec.labels:
+        return None
+    of, train = made.part(part), made.part("train")
+    try:
+        window = choose_window(train, of) if asked["window"] is None else float(asked["window"])
+    except ValueError:
+        return None
+    return horizon_scores(
+        predictor.chain, of, train=train, name=predictor.name, window=window, paths=asked["paths"],
+        origins=asked["origins"], extra=made.recipe.ahead(of.events), gather=made.recipe.gather(of),
+    )  # fmt: skip
 
 
 def begin(run: Run, made: "EventModule") -> None:

@@ -18,7 +18,7 @@ from forecast.where import CONF
 from tests.problems import spec
 
 Compose = Callable[..., DictConfig]
-GIVEN = {"data=series": "data.path=some.csv"}  # what a choice cannot do without
+GIVEN = {"data=series": "data.path=some.csv", "data=events": "data.path=some.csv"}  # what a choice cannot do without
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +34,52 @@ def given(*words: str) -> list[str]:
 
 GROUPS = ("task", "model", "head", "embed", "data")
 TINY = "model=informer_tiny"  # informer, but for its sizes: once is enough
-CHOICES = [[word for name in choices(group) if (word := f"{group}={name}") != TINY] for group in GROUPS]
-ALL = list(itertools.product(*CHOICES))  # a thousand and more: tests/soak
-PLACES = [tuple(CHOICES[i].index(word) for i, word in enumerate(words)) for words in ALL]
-# Every task × model × head × embedding, each with another data set in turn, so that each choice meets each data set.
-COMBINATIONS = [
-    words for words, at in zip(ALL, PLACES, strict=True)
-    if at[4] == (at[0] + at[1] + 2 * at[2] + 3 * at[3]) % len(CHOICES[4])
-]  # fmt: skip
+# Of series and of events: one shares nothing with the other but its models.
+EVENTS = {"task=event", "head=next_event", "embed=event"} | {
+    f"data={name}" for name in choices("data") if "events" in (CONF / "data" / f"{name}.yaml").read_text()
+}
+
+
+def family(*, events: bool) -> list[list[str]]:
+    """The words of each group that fit each other."""
+    words = [[f"{group}={name}" for name in choices(group)] for group in GROUPS]
+    own = [[word for word in some if word.startswith("model=") or (word in EVENTS) == events] for some in words]
+    return [[word for word in some if word != TINY] for some in own]
+
+
+FAMILIES = [family(events=False), family(events=True)]
+ALL = [words for kind in FAMILIES for words in itertools.product(*kind)]  # a thousand and more: tests/soak
+
+
+def in_turn(kind: list[list[str]]) -> Iterator[tuple[str, ...]]:
+    """Every task × model × head × embedding, each with another data set in turn, so that each choice meets each; of
+    events all there are."""
+    for words in itertools.product(*kind):
+        at = [some.index(word) for some, word in zip(kind, words, strict=True)]
+        if kind is FAMILIES[1] or at[4] == (at[0] + at[1] + 2 * at[2] + 3 * at[3]) % len(kind[4]):
+            yield words
+
+
+COMBINATIONS = [words for kind in FAMILIES for words in in_turn(kind)]
 OTHERS = [TINY, *(f"{g}={name}" for g in ("optim", "trainer", "track", "experiment") for name in choices(g))]
 
 
 def test_every_choice_meets_every_data_set() -> None:
-    for group in range(len(GROUPS) - 1):
-        met = {(words[group], words[-1]) for words in COMBINATIONS}
-        assert met == set(itertools.product(CHOICES[group], CHOICES[-1])), GROUPS[group]
-    assert {words[:-1] for words in COMBINATIONS} == set(itertools.product(*CHOICES[:-1]))
+    for kind in FAMILIES:
+        some = list(in_turn(kind))
+        for group in range(len(GROUPS) - 1):
+            met = {(words[group], words[-1]) for words in some}
+            assert met == set(itertools.product(kind[group], kind[-1])), GROUPS[group]
+        assert {words[:-1] for words in some} == set(itertools.product(*kind[:-1]))
+
+
+def test_series_and_events_are_not_mixed(made: Compose) -> None:
+    with pytest.raises(
+        UsageError, match="task=event with etth1, which are series; expected events; e.g. set data=retail"
+    ):
+        config.check(made("train", "task=event", "data=etth1"))
+    with pytest.raises(UsageError, match="task=forecast with taxi, which are events; expected series; set task=event"):
+        config.check(made("train", "data=taxi"))
 
 
 @pytest.mark.parametrize("words", COMBINATIONS, ids=" ".join)

@@ -162,7 +162,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, written: Written) -> None:
     for path, message in [
         (tmp_path / "no.csv", "does not exist"),
         (tmp_path, "is a folder"),
-        (written("x", "a.xlsx"), r"has the ending '\.xlsx'; expected \.csv, \.parquet, \.pq"),
+        (written("x", "a.xlsx"), r"has the ending '\.xlsx'; expected \.csv, \.jsonl, \.ndjson, \.parquet, \.pq"),
         (written("not parquet", "a.parquet"), "is no parquet file by its first bytes"),
         (written("a,b\n1,2\n3,4,5,6\n", "ragged.csv"), "row 2 has 4 fields; the header has 2"),
     ]:

@@ -147,7 +147,7 @@ CASES = [
          PREDICT, run=True),
     Case("a history with a value beyond float32", "data/batch.py _bounded", changed(99, "2024-01-05 02:00,1e30"), "channel 'y' of series 'f' has 1e+30 at 2024-01-05 02:00, 1.5e+29 when scaled; expected at most 1e+15 → correct the value, or set data.missing to it if it means that nothing was measured",
          PREDICT, run=True),
-    Case("a history that is a gzip archive", "data/formats.py refuse: expected a csv table; …", put(gzipped()),
+    Case("a history that is a gzip archive", "data/formats.py refuse: … is … by its first bytes", put(gzipped()),
          "{here}/f.csv is a gzip archive by its first bytes; expected a csv table → unpack it", PREDICT, run=True),
     Case("other data than the run was trained on", "verbs/evaluate.py _same_data", 
          forged("data.json", lambda data: {**data, "source": {**data["source"], "sha256": "0" * 64}}), f"{ANY}/f.csv is not the file that run run was trained on (its sha256 differs) → restore the file, or use: forecast predict", "evaluate run=run", run=True),

@@ -10,6 +10,7 @@ from scipy.special import log_ndtr, logsumexp
 from torch import distributions as D
 
 from forecast.heads import marks as marks_module
+from forecast.heads.elapsed import after
 from forecast.heads.gaps import Gaps
 from forecast.heads.next_event import NextEvent
 
@@ -189,6 +190,39 @@ def test_the_scale_is_clamped_and_its_gradient_kept():
     torch.testing.assert_close(made.projection.bias.grad[4:8], torch.ones(4))
 
 
+def test_on_a_grid_the_scale_may_be_smaller():
+    made = head(marks=1, grid=1e-4)
+    with torch.no_grad():
+        made.projection.bias[4:8] = torch.tensor([-9.0, -7.0, 1.0, 9.0])
+        made.projection.weight.zero_()
+    scale = made(torch.zeros(1, 1, 6)).gaps.log_scale[0, 0]
+    torch.testing.assert_close(scale, torch.tensor([-8.0, -7.0, 1.0, 3.0]))
+
+
+def test_components_start_as_near_to_each_other_as_the_levels_are():
+    """A tenth of all gaps are near 1.5, as those of a timer are: their density stands out before any training."""
+    g = torch.Generator().manual_seed(0)
+    free = (A * torch.randn(9000, generator=g, dtype=torch.float64) + B).exp()
+    timed = 1.5 + 0.01 * torch.randn(1000, generator=g, dtype=torch.float64)
+    normal = (torch.cat([free, timed]).log() - B) / A
+    levels = normal.quantile((torch.arange(128) + 0.5).double() / 128).tolist()
+    for grid in (0.0, 1e-4):
+        made = head(marks=1, components=32, grid=grid, begin="quantiles", levels=levels)
+        at = made.requires_grad_(False)(torch.randn(1, 4, 6))
+        for level in (0.05, 0.25, 0.5, 0.75, 0.95):
+            want = (A * normal.quantile(level) + B).exp().float().expand(1, 4)
+            gaps = at.gaps._replace(log_weight=torch.full_like(at.gaps.log_weight, -math.log(32)))
+            assert float(gaps.cdf(want)[0, 0]) == pytest.approx(level, abs=0.03)
+        near = gaps.log_prob(torch.tensor([[1.5, 1.3, 1.7, 1.5]]))[0]
+        assert near[0] > 0 and near[1] < near[0] - 2 and near[2] < near[0] - 2
+        torch.testing.assert_close(at.gaps.place[0, 0], at.gaps.place[0, 1])  # for every state the same
+
+
+def test_levels_that_are_all_alike():
+    made = head(marks=1, begin="quantiles", levels=(0.0,) * 128)
+    assert made(torch.zeros(1, 1, 6)).log_prob(torch.ones(1, 1), torch.zeros(1, 1).long())[0].isfinite().all()
+
+
 def test_before_training_log_gaps_are_about_those_of_train():
     made = head(marks=1, components=64)
     with torch.no_grad():
@@ -318,3 +352,22 @@ def test_half_precision_states():
 def test_settings_out_of_range_are_refused(words, told):
     with pytest.raises(ValueError, match=told):
         head(**words)
+
+
+def test_a_restricted_mean_is_of_gaps_up_to_the_longest():
+    at = gaps(5, rows=3, wide=0.3)._replace(most=4.0)
+    end = torch.linspace(0, 4, 20_001, dtype=torch.float64)
+    survival = torch.stack([at.survival(t.expand(3)) for t in end])
+    torch.testing.assert_close(at.mean(), torch.trapezoid(survival, end, dim=0), rtol=1e-6, atol=1e-6)
+    assert gaps(5, wide=0.3)._replace(most=1e30).mean().allclose(gaps(5, wide=0.3).mean())
+    wide = gaps(8)._replace(log_scale=torch.full((7, 8), 3.0), most=4.0)  # its own mean is e^1000 and more
+    assert ((wide.mean() > 0) & (wide.mean() <= 4.0)).all()
+
+
+def test_what_is_left_of_a_restricted_gap():
+    at = gaps(5, rows=3, wide=0.3)._replace(most=4.0)
+    end = torch.linspace(0, 4, 20_001, dtype=torch.float64)
+    for elapsed in (0.0, 0.3, 2.0, 50.0):
+        left = after(at, elapsed)
+        survival = torch.stack([left.log_survival(t.expand(3)).exp() for t in end])
+        torch.testing.assert_close(left.mean(), torch.trapezoid(survival, end, dim=0), rtol=1e-5, atol=1e-6)

@@ -28,7 +28,9 @@ def test_a_token_is_its_log_gap_and_its_mark():
     torch.testing.assert_close(made(gap, mark), want)
 
 
-@pytest.mark.parametrize("words", [{}, {"marks": 1}, {"extra": 3}, {"labels": True}], ids=str)
+@pytest.mark.parametrize(
+    "words", [{}, {"marks": 1}, {"extra": 3}, {"labels": True}, {"levels": (-0.5, 0.0, 0.5)}], ids=str
+)
 @given(cuts=st.lists(st.integers(0, 9), max_size=4))
 def test_any_split_gives_the_same_tokens(words, cuts):
     made, (gap, mark, mask) = embedding(**words), events()
@@ -93,3 +95,34 @@ def test_missing_covariates_are_told():
     gap, mark, _ = events()
     with pytest.raises(ValueError, match="come with none covariates; expected 2"):
         embedding(extra=2)(gap, mark)
+
+
+LEVELS = tuple(torch.special.ndtri((torch.arange(128) + 0.5) / 128).tolist())
+
+
+def test_levels_tell_gaps_apart_by_bins():
+    """Gaps of one bin differ by what is linear in their logs; the gap 0 has a bin of its own, beyond the least."""
+    plain, made = embedding(), embedding(bins=32, levels=LEVELS)
+    made.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.linspace(-4, 4, 400)
+    gap = torch.cat([torch.zeros(1), (1.7 * x - 0.4).exp()])[None]
+    mark = torch.zeros(1, 401).long()
+    added = (made(gap, mark) - plain(gap, mark))[0]
+    torch.testing.assert_close(added[0], made.bin.weight[0])
+    assert len(made.edges) == 31 and len(added.mul(1e3).round().unique(dim=0)) == 33
+    share = (torch.arange(320) + 0.5) / 320
+    even = ((1.7 * torch.special.ndtri(share) - 0.4).exp())[None]
+    found = torch.bucketize(((even.log() + 0.4) / 1.7)[0], made.edges).bincount()
+    assert len(found) == 32 and found.min() >= 8 and found.max() <= 12
+
+
+def test_gaps_that_are_all_alike_have_bins():
+    made = embedding(bins=32, levels=(0.0,) * 128)
+    assert len(made.edges) == 1
+    assert made(torch.tensor([[0.0, 0.1, 5.0]]), torch.zeros(1, 3).long()).isfinite().all()
+
+
+def test_no_gap_is_further_off_than_the_rarest():
+    made = embedding(marks=1)
+    tokens = made(torch.tensor([[0.0, math.exp(-5 * 1.7 - 0.4), 1e-30]]), torch.zeros(1, 3).long())
+    torch.testing.assert_close(tokens[:, 1:], tokens[:, :2], rtol=1e-4, atol=1e-4)  # LEAST is added to a gap

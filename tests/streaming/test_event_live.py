@@ -54,7 +54,7 @@ def test_live_is_one_scan(tmp_path, name):
     names, parts = taken_of(streamed(predictor), frame, 17)
     for who, (median, nats) in scanned(predictor, frame).items():
         own, worth = of(names, parts, who)
-        assert np.log(own) == pytest.approx(np.log(median), rel=1e-5, abs=1e-5)
+        assert np.log(own / median) / predictor.recipe.spec.log_std == pytest.approx(0.0, abs=1e-5)
         assert worth[1:] == pytest.approx(nats, rel=1e-5, abs=1e-5) and np.isnan(worth[0]).all()
 
 
@@ -67,7 +67,7 @@ def test_live_is_one_scan_of_other_data(tmp_path, options):
     names, parts = taken_of(live, frame, 20)
     for who, (median, nats) in scanned(predictor, frame).items():
         own, worth = of(names, parts, who)
-        assert np.log(own) == pytest.approx(np.log(median), rel=1e-5, abs=1e-5)
+        assert np.log(own / median) / predictor.recipe.spec.log_std == pytest.approx(0.0, abs=1e-5)
         assert worth[1:] == pytest.approx(nats, rel=1e-5, abs=1e-5)
     assert parts[-1].forecasts.top.shape[1] == 3
     if options.get("labels"):

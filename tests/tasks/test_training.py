@@ -13,9 +13,9 @@ from forecast import build
 from forecast.data.batch import batches
 from forecast.data.module import SeriesModule
 from forecast.errors import ArtifactError, RunError, UsageError
+from forecast.tasks.base import rates
 from forecast.tasks.callbacks import History
 from forecast.tasks.checkpoint import AtomicCheckpoints, seal
-from forecast.tasks.base import rates
 from forecast.tasks.forecast import ForecastTask
 from forecast.tasks.trainer import best_weights, fit, make_trainer, seconds, spent
 

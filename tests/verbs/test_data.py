@@ -34,7 +34,7 @@ def test_list_says_what_is_there_and_what_is_missing(
 ) -> None:
     monkeypatch.delenv("FORECAST_DATA", raising=False)
     assert main(["list"]) == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     assert "26,304" in lines["electricity"] and "electricity.parquet" in lines["electricity"]
     assert "missing: set FORECAST_DATA, then forecast data fetch etth1" in lines["etth1"]
     monkeypatch.setenv("FORECAST_DATA", "/nowhere")

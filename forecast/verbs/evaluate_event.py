@@ -1,0 +1,51 @@
+"""forecast evaluate of a run of events: its scores, computed again from its folder and its data."""
+
+import sys
+from typing import Any
+
+from forecast import build
+from forecast.artifacts import Run
+from forecast.errors import UsageError
+from forecast.inference.event_predictor import EventPredictor
+from forecast.inference.event_scoring import score
+from forecast.verbs.evaluate import same_data
+from forecast.verbs.event_tables import event_horizon, event_scores
+from forecast.verbs.train_event import scored_ahead
+
+OTHERS = ("ensemble", "baseline", "baseline_windows", "batch_size")  # keys that are about series
+
+
+def evaluate_event(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> None:
+    """Score a run on one part of its data and say whether the numbers are those it was saved with."""
+    only_series(asked, OTHERS)
+    saved = run.read("metrics.json")["rows"]
+    predictor = EventPredictor.load(run)
+    data = build.event_data(config).prepare()
+    same_data(run, data)
+    part = asked["split"]
+    rows, line = score(data, predictor.chain, predictor.name, part=part)
+    horizon = scored_ahead(config["task"], data, predictor, part)
+    count = int(data.gather(part).targets.sum())
+    sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {count:,} events of {part}\n\n")
+    sys.stdout.write(f"{event_scores(rows, data.spec.unit)}\n")
+    if horizon is not None:
+        sys.stdout.write(f"\n{event_horizon(horizon)}\n")
+    if part == "test":
+        sys.stdout.write(f"\n{_compared(saved[0], rows[0])}\n")
+    if asked["save"]:
+        run.add(f"metrics_{part}.json", {"part": part, "rows": rows, "horizon": horizon, "metatpp": line})
+
+
+def only_series(asked: dict[str, Any], keys: tuple[str, ...]) -> None:
+    """UsageError for a key that says nothing of events."""
+    for key in keys:
+        if asked[key] not in (None, 0):
+            raise UsageError(f"{key}={asked[key]} with a run of events", "it is about series", "leave it out")
+
+
+def _compared(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """The likelihoods that were saved beside those of now."""
+    if before == after:
+        return "equal to the scores saved with the run, to the last bit"
+    worst = max(abs(after["nats"][key] - value) for key, value in before["nats"].items())
+    return f"differs from the scores saved with the run by up to {worst:.1e} nats (another machine or thread count)"
