@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from forecast.data.events import Floats
-from forecast.heads.next_event import NextEvent
+from forecast.heads.next_event import LEVELS, Next, NextEvent
 from forecast.inference.predictor import column
 from forecast.streaming.event_quantiles import quantiles
 from forecast.streaming.event_time import EventTime
@@ -67,7 +67,10 @@ class EventOutlook:
     def __init__(self, head: NextEvent, levels: tuple[float, ...], time: EventTime, marks: tuple[str, ...]) -> None:
         self.head, self.levels, self.time, self.marks = head, levels, time, marks
         kind = head.projection.weight.dtype
-        self.level = torch.tensor([0.5, *levels], dtype=kind)
+        # where marks depend on the gap, their probabilities are means over quantiles of it
+        self.waits = head.marks.given == "gap" and not head.marks.one
+        spread = [(i + 0.5) / LEVELS for i in range(LEVELS)] if self.waits else []
+        self.level = torch.tensor([0.5, *levels, *spread], dtype=kind)
         self.shown = min(SHOWN, len(marks))
         self.at_once = max(1, min(AT_ONCE, NUMBERS // len(marks)))
 
@@ -79,12 +82,20 @@ class EventOutlook:
             each = [self(memory[first : first + self.at_once]) for first in cuts]
             return Looked(*(np.concatenate(part) for part in zip(*each, strict=True)))
         made = self.head(torch.from_numpy(memory))
-        quantile = quantiles(made.gaps, self.level).double().numpy()
-        likely = made.mark_probabilities()
+        gaps = quantiles(made.gaps, self.level)
+        told = 1 + len(self.levels)
+        likely, quantile = self._likely(made, gaps[told:]), gaps[:told].double().numpy()
         p, top = likely.topk(self.shown, dim=-1)
         guess = likely > 0.5 if made.marks.labels else top[:, 0]
         mean = made.gaps.mean().double().numpy()
         return Looked(mean, quantile[0], quantile[1:].T, top.numpy(), p.double().numpy(), guess.numpy())
+
+    def _likely(self, made: Next, gaps: torch.Tensor) -> torch.Tensor:
+        """(B, M) probabilities of marks, as Next.mark_probabilities gives them; gaps (LEVELS, B)."""
+        if not self.waits:
+            return made.mark_probabilities()
+        each = made._replace(states=made.states.expand(len(gaps), *made.states.shape))
+        return each.mark_probabilities(gaps).mean(0)
 
     @torch.inference_mode()
     def worth(self, memory: NDArray[np.float32], gap: NDArray[np.float32], mark: NDArray[Any]) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ from forecast.heads.gaps import Gaps
 
 ROUNDS: Final = 60
 ENOUGH: Final = 1e-6  # of the normalised log gap
+CLOSE: Final = 1e-4  # a step of Newton's after which as much is left, for its square counts
 AT_ONCE: Final = 256  # states, so that their components stay in the cache
 ROOT: Final = 0.3989422804014327  # of 1 / 2π
 
@@ -55,7 +56,7 @@ def _normal(gaps: Gaps, levels: Tensor) -> Tensor:
         new = torch.where(astray, 0.5 * (low + high), new)
         before = (new - x).abs()
         x = torch.where(done, x, new)
-        done = done | (before <= ENOUGH * (1 + x.abs()))
+        done = done | (before <= torch.where(astray, ENOUGH, CLOSE) * (1 + x.abs()))
         if bool(done.all()):
             break
     return x
