@@ -50,12 +50,21 @@ class EventChain(nn.Module):
         """The state of B sequences before their first event."""
         assert isinstance(self.encoder, StreamingEncoder)
         kind = self.embed.mix.weight.dtype
-        return self.encoder.start(batch, device=device, dtype=kind)
+        return self.embed.start(batch, device=device), self.encoder.start(batch, device=device, dtype=kind)
 
     def scan(
         self, state: State, gaps: Tensor, marks: Tensor, mask: Tensor | None = None, extra: Tensor | None = None
     ) -> tuple[State, Next]:
         """Events (B, l), any l, as in EventBatch -> the state after them, and what is forecast after each."""
-        assert isinstance(self.encoder, StreamingEncoder)
-        state, memory = self.encoder.scan(state, self.embed(gaps, marks, mask, extra), mask)
+        state, memory = self.remember(state, gaps, marks, mask, extra)
         return state, self.head(memory)
+
+    def remember(
+        self, state: State, gaps: Tensor, marks: Tensor, mask: Tensor | None = None, extra: Tensor | None = None
+    ) -> tuple[State, Tensor]:
+        """`scan` up to the head: (B, l, D)."""
+        assert isinstance(self.encoder, StreamingEncoder)
+        clock, state = state
+        clock, tokens = self.embed.scan(clock, gaps, marks, mask, extra)
+        state, memory = self.encoder.scan(state, tokens, mask)
+        return (clock, state), memory

@@ -41,8 +41,8 @@ class Streamed(NamedTuple):
 
     def pushed(self, gap: Tensor, mark: Tensor, extra: Tensor | None) -> "Streamed":
         """One event of each row: gap (R,), mark (R,) or labels (R, M), extra (R, E)."""
-        tokens = self.chain.embed(gap[:, None], mark[:, None], None, None if extra is None else extra[:, None])
-        state, memory = self.chain.encoder.scan(self.state, tokens)  # type: ignore[operator]
+        others = None if extra is None else extra[:, None]
+        state, memory = self.chain.remember(self.state, gap[:, None], mark[:, None], None, others)
         return Streamed(self.chain, state, memory[:, 0])
 
 
@@ -109,8 +109,7 @@ def begin(chain: EventChain, history: EventBatch, *, recompute: bool = False) ->
     for a in range(0, history.gaps.shape[1], wide):
         b = min(a + wide, history.gaps.shape[1])
         mask, extra = history.mask[:, a:b], None if history.extra is None else history.extra[:, a:b]
-        tokens = chain.embed(history.gaps[:, a:b], history.marks[:, a:b], mask, extra)
-        state, memory = chain.encoder.scan(state, tokens, mask)  # type: ignore[operator]
+        state, memory = chain.remember(state, history.gaps[:, a:b], history.marks[:, a:b], mask, extra)
         found = _last(memory, history.length.clamp(a + 1, b) - a)
         latest = found if latest is None else torch.where((history.length > a)[:, None], found, latest)
     assert latest is not None

@@ -149,6 +149,6 @@ CASES = [
          PREDICT, run=True),
     Case("a history that is a gzip archive", "data/formats.py refuse: … is … by its first bytes", put(gzipped()),
          "{here}/f.csv is a gzip archive by its first bytes; expected a csv table → unpack it", PREDICT, run=True),
-    Case("other data than the run was trained on", "verbs/evaluate.py _same_data", 
+    Case("other data than the run was trained on", "verbs/evaluate.py same_data", 
          forged("data.json", lambda data: {**data, "source": {**data["source"], "sha256": "0" * 64}}), f"{ANY}/f.csv is not the file that run run was trained on (its sha256 differs) → restore the file, or use: forecast predict", "evaluate run=run", run=True),
 ]

@@ -84,7 +84,14 @@ def test_gaps_of_any_size():
 
 @pytest.mark.parametrize(
     "words, told",
-    [({"marks": 0}, "0 marks"), ({"log_std": 0.0}, "deviation 0.0"), ({"d_mark": 0}, "embed.d_mark is 0")],
+    [
+        ({"marks": 0}, "0 marks"),
+        ({"log_std": 0.0}, "deviation 0.0"),
+        ({"d_mark": 0}, "embed.d_mark is 0"),
+        ({"clock": -1}, "embed.clock is -1"),
+        ({"bins": 1}, "embed.bins is 1"),
+        ({"bins": 8}, "quantiles to cut"),
+    ],
 )
 def test_settings_out_of_range_are_refused(words, told):
     with pytest.raises(ValueError, match=told):
@@ -126,3 +133,17 @@ def test_no_gap_is_further_off_than_the_rarest():
     made = embedding(marks=1)
     tokens = made(torch.tensor([[0.0, math.exp(-5 * 1.7 - 0.4), 1e-30]]), torch.zeros(1, 3).long())
     torch.testing.assert_close(tokens[:, 1:], tokens[:, :2], rtol=1e-4, atol=1e-4)  # LEAST is added to a gap
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_clock_is_the_same_however_a_sequence_is_split(labels):
+    made = embedding(clock=5, bins=8, levels=LEVELS, labels=labels).double()
+    gap, mark, mask = events()
+    mark = torch.nn.functional.one_hot(mark, 5).bool() if labels else mark
+    whole = made(gap.double(), mark, mask)
+    state, parts = made.start(len(gap)), []
+    for a, b in ((0, 1), (1, 1), (1, gap.shape[1])):
+        state, tokens = made.scan(state, gap[:, a:b].double(), mark[:, a:b], mask[:, a:b])
+        parts.append(tokens)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(state[0], gap.double().masked_fill(~mask, 0).sum(1))
