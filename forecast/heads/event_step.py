@@ -1,6 +1,6 @@
 """One event of any number of streams as a graph of tensors; a stream's state is a row of a few matrices.
 
-Beside the encoder's state a row holds the memory after the last event, from which the next one is forecast: what comes
+Beside the chain's state a row holds the memory after the last event, from which the next one is forecast: what comes
 is scored by it, and a forecast can be made again without another event.
 """
 
@@ -18,7 +18,7 @@ from forecast.models.base import State
 class EventState(NamedTuple):
     """What a sequence leaves to its next event."""
 
-    encoder: State
+    chain: State
     memory: Tensor  # (B, D), 0 before the first event
 
 
@@ -39,9 +39,10 @@ class EventStep(Packs):
 
     def forward(self, gap: Tensor, mark: Tensor, extra: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
         state = self.unpack(rows)
-        tokens = self.chain.embed(gap[:, None], mark[:, None], None, None if extra is None else extra[:, None])
-        encoder, memory = self.chain.encoder.scan(state.encoder, tokens)  # type: ignore[operator]
-        return self.pack(EventState(encoder, memory[:, 0]))
+        after, memory = self.chain.remember(
+            state.chain, gap[:, None], mark[:, None], None, None if extra is None else extra[:, None]
+        )
+        return self.pack(EventState(after, memory[:, 0]))
 
     def memory(self, rows: tuple[Tensor, ...]) -> Tensor:
         """(B, D) of packed rows: the last part of its matrix."""

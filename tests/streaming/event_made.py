@@ -35,7 +35,7 @@ def table(*, names="abcdef", events=40, stamps=True, labels=False, seed=0) -> pl
     return pl.concat(frames).with_columns(pl.col("amount").fill_nan(None))
 
 
-def made(folder, encoder=None, *, extra=True, given="state", **options):
+def made(folder, encoder=None, *, extra=True, given="state", clock=0, **options):
     """A predictor of events in hours; `options` as of `table`."""
     table(**options).write_parquet(folder / "f.parquet")
     more = {"covariates": ["amount"], "periods": [24.0]} if extra else {}
@@ -48,7 +48,7 @@ def made(folder, encoder=None, *, extra=True, given="state", **options):
     facts = {
         "marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels
     }  # fmt: skip
-    embed = EventEmbedding(d_model=8, d_mark=4, extra=len(spec.extra), **facts)
+    embed = EventEmbedding(d_model=8, d_mark=4, clock=clock, extra=len(spec.extra), **facts)
     head = NextEvent(d_memory=8, components=5, grid=spec.grid, mark_given=given, **facts)
     encoder = encoder or Aaren(d_model=8, heads=2, d_ff=8, layers=1)
     chain = EventChain(embed=embed, encoder=encoder, head=head, spec=spec)

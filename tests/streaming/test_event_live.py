@@ -59,7 +59,9 @@ def test_live_is_one_scan(tmp_path, name):
         assert worth[1:] == pytest.approx(nats, rel=1e-5, abs=1e-5) and np.isnan(worth[0]).all()
 
 
-@pytest.mark.parametrize("options", [{"labels": True}, {"stamps": False}, {"given": "gap"}, {"extra": False}])
+@pytest.mark.parametrize(
+    "options", [{"labels": True}, {"stamps": False}, {"given": "gap"}, {"extra": False}, {"clock": 3}]
+)
 def test_live_is_one_scan_of_other_data(tmp_path, options):
     predictor = made(tmp_path, **options)
     given = {key: value for key, value in options.items() if key in ("labels", "stamps")}
