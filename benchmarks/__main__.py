@@ -6,7 +6,19 @@ run by their names only.
 
 import sys
 
-from benchmarks import correct, event_paths, http, intervals, loader, start, step, stream, streaming, vintages
+from benchmarks import (
+    correct,
+    event_paths,
+    event_stream,
+    http,
+    intervals,
+    loader,
+    start,
+    step,
+    stream,
+    streaming,
+    vintages,
+)
 
 
 def proofs() -> None:
@@ -15,7 +27,10 @@ def proofs() -> None:
     main()
 
 
-SPEED = {"event_paths": event_paths.main, "loader": loader.main, "start": start.main, "step": step.main}
+SPEED = {
+    "event_paths": event_paths.main, "event_stream": event_stream.main, "loader": loader.main, "start": start.main,
+    "step": step.main,
+}  # fmt: skip
 SLOW = {
     "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,
     "streaming": streaming,

@@ -337,7 +337,7 @@ class Replay:
     kind: str = "replay"
     path: str = MISSING
     batch: int = 1000
-    windowed: bool = True
+    windowed: bool | None = None
     scores: str | None = None
 
 
@@ -397,7 +397,7 @@ class Stream:
     every: bool = True
     levels: Any = None  # a number or a list of numbers
     gaps: Gaps | None = None
-    longest: int = 10_000
+    longest: float | None = None
     rewind: int = 0
     correct: bool = False
     alarms: float = 0.001

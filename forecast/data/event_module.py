@@ -92,7 +92,7 @@ class EventModule(lightning.LightningDataModule):
             marks, self.card.unit, grid, floor, log_mean, log_std, self.extra.names, self.card.labels is not None,
             most=float(_gaps(train).max()), longest=self.longest, levels=levels,
         )  # fmt: skip
-        self.recipe = EventRecipe(self.card, self.spec, self.extra)
+        self.recipe = EventRecipe(self.card, self.spec, self.extra, train.events.origin is not None)
         self.gathers = {name: self.recipe.gather(self.part(name), longest=self.longest) for name in PARTS}
         self.findings = [*_findings(self.card, self.split, self.spec), *notes]
         self.prepared = True

@@ -14,7 +14,7 @@ from forecast.data.event_batch import EventGather
 from forecast.data.event_card import EventCard, read_event_frames
 from forecast.data.event_extra import Extra
 from forecast.data.event_split import Part
-from forecast.data.events import Events, read_events, recode
+from forecast.data.events import UNITS, Events, read_events, recode
 from forecast.errors import ArtifactError, DataError
 from forecast.types import EventSpec
 
@@ -27,11 +27,13 @@ class EventRecipe(NamedTuple):
     card: EventCard
     spec: EventSpec
     extra: Extra
+    stamps: bool  # whether times are stamps; else they are numbers, in the unit
 
     def to_state(self) -> dict[str, Any]:
         """Plain data for JSON; the inverse of `from_state`."""
         spec = {k: list(v) if isinstance(v, tuple) else v for k, v in self.spec._asdict().items()}
-        return {"version": VERSION, "card": self.card.to_dict(), "spec": spec, "extra": self.extra.to_dict()}
+        plain = {"version": VERSION, "card": self.card.to_dict(), "spec": spec, "extra": self.extra.to_dict()}
+        return {**plain, "stamps": self.stamps}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "EventRecipe":
@@ -44,7 +46,8 @@ class EventRecipe(NamedTuple):
                     "train again, or use a newer program",
                 )
             facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spec"].items()}
-            return cls(EventCard.from_dict(state["card"]), EventSpec(**facts), Extra.from_dict(state["extra"]))
+            spec, extra = EventSpec(**facts), Extra.from_dict(state["extra"])
+            return cls(EventCard.from_dict(state["card"]), spec, extra, bool(state.get("stamps", spec.unit in UNITS)))
         except (KeyError, TypeError, AttributeError, DataError) as fault:
             raise ArtifactError(
                 f"the run's data record is damaged: {' '.join(str(fault).split())}",
@@ -100,14 +103,15 @@ def sets(marks: tuple[str, ...], labels: tuple[str, ...], separator: str | None)
     place = {name: number for number, name in enumerate(labels)}
     found = torch.zeros(len(marks), len(labels), dtype=torch.bool)
     for row, mark in enumerate(marks):
-        found[row, [place[name] for name in _parted(mark, separator) if name in place]] = True
+        found[row, [place[name] for name in parted(mark, separator) if name in place]] = True
     return found
 
 
 def labels_of(marks: tuple[str, ...], separator: str | None) -> tuple[str, ...]:
     """The labels that some marks are made of, sorted."""
-    return tuple(sorted({name for mark in marks for name in _parted(mark, separator)}))
+    return tuple(sorted({name for mark in marks for name in parted(mark, separator)}))
 
 
-def _parted(mark: str, separator: str | None) -> list[str]:
+def parted(mark: str, separator: str | None) -> list[str]:
+    """The labels of a mark."""
     return [part.strip() for part in mark.split(separator) if part.strip()]

@@ -20,10 +20,11 @@ from forecast.streaming.stepping import Floats, Stepper
 
 FARTHEST: Final = 1e6  # standard deviations: a reading beyond them is no reading
 STATUSES: Final = (
-    "ok", "warming", "restarted", "revised", "duplicate", "late", "off the grid", "gap", "implausible",
+    "ok", "warming", "restarted", "revised", "first", "unknown mark",  # the last two are of events
+    "duplicate", "late", "off the grid", "gap", "implausible",
 )  # fmt: skip
-OK, WARMING, RESTARTED, REVISED, DUPLICATE, LATE, OFF_GRID, GAP, IMPLAUSIBLE = range(len(STATUSES))
-ACCEPTED: Final = REVISED  # and all before it: they have changed a state
+OK, WARMING, RESTARTED, REVISED, FIRST, UNKNOWN, DUPLICATE, LATE, OFF_GRID, GAP, IMPLAUSIBLE = range(len(STATUSES))
+ACCEPTED: Final = UNKNOWN  # and all before it: they have changed a state
 Gaps = Literal["error", "fill", "mask"]
 Status = NDArray[np.int8]
 

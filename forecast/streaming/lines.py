@@ -7,116 +7,43 @@ The columns have the names of the training data; `unique_id`, `ds` and, where th
 With several targets each list of numbers is an object of lists, one for each channel.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from forecast.data.clock import to_utc
-from forecast.data.freq import Ints
 from forecast.data.recipe import Recipe
 from forecast.errors import nearest
 from forecast.inference.predictor import column
 from forecast.streaming.fold import ACCEPTED, STATUSES
-from forecast.streaming.live import WHY, Taken
 from forecast.streaming.outlook import Numbers
+from forecast.streaming.parsing import EPOCH, KEPT, MICRO, Parsed, Parser, Refused, number
+from forecast.streaming.taken import WHY, Taken
 
-EPOCH: Final = datetime(1970, 1, 1)
-MICRO: Final = timedelta(microseconds=1)
-YEARS: Final = (1678, 2261)  # as in data/stamps.py
 DIGITS: Final = 7  # significant ones, as many as a float32 has
-LONGEST: Final = 1 << 20  # bytes of a line
-KEPT: Final = 1 << 17  # stamps whose text is kept
 
 
-class Refused(NamedTuple):
-    """A line that is no reading, and why."""
-
-    number: int  # in its batch
-    reason: str
-
-
-class Parsed(NamedTuple):
-    """The N readings of a batch of lines."""
-
-    number: list[int]  # N, of the line
-    names: list[str]  # N
-    time: Ints  # (N,) microseconds in UTC
-    values: Numbers  # (N, C)
-    ids: list[Any]  # N, of the message; None where there was none
-    refused: list[Refused]
-
-
-class Reader:
+class Reader(Parser):
     """What a line must hold under a run's recipe."""
 
     def __init__(self, recipe: Recipe) -> None:
         card, channels = recipe.card, recipe.spec.channels
         sources = {c.name: c.source for c in card.channels}
-        self.zone, self.alone = card.time.zone, None if card.id else recipe.scaler.ids[0]
-        self.id = tuple(dict.fromkeys([card.id or "unique_id", "unique_id"]))
-        self.time = tuple(dict.fromkeys([card.time.column, "ds"]))
         self.channels = [
             tuple(dict.fromkeys([sources[c], c, *(["y"] if len(channels) == 1 else [])])) for c in channels
         ]
-        self.known = {*self.id, *self.time, *(name for names in self.channels for name in names), "id"}
+        super().__init__(
+            id=card.id, alone=recipe.scaler.ids[0], time=card.time.column, zone=card.time.zone,
+            shape=[names[0] for names in self.channels],
+        )  # fmt: skip
+        self.known |= {name for names in self.channels for name in names}
         self.missing = set(card.missing)
-        self.times: dict[str, tuple[int, bool]] = {}
 
-    def __call__(self, lines: Sequence[bytes]) -> Parsed:
-        """Lines, in order -> readings; empty lines are none."""
-        number: list[int] = []
-        names: list[str] = []
-        times: list[tuple[int, bool]] = []
-        values: list[list[float]] = []
-        ids: list[Any] = []
-        refused: list[Refused] = []
-        for at, line in enumerate(lines):
-            if not line or line.isspace():
-                continue
-            try:
-                name, time, row, message = self._one(line)
-            except ValueError as error:
-                refused.append(Refused(at, str(error)))
-                continue
-            number.append(at)
-            names.append(name)
-            times.append(time)
-            values.append(row)
-            ids.append(message)
-        micros = self._utc(times)
-        found = np.array(values, np.float64).reshape(len(names), len(self.channels))
-        if (lost := micros == np.datetime64("NaT").astype(np.int64)).any():  # an hour that a clock skipped
-            refused += [Refused(number[i], f"there was no such time in {self.zone}") for i in np.flatnonzero(lost)]
-            keep = np.flatnonzero(~lost)
-            number, names, ids = [number[i] for i in keep], [names[i] for i in keep], [ids[i] for i in keep]
-            micros, found = micros[keep], found[keep]
-        return Parsed(number, names, micros, found, ids, refused)
-
-    def _one(self, line: bytes) -> tuple[str, tuple[int, bool], list[float], Any]:
-        """ValueError says what is wrong with a line."""
-        if len(line) > LONGEST:
-            raise ValueError(f"the line has {len(line):,} bytes; expected at most {LONGEST:,}")
-        try:
-            found = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise ValueError(f"no JSON: {error}") from None
-        if not isinstance(found, dict):
-            keys = self.id[0], self.time[0], *(names[0] for names in self.channels)
-            raise ValueError(f"no JSON object; expected one with {', '.join(keys)}")
-        name = next((found[key] for key in self.id if key in found), self.alone)
-        if not isinstance(name, str) or not name:
-            if type(name) is not int:
-                raise ValueError(f"'{self.id[0]}' is {_shown(name)}; expected the name of a series")
-            name = str(name)
-        text = next((found[key] for key in self.time if key in found), None)
-        time = self.times.get(text) if isinstance(text, str) else None
-        if time is None:
-            time = self._time(text)
+    def _held(self, found: dict[str, Any]) -> list[float]:
         row, lacks = [], False
         for keys in self.channels:
             key = next((key for key in keys if key in found), None)
@@ -124,7 +51,10 @@ class Reader:
             row.append(np.nan if key is None else self._number(key, found[key]))
         if lacks:
             self._complete(found)
-        return name, time, row, found.get("id")
+        return row
+
+    def _joined(self, values: list[list[float]]) -> Numbers:
+        return np.array(values, np.float64).reshape(len(values), len(self.channels))
 
     def _complete(self, found: dict[str, Any]) -> None:
         """A line may lack a channel that was not observed, but not because its name was mistyped."""
@@ -134,42 +64,8 @@ class Reader:
             raise ValueError(f"there is no value; expected {', '.join(keys[0] for keys in self.channels)}")
 
     def _number(self, key: str, value: Any) -> float:
-        if value is None:
-            return np.nan
-        if type(value) is float or type(value) is int:
-            if value in self.missing:
-                return np.nan
-            return float(value) if abs(value) < 1e300 else np.inf
-        raise ValueError(f"'{key}' is {_shown(value)}; expected a number or null")
-
-    def _time(self, text: Any) -> tuple[int, bool]:
-        """Microseconds since 1970, and whether they are in UTC."""
-        try:
-            found = datetime.fromisoformat(text)
-            aware = found.tzinfo is not None
-            if aware:
-                found = found.astimezone(UTC).replace(tzinfo=None)
-        except (TypeError, ValueError, OverflowError):
-            what = _shown(text)
-            raise ValueError(f"'{self.time[0]}' is {what}; expected a stamp like 2024-01-31T13:00") from None
-        if not YEARS[0] <= found.year <= YEARS[1]:
-            raise ValueError(f"'{self.time[0]}' is of the year {found.year}; expected {YEARS[0]} to {YEARS[1]}")
-        if len(self.times) >= KEPT:
-            self.times.clear()
-        time = self.times[text] = (found - EPOCH) // MICRO, aware or self.zone is None
-        return time
-
-    def _utc(self, times: list[tuple[int, bool]]) -> Ints:
-        micros = np.array([time for time, _ in times], np.int64)
-        wall = np.array([not aware for _, aware in times], bool)
-        if wall.any():
-            micros[wall] = to_utc(micros[wall].astype("datetime64[us]"), self.zone).astype(np.int64)
-        return micros
-
-
-def _shown(value: Any) -> str:
-    """What was found, for a person."""
-    return "missing" if value is None else repr(value)[:40]
+        found = number(key, value)
+        return np.nan if value in self.missing else found
 
 
 class Writer:
@@ -239,16 +135,16 @@ def significant(values: Numbers) -> Numbers:
     return np.where(np.isfinite(rounded), rounded, values)
 
 
-def reason(code: int) -> str:
+def reason(code: int, why: Mapping[str, tuple[str, str]] = WHY) -> str:
     """Why a reading was not taken."""
-    found, expected = WHY[STATUSES[code]]
+    found, expected = why[STATUSES[code]]
     return f"the reading {found}; {expected}"
 
 
-def refused(parsed: Parsed, status: NDArray[np.int8]) -> list[Refused]:
+def refused(parsed: Parsed, status: NDArray[np.int8], why: Mapping[str, tuple[str, str]] = WHY) -> list[Refused]:
     """All lines of a batch that did not become part of a state, but for those that were taken before."""
     late = [
-        Refused(parsed.number[at], reason(int(status[at])))
+        Refused(parsed.number[at], reason(int(status[at]), why))
         for at in np.flatnonzero(status > ACCEPTED).tolist() if STATUSES[status[at]] != "duplicate"
     ]  # fmt: skip
     return sorted([*parsed.refused, *late])

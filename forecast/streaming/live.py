@@ -10,16 +10,15 @@ taken in rounds, the next one of every series at once, so that a round is a few 
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from forecast.artifacts import WEIGHTS, Run, find, sha256
-from forecast.data.clock import to_utc
+from forecast.build import task_of
 from forecast.data.freq import Ints
 from forecast.data.table import stamp
 from forecast.errors import DataError, UsageError
@@ -28,33 +27,23 @@ from forecast.heads.stream import Stream
 from forecast.inference.correct import Corrector
 from forecast.inference.predictor import Predictor
 from forecast.streaming.calendar import Calendar
-from forecast.streaming.fold import ACCEPTED, LATE, OK, STATUSES, Fold, Gaps
+from forecast.streaming.fold import ACCEPTED, LATE, OK, STATUSES, WARMING, Fold, Gaps
+from forecast.streaming.lines import Reader, Writer
 from forecast.streaming.outlook import Forecasts, Numbers, Outlook, Scaled
 from forecast.streaming.reading import read
 from forecast.streaming.rewind import Rewind
+from forecast.streaming.rounds import last, rounds
 from forecast.streaming.snapshot import load, save
+from forecast.streaming.stamps import micros
 from forecast.streaming.states import NEVER, Blank, Fetch, States
-from forecast.streaming.stepping import AT_ONCE, Engine, Floats, stepper
+from forecast.streaming.stepping import Engine, stepper
+from forecast.streaming.taken import WHY, Taken
 from forecast.where import RUNS
 
+if TYPE_CHECKING:
+    from forecast.streaming.event_live import EventLive
+
 LONGEST: Final = 10_000  # steps in a gap: after a longer one a series begins anew
-WHY: Final = {
-    "duplicate": ("was taken before", "expected the step after the last one"),
-    "late": ("is late", "expected a step after the last one, or within rewind= of it"),
-    "off the grid": ("is off the grid", "expected whole steps after the first reading of the series"),
-    "gap": ("leaves a gap", "expected a value at every step; set gaps=fill, or train with data.gaps=mask"),
-    "implausible": ("is implausible", "expected a value within a million standard deviations of the training data"),
-}
-
-
-class Taken(NamedTuple):
-    """What became of N readings."""
-
-    status: NDArray[np.int8]  # (N,) places in STATUSES
-    at: Ints  # (M,) the readings that have a forecast, rising
-    forecasts: Forecasts  # M of them, in the order of `at`
-    tail: Floats  # (M, T) how likely values as far out were, before they came; NaN where unknown
-    alarm: NDArray[np.bool_]  # (M, T)
 
 
 class Live:
@@ -62,19 +51,20 @@ class Live:
 
     def __init__(
         self, predictor: Predictor, weights: str, *, levels: Sequence[float] | None = None, gaps: Gaps | None = None,
-        longest: int = LONGEST, rewind: int = 0, correct: bool = False, budget: float = 1e-3, most: int | None = None,
-        fetch: Fetch | None = None, engine: Engine = "auto",
+        longest: float | None = None, rewind: int = 0, correct: bool = False, budget: float = 1e-3,
+        most: int | None = None, fetch: Fetch | None = None, engine: Engine = "auto",
     ) -> None:  # fmt: skip
         """`weights` is the digest of the run's weights, which a snapshot must fit; `levels` as in `predict`.
 
-        gaps: what is done about steps left out; None: as in training. longest: steps of a gap; after a longer one a
-        series begins anew. rewind: steps back that a reading can be corrected. correct: learn from what comes
-        (inference/correct.py); budget: the share of readings that may raise an alarm then. most: series held at once;
-        those not used for longest begin anew, or come back by `fetch`.
+        gaps: what is done about steps left out; None: as in training. longest: steps of a gap, None: LONGEST; after a
+        longer one a series begins anew. rewind: steps back that a reading can be corrected. correct: learn from what
+        comes (inference/correct.py); budget: the share of readings that may raise an alarm then. most: series held at
+        once; those not used for longest begin anew, or come back by `fetch`.
         """
         self.predictor, self.weights, self.recipe = predictor, weights, predictor.recipe
         self.spec, self.card = self.recipe.spec, self.recipe.card
         self.levels = tuple(predictor.asked(None if levels is None else list(levels)))
+        longest = LONGEST if longest is None else longest
         _whole("longest", longest, 1)
         _whole("rewind", rewind, 0)
         if not 0 < budget < 1:
@@ -93,7 +83,7 @@ class Live:
         self.fold = Fold(
             States(blank, most, fetch), stepper(own, engine), self.calendar,
             Outlook(predictor, self.levels, interval=correct), self.recipe.scaler,
-            gaps=_gaps(gaps, self.recipe.gaps), longest=longest, warm=self.spec.context,
+            gaps=_gaps(gaps, self.recipe.gaps), longest=int(longest), warm=self.spec.context,
             rewind=back, corrector=corrector,
         )  # fmt: skip
         self.ahead = np.arange(1 + self.spec.horizon)
@@ -105,10 +95,44 @@ class Live:
         return self.fold.states
 
     @classmethod
-    def load(cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any) -> "Live":
-        """From a finished run: a path, an id, or `latest`; `options` as of Live."""
+    def load(cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any) -> "Live | EventLive":
+        """From a finished run: a path, an id, or `latest`; `options` as of Live. A run of events gives an EventLive,
+        which is used the same way."""
+        from forecast.streaming.event_live import EventLive
+
         run = run if isinstance(run, Run) else find(str(run), runs)
+        if task_of(run.read("config.json")) == "event":
+            return EventLive.load(run, **options)
         return cls(Predictor.load(run), sha256(run.checked(WEIGHTS)), **options)
+
+    # For a stream of lines (kind.py) -------------------------------------------------------------------------
+
+    why = WHY
+
+    def reader(self) -> Reader:
+        return Reader(self.recipe)
+
+    def writer(self) -> Writer:
+        return Writer(self.recipe, self.levels, tails=self.fold.corrector is not None)
+
+    def at(self, slots: Ints) -> Ints:
+        """(N,) microseconds in UTC of the last steps of series."""
+        return self.calendar.stamps(self.states.step[slots], self.states.rest[slots]).astype(np.int64)
+
+    @property
+    def span(self) -> int:
+        """Microseconds after which a series begins anew."""
+        ends = self.calendar.stamps(np.array([0, self.fold.longest]), np.zeros(2, np.int64))
+        return int(np.diff(ends.astype(np.int64))[0])
+
+    def now(self, names: Sequence[str]) -> Taken:
+        """What `latest` gives, as what became of readings."""
+        count, targets = len(names), self.spec.targets
+        made = self.latest(names)
+        warm = self.states.count[self.states.take(names)] >= self.fold.warm
+        status = np.where(warm, OK, WARMING).astype(np.int8)
+        tail, alarm = np.full((count, targets), np.nan, np.float32), np.zeros((count, targets), bool)
+        return Taken(status, np.arange(count), made, tail, alarm)
 
     # From outside --------------------------------------------------------------------------------------------
 
@@ -164,24 +188,8 @@ class Live:
         self.fold.states = load(States(own.blank, own.most, own.fetch), self.stamp, Path(path))
 
     def micros(self, time: Any) -> Ints:
-        """A stamp, as text, datetime or datetime64 -> (1,) microseconds in UTC; one without an offset is on the clock
-        of the data's zone. DataError for what is no stamp."""
-        if isinstance(time, np.datetime64):
-            wall = time.astype("datetime64[us]").astype(np.int64).reshape(1)
-        else:
-            try:
-                found = time if isinstance(time, datetime) else datetime.fromisoformat(time)
-                if found.tzinfo is not None:
-                    return _since(found.astimezone(UTC).replace(tzinfo=None))
-            except (TypeError, ValueError, OverflowError):
-                raise DataError(f"{time!r} is no stamp", "expected one like 2024-01-31 13:00") from None
-            wall = _since(found)
-        if self.card.time.zone is None:
-            return wall
-        utc = to_utc(wall.astype("datetime64[us]"), self.card.time.zone)
-        if np.isnat(utc[0]):
-            raise DataError(f"{time} was never shown on a clock of {self.card.time.zone}", "expected a time there is")
-        return utc.astype(np.int64)
+        """A stamp -> (1,) microseconds in UTC; see stamps.py."""
+        return micros(time, self.card.time.zone)
 
     # Readings, in rounds -------------------------------------------------------------------------------------
 
@@ -197,7 +205,7 @@ class Live:
         if not len(slots):
             return self._nothing(status)
         found: list[tuple[Any, ...]] = []
-        for which in _rounds(slots):
+        for which in rounds(slots):
             status[which], made = self.fold.round(slots[which], step[which], rest[which], values[which])
             if made is not None:
                 taken = which[status[which] <= ACCEPTED]
@@ -207,7 +215,7 @@ class Live:
             return self._nothing(status)
         at, *parts = found[0] if len(found) == 1 else (np.concatenate(part) for part in zip(*found, strict=True))
         if len(found) > 1:
-            order = np.argsort(at, kind="stable") if every else np.sort(_last(slots[at]))
+            order = np.argsort(at, kind="stable") if every else np.sort(last(slots[at]))
             at, *parts = (part[order] for part in (at, *parts))
         forecasts = self._forecasts([names[i] for i in at.tolist()], *parts[:4])
         return Taken(status, at, forecasts, *parts[4:])
@@ -238,30 +246,6 @@ class Live:
         return DataError(f"{where} {found}", expected)
 
 
-def _rounds(slots: Ints) -> list[Ints]:
-    """Readings (N,) of rows `slots` in rounds: the first of each series, the second, …, at most AT_ONCE in each."""
-    if len(slots) == 1:
-        return [np.zeros(1, np.int64)]
-    order = np.argsort(slots, kind="stable")
-    first = np.concatenate([[True], slots[order[1:]] != slots[order[:-1]]])
-    start = np.flatnonzero(first)
-    place = np.arange(len(slots)) - np.repeat(start, np.diff(start, append=len(slots)))
-    turn = np.argsort(place, kind="stable")
-    edges = np.flatnonzero(np.diff(place[turn])) + 1
-    # in the order of the readings, whatever rows their series have: so a batch that is taken again is the same
-    rounds = [np.sort(one) for one in np.split(order[turn], edges)]
-    return [part for one in rounds for part in np.split(one, range(AT_ONCE, len(one), AT_ONCE))]
-
-
-def _last(slots: Ints) -> Ints:
-    """The place of the last of each; readings are in rounds."""
-    return len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
-
-
-def _since(wall: datetime) -> Ints:
-    return np.array([np.datetime64(wall, "us").astype(np.int64)])
-
-
 def _gaps(asked: Gaps | None, trained: str) -> Gaps:
     """What is done about steps left out."""
     if asked == "mask" and trained == "error":
@@ -272,6 +256,6 @@ def _gaps(asked: Gaps | None, trained: str) -> Gaps:
     return asked if asked is not None else trained  # type: ignore[return-value]
 
 
-def _whole(key: str, value: int, least: int) -> None:
-    if value < least:
+def _whole(key: str, value: float, least: int) -> None:
+    if value < least or value % 1:
         raise UsageError(f"{key} is {value}", f"expected a number of steps, at least {least}")

@@ -19,8 +19,9 @@ from forecast.data.scale import Scaler
 from forecast.data.table import apply_gaps, extend
 from forecast.heads.stream import Stream
 from forecast.inference.baseline import Forecaster, naive_rows
-from forecast.streaming.live import Live, Taken
+from forecast.streaming.live import Live
 from forecast.streaming.outlook import Forecasts, Numbers
+from forecast.streaming.taken import Taken
 
 PROVEN: Final = 10_000  # steps of a series that are compared with one scan
 COLUMNS: Final = ("count", "squared", "absolute", "inside", "counted")

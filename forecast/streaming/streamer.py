@@ -9,14 +9,15 @@ cannot be cut back, lines wait in the store until they were handed over, and may
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
 from forecast.streaming.fold import ACCEPTED, STATUSES
-from forecast.streaming.lines import Parsed, Reader, Refused, Writer, refused
-from forecast.streaming.live import Live, Taken
+from forecast.streaming.kind import Kind, Reads, Took
+from forecast.streaming.lines import refused
+from forecast.streaming.parsing import Parsed, Refused
 from forecast.streaming.store import Store
 
 PURGES: Final = 8  # of series that would begin anew anyway, in the length of the longest gap
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
     """What became of a batch of lines."""
 
     parsed: Parsed
-    taken: Taken
+    taken: Took
     lines: list[bytes]  # the forecasts
     refused: list[Refused]
 
@@ -53,15 +54,15 @@ class Streamer:
     """One stream; it is used by one thread."""
 
     def __init__(
-        self, live: Live, *, store: Store | None = None, sink: Sink | None = None, rejects: Sink | None = None,
+        self, live: Kind, *, store: Store | None = None, sink: Sink | None = None, rejects: Sink | None = None,
         keep: int = 0, every: bool = True, run: str = "",
     ) -> None:  # fmt: skip
         """keep: lines of output that the store holds for those who ask again; every: a line for each reading, else for
         the last one of each series in a batch; run: the id of the run."""
         self.live, self.store, self.sink, self.rejects = live, store, sink, rejects
         self.keep, self.every, self.run = keep, every, run
-        self.reader: Callable[[Sequence[bytes]], Parsed] = Reader(live.recipe)
-        self.writer = Writer(live.recipe, live.levels, tails=live.fold.corrector is not None)
+        self.reader: Reads = live.reader()
+        self.writer = live.writer()
         self.counts: Counter[str] = Counter()  # of the stream,
         self.before: Counter[str] = Counter()  # and those of them that it had when this process began
         self.seq, self.position = 0, None
@@ -103,7 +104,7 @@ class Streamer:
         began = time.perf_counter()
         taken = self.live.take(parsed.names, parsed.time, parsed.values, every=self.every)
         made = self.writer(taken, parsed.ids, self.seq + 1)
-        batch = Batch(parsed, taken, made, refused(parsed, taken.status))
+        batch = Batch(parsed, taken, made, refused(parsed, taken.status, self.live.why))
         self._count(batch, len(lines))
         if batch.refused and not self.reason:
             self.reason = batch.refused[0].reason
@@ -135,7 +136,7 @@ class Streamer:
         purge = None
         with store.transaction():
             if names:
-                at = self.live.calendar.stamps(states.step[slots], states.rest[slots]).astype(np.int64)
+                at = self.live.at(slots)
                 store.keep(names, at.tolist(), map(memoryview, states.records(slots)))
                 purge = self._stale(int(at.max()))
             if purge is not None:
@@ -153,10 +154,8 @@ class Streamer:
 
     def _stale(self, now: int) -> int | None:
         """The time before which series would begin anew; now and then, by the time of the readings."""
-        live = self.live
-        span = int(
-            np.diff(live.calendar.stamps(np.array([0, live.fold.longest]), np.zeros(2, np.int64)).astype(np.int64))[0]
-        )
+        if (span := self.live.span) is None:
+            return None
         before, self.latest = self.latest, max(now, self.latest or now)
         part = max(1, span // PURGES)
         if before is None or before // part == self.latest // part:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 REFUSED: Final = ("unreadable", "late", "off the grid", "gap", "implausible")
+TOLD: Final = ("duplicate", "revised", "restarted", "unknown mark", "alarms")
 
 
 def stream(cfg: "DictConfig", overrides: list[str]) -> None:
@@ -84,7 +85,7 @@ def streamer_of(asked: dict[str, Any], levels: list[float] | None, sink: Sink | 
         run, levels=levels, gaps=asked["gaps"], longest=asked["longest"], rewind=asked["rewind"],
         correct=asked["correct"], budget=asked["alarms"], most=state["most"], engine=asked["engine"],
     )  # fmt: skip
-    if asked["gaps"] is None and live.fold.gaps == "error":
+    if isinstance(live, Live) and asked["gaps"] is None and live.fold.gaps == "error":
         live.fold.gaps = "fill"  # or a series would wait for ever for the reading it lacks
         sys.stderr.write("the model knows no gaps: steps left out are filled with the last value (gaps=fill)\n")
     sync = state["path"] is not None and state["sync"] == "full"
@@ -113,7 +114,7 @@ def summary(streamer: Streamer, seconds: float) -> str:
     parts = [f"{counts['lines']:,} lines", f"{counts['forecasts']:,} forecasts", f"{series:,} series"]
     if refused := [f"{counts[word]:,} {word}" for word in REFUSED if counts[word]]:
         parts.append(f"refused: {', '.join(refused)} (the first: {streamer.reason})")
-    parts += [f"{counts[word]:,} {word}" for word in ("duplicate", "revised", "restarted", "alarms") if counts[word]]
+    parts += [f"{counts[word]:,} {word}" for word in TOLD if counts[word]]
     return f"{'; '.join(parts)}; {seconds:.1f} s"
 
 

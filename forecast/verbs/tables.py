@@ -151,6 +151,8 @@ def replayed(found: Mapping[str, Any]) -> str:
     """What a replay was worth: rows by their errors, and those of the streams from month to month."""
     from forecast.streaming.replay import CORRECTED, STREAMED, WINDOWED
 
+    if found.get("kind") == "events":
+        return replayed_events(found)
     scores = found["scores"]
     naive = "seasonal naive" if "seasonal naive" in scores else "last value"
     base = scores[naive]["mse"]
@@ -167,3 +169,16 @@ def replayed(found: Mapping[str, Any]) -> str:
         text += "\n\n" + table(["MSE by month", *shown], by)
     difference, count = found["live_minus_scan"], found["forecasts_compared"]
     return f"{text}\n\nlive − one scan from the same first step: at most {difference:.1e}, over {count:,} forecasts"
+
+
+def replayed_events(found: Mapping[str, Any]) -> str:
+    """What a replay of events was worth, beside floors that learn from the stream too."""
+    unit = found["unit"]
+    rows = []
+    for name, each in found["scores"].items():
+        right = "–" if each["accuracy"] is None else f"{100 * each['accuracy']:.1f} %"
+        rows.append([name, *(number(each[key]) for key in ("time", "mark", "total", "rmse", "mae")), right])
+    heads = ["prequential nats per event", "time", "mark", "total", f"RMSE {unit}s", f"MAE {unit}s", "accuracy"]
+    difference, count = found["live_minus_scan"], found["forecasts_compared"]
+    scan = f"live − one scan: at most {difference:.1e}, over {count:,} forecasts of one sequence"
+    return f"{table(heads, rows)}\n\n{scan}" if count else table(heads, rows)

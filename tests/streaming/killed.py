@@ -11,12 +11,13 @@ from tests import forked
 from tests.streaming.conftest import lines
 from tests.verbs.conftest import REPO, command
 
+SERIES = ("engine=torch", "rewind=4")  # settings of a stream of series
 
-def words(home: Path, place: Path, *more: str) -> list[str]:
+
+def words(home: Path, *more: str) -> list[str]:
     return [
         "stream", "run=latest", f"runs={home}/runs", "feed=file", "feed.path=in.jsonl", "feed.batch=50",
-        "output=out.jsonl", "rejects=rejects.jsonl", "state.path=s.db", "engine=torch", "rewind=4", "state.most=60",
-        *more,
+        "output=out.jsonl", "rejects=rejects.jsonl", "state.path=s.db", "state.most=60", *more,
     ]  # fmt: skip
 
 
@@ -39,13 +40,17 @@ def batches(place: Path) -> int:
     return 0 if found is None else int(found[0].partition('"batches":')[2].partition("}")[0].partition(",")[0])
 
 
-def killed(home: Path, folder: Path, kills: int, *more: str, seed: int = 0) -> int:
+def killed(
+    home: Path, folder: Path, kills: int, *more: str, seed: int = 0, settings: tuple[str, ...] = SERIES,
+    given: list[bytes] | None = None,
+) -> int:  # fmt: skip
     """Two streams of the same lines, one of them killed; asserts that they left the same. How many kills hit."""
-    given, draw, hits = lines(70, 10 * kills + 40, seed=seed), random.Random(seed), 0
+    given = lines(70, 10 * kills + 40, seed=seed) if given is None else given
+    draw, hits, more = random.Random(seed), 0, (*settings, *more)
     for name in ("whole", "killed"):
         (folder / name).mkdir()
         (folder / name / "in.jsonl").write_bytes(b"\n".join([*given, b""]))
-    command(*words(home, folder, *more), cwd=folder / "whole")
+    command(*words(home, *more), cwd=folder / "whole")
     place = folder / "killed"
     env = {**os.environ, "PYTHONPATH": str(REPO), "FORECAST_TRACEBACK": "", "OMP_NUM_THREADS": "1"}
     for _ in range(kills):
@@ -59,9 +64,9 @@ def killed(home: Path, folder: Path, kills: int, *more: str, seed: int = 0) -> i
             time.sleep(draw.uniform(0, 0.02))
             os.kill(pid, signal.SIGKILL)
 
-        code, _, _ = forked.forecast(tuple(words(home, folder, *more)), place, env, 120, kill)
+        code, _, _ = forked.forecast(tuple(words(home, *more)), place, env, 120, kill)
         hits += code == -signal.SIGKILL
-    command(*words(home, folder, *more), cwd=place)
+    command(*words(home, *more), cwd=place)
     whole, cut = outcome(folder / "whole"), outcome(place)
     assert whole[0].count(b"\n") > 100 and whole[0] == cut[0]
     assert whole[1:] == cut[1:]

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,11 +56,15 @@ class Served:
             gate.set()
 
 
-@contextmanager
-def serving(predictor, state=None, live=(), **options) -> Iterator[Served]:
+def serving(predictor, state=None, live=(), **options) -> AbstractContextManager[Served]:
     """`live` are options of Live, the others those of the feed."""
+    return serving_of(Live(predictor, "w", engine="torch", **dict(live)), state, **options)
+
+
+@contextmanager
+def serving_of(streamed, state=None, **options) -> Iterator[Served]:
+    """Of series or events; `options` are those of the feed."""
     feed = Http(port=0, **options)
-    streamed = Live(predictor, "w", engine="torch", **dict(live))
     store = None
     if state is not None:
         store = Store(state, streamed.stamp, sync="normal")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from forecast.data.module import SeriesModule
 from forecast.data.recipe import Recipe
 from forecast.streaming.lines import Reader, Writer, significant
-from forecast.streaming.live import Taken
 from forecast.streaming.outlook import Forecasts
+from forecast.streaming.taken import Taken
 from tests.streaming.made import table
 
 

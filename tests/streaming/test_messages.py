@@ -1,7 +1,7 @@
 """Messages of brokers into batches of lines."""
 
 from forecast.streaming.feeds.messages import Pack, lines_of, packed
-from forecast.streaming.lines import LONGEST
+from forecast.streaming.parsing import LONGEST
 
 
 def test_a_message_is_an_object_or_lines():

@@ -5,7 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import orjson
 
-from forecast.streaming.lines import LONGEST
+from forecast.streaming.parsing import LONGEST
 
 M = TypeVar("M")  # a message, as its broker gives it
 

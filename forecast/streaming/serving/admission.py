@@ -1,10 +1,11 @@
 """Which series a server takes: at most so many, with names of a length that can be held for each of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from forecast.streaming.fold import ACCEPTED
-from forecast.streaming.lines import Parsed, Refused
+from forecast.streaming.kind import Reads
+from forecast.streaming.parsing import Parsed, Refused
 from forecast.streaming.states import States
 from forecast.streaming.store import Store
 from forecast.streaming.streamer import Batch
@@ -15,9 +16,7 @@ LONGEST: Final = 256  # signs of a name
 class Admission:
     """A reader of lines that refuses new series beyond `most`. It counts those in memory and in the store."""
 
-    def __init__(
-        self, reader: Callable[[Sequence[bytes]], Parsed], states: States, store: Store | None, most: int
-    ) -> None:
+    def __init__(self, reader: Reads, states: States, store: Store | None, most: int) -> None:
         self.reader, self.states, self.store, self.most = reader, states, store, most
         self.kept = 0 if store is None else store.count()
         self.begun: set[str] = set()  # in memory and not yet in the store

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import orjson
 
-from forecast.streaming.fold import ACCEPTED, DUPLICATE, OK, STATUSES, WARMING
-from forecast.streaming.lines import Writer
-from forecast.streaming.live import Live, Taken
+from forecast.streaming.fold import ACCEPTED, DUPLICATE, STATUSES
+from forecast.streaming.kind import Kind, Writes
 from forecast.streaming.states import NEVER
 from forecast.streaming.streamer import Batch
 
@@ -56,18 +54,13 @@ def reply(results: Sequence[Told]) -> Reply:
     return Reply(200 if taken + duplicates else 422, orjson.dumps(body))
 
 
-def latest(live: Live, writer: Writer, names: Sequence[str]) -> list[bytes]:
+def latest(live: Kind, writer: Writes, names: Sequence[str]) -> list[bytes]:
     """The forecasts of series in memory as they are now: lines without a number, for nothing new was said."""
-    made = live.latest(names)
-    count, targets = len(names), live.spec.targets
-    slots = live.states.take(names)
-    status = np.where(live.states.count[slots] < live.fold.warm, WARMING, OK).astype(np.int8)
-    tail, alarm = np.full((count, targets), np.nan, np.float32), np.zeros((count, targets), bool)
-    lines = writer(Taken(status, np.arange(count), made, tail, alarm), [None] * count, 0)
+    lines = writer(live.now(names), [None] * len(names), 0)
     return [b"{" + line.partition(b",")[2] for line in lines]  # "seq" comes first
 
 
-def forecast(live: Live, writer: Writer, name: str) -> bytes | None:
+def forecast(live: Kind, writer: Writes, name: str) -> bytes | None:
     """The latest forecast of one series, from memory or the store; None where there is none."""
     states = live.states
     if name not in states and not (states.fetch is not None and states.fetch([name])):
