@@ -235,6 +235,11 @@ def data(config: Config) -> "SeriesModule":
     return SeriesModule(**settings)
 
 
+def data_of(config: Config) -> "SeriesModule | EventModule":
+    """The data module of a run of any task, not yet prepared."""
+    return event_data(config) if task_of(config) == "event" else data(config)
+
+
 def optimiser(config: Config) -> Callable[[Any], torch.optim.Optimizer]:
     """parameters -> optimiser, from the group `optim` less its schedule."""
     node = {key: value for key, value in config["optim"].items() if key not in ("schedule", "warmup")}

@@ -78,6 +78,8 @@ class Predictor:
         if not isinstance(run, Run):
             run = find(str(run), runs)
         config, state = run.read("config.json"), run.read("data.json")
+        if build.task_of(config) == "event":
+            raise UsageError(f"run {run.id} forecasts events, not series", do="name a run of task=forecast")
         recipe = Recipe.from_state(state)
         try:
             chain = build.chain(config, recipe.spec, masked=recipe.gaps != "error")

@@ -1,18 +1,24 @@
 """The model MLflow stores: this file as code, and a run folder of safetensors and JSON beside it."""
 
+from pathlib import Path
 from typing import Any
 
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from forecast.artifacts import Run
+from forecast.build import task_of
+from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.predictor import Predictor
 
 
 class RunModel(PythonModel):
-    """A frame of history in, a frame of forecasts out (see `Predictor.predict`)."""
+    """A frame of history in, a frame of forecasts out (see `Predictor.predict`, `EventPredictor.predict`)."""
 
     def load_context(self, context: Any) -> None:
-        self.predictor = Predictor.load(context.artifacts["run"])
+        run = Run(Path(context.artifacts["run"]))
+        events = task_of(run.read("config.json")) == "event"
+        self.predictor: Predictor | EventPredictor = EventPredictor.load(run) if events else Predictor.load(run)
 
     def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         return self.predictor.predict(model_input).to_pandas()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from forecast.artifacts import Run, find
+from forecast.build import task_of
 from forecast.errors import ArtifactError, DataError, RunError, UsageError
 from forecast.spool import absolute, trouble
 from forecast.verbs import words
@@ -48,6 +49,7 @@ Keys
   path                           the data file, where it has moved; left out: where the run found it
   runs       runs                folder of the run folders"""
 KEYS: Final = {"run": "", "mlflow": "", "uri": "sqlite:///mlflow.db", "tolerance": "0", "path": "", "runs": RUNS}
+UNITS = ("scaled", "original")  # of errors of series
 NAMES: Final = ("config.json", "data.json", "env.json", "metrics.json")
 LIMIT: Final = 64 << 20  # bytes of one of them
 FACTS: Final = ("forecast", "python", "torch", "lightning", "platform", "cpus", "threads", "device", "commit", "dirty")
@@ -106,7 +108,7 @@ def _checked(origin: str, *parts: Any) -> Record:
     config, data, env, metrics = parts
     try:
         rows = metrics["rows"][0]
-        ok = all(isinstance(rows[unit], dict) for unit in ("scaled", "original"))
+        ok = isinstance(rows["nats"], dict) if "nats" in rows else all(isinstance(rows[unit], dict) for unit in UNITS)
         ok = (
             ok
             and isinstance(data["source"]["sha256"], str)
@@ -162,7 +164,9 @@ def _fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
 
     from forecast import config as schema
 
-    kinds: dict[str, type] = {"task": schema.Forecast, "data": schema.Series, "optim": schema.Optim}
+    events = task_of(config) == "event"
+    kinds: dict[str, type] = {"optim": schema.Optim, "task": schema.Event if events else schema.Forecast,
+                              "data": schema.Events if events else schema.Series}  # fmt: skip
     try:
         typed: dict[str, Any] = {
             key: OmegaConf.merge(OmegaConf.structured(kind), config[key]) for key, kind in kinds.items()
@@ -190,7 +194,7 @@ def _same_data(record: Record, config: Mapping[str, Any]) -> None:
     """Raise DataError where the file is missing or another than the run was trained on."""
     from forecast import build
 
-    now = build.data(config).prepare().source
+    now = build.data_of(config).prepare().source
     if now["sha256"] != record.data["source"]["sha256"]:
         raise DataError(
             f"{now['path']} is not the file that {record.origin} was trained on (its sha256 differs)",
@@ -218,7 +222,7 @@ def _compare(record: Record, again: Run, tolerance: float, resumed: bool) -> int
     if not different:
         print(f"\n{record.origin} again: all {len(off):,} scores are equal, to the last bit")
         return 0
-    shown = [key for key in different if key.split("/")[1] in ("scaled", "original")]
+    shown = [key for key in different if key.split("/")[1] in (*UNITS, "nats")]
     rows = [[key.replace("/", " "), repr(before.get(key)), repr(after.get(key)), f"{off[key]:.1e}"] for key in shown]
     print(f"\n{record.origin} again: {len(different):,} of {len(off):,} scores are not equal to the last bit")
     print(table(("", "saved", "again", "difference"), rows) if rows else "those of all windows together are")
@@ -231,7 +235,7 @@ def _compare(record: Record, again: Run, tolerance: float, resumed: bool) -> int
 
 
 def numbers(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float | None]]:
-    """Every score of every row by its name: informer/scaled/mse, informer/horizon/mae/3."""
+    """Every score of every row by its name: informer/scaled/mse, informer/horizon/mae/3, aaren/nats/total."""
 
     def walk(value: Any, name: str) -> Iterator[tuple[str, float | None]]:
         if isinstance(value, Mapping):

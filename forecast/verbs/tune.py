@@ -217,12 +217,12 @@ class Reports:
 
 
 def validations(place: Path) -> list[float]:
-    """Validation MSEs of the one run below `place`, so far; a torn last line is left out."""
+    """Validation scores of the one run below `place`, so far; a torn last line is left out."""
     found: list[float] = []
     for path in place.glob("train/*/history.csv"):
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.reader(line for line in file if line.endswith("\n")):
-                if len(row) == 5 and row[2] == "val/mse":
+                if len(row) == 5 and row[2] in ("val/mse", "val/nll"):
                     found.append(float(row[3]))
     return found
 

@@ -190,3 +190,40 @@ def test_a_part_without_anything_to_forecast_is_refused(tmp_path):
     words = ["data=events", "data.path=t.csv", "data.id=who", "data.time=at", "data.mark=what", "data.grid=0"]
     done = command("train", SMOKE, *words, "data.splits={train: 0.7, val: 0.1, test: 0.2}", cwd=tmp_path, code=3)
     assert "no event is a target of val" in done.stderr
+
+
+def test_a_run_is_trained_again_and_tuned(tmp_path):
+    command("train", SMOKE, "task.window=0", cwd=tmp_path)
+    done = command("reproduce", "run=latest", cwd=tmp_path)
+    assert "scores are equal, to the last bit" in done.stdout
+    done = command("tune", SMOKE, "task.window=0", "optim.lr=log(1e-3,1e-2)", "trials=2", cwd=tmp_path)
+    assert "optim.lr" in done.stdout + done.stderr
+
+
+def test_verbs_of_series_refuse_a_run_of_events(shop):
+    done = command("export", "run=latest", "output=m.onnx", cwd=shop, code=2)
+    assert "forecasts events, not series; name a run of task=forecast" in done.stderr
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_events_without_marks_and_with_many_at_once(tmp_path, labels):
+    rng = np.random.default_rng(1)
+    marks = rng.choice(["a", "b", "a;b", "b;c"], 240)
+    pl.DataFrame({"who": np.repeat([f"s{i:02d}" for i in range(20)], 12), "at": rng.exponential(1, 240).cumsum(),
+                  "what": marks}).write_csv(tmp_path / "t.csv")  # fmt: skip
+    words = ["data=events", "data.path=t.csv", "data.id=who", "data.time=at", "data.grid=0"]
+    words += ["data.splits={train: 0.6, val: 0.2, test: 0.2}"]
+    if labels:
+        words += ["data.mark=what", "data.labels=';'"]
+    else:
+        pl.read_csv(tmp_path / "t.csv").drop("what").write_csv(tmp_path / "t.csv")
+    command("train", SMOKE, *words, cwd=tmp_path)
+    metrics = Run(last(tmp_path)).read("metrics.json")
+    assert metrics["marks"] == (["a", "b", "c"] if labels else ["event"])
+    names = [row["name"] for row in metrics["rows"]]
+    assert ("usual labels" in names) == labels and (metrics["horizon"] is None) == labels
+    command("predict", "run=latest", "input=t.csv", "output=o.csv", cwd=tmp_path)
+    made = pl.read_csv(tmp_path / "o.csv")
+    assert ({"p_a", "p_b", "p_c"} <= set(made.columns)) == labels and "mark" not in made.columns
+    if not labels:
+        assert not {"p_mark", "p_event"} & set(made.columns)
