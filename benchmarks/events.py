@@ -1,10 +1,10 @@
 """Events: every encoder on sets that others publish on and on a process whose truth is known.
 
 `python -m benchmarks.events [SET …] [--workers=2] [--runs=runs/events]` trains three seeds of each encoder on each set
-(one of `none`, and of each on hawkes), scores the test part once, and writes events.json and events.md beside this file: nats per
-event beside floors and published values, differences of encoders on the same events with their intervals, and what a
-training costs at sequences of 100 and of 2,000 events. Runs that are finished are not run again; sets that are not
-here (FORECAST_DATA) are left out.
+(one of `none`, and of each on hawkes), scores the test part once, and writes events.json and events.md beside this
+file: nats per event beside floors and published values, differences of encoders on the same events with their
+intervals, and what a training costs at sequences of 100 and of 2,000 events. Runs that are finished are not run again;
+sets that are not here (FORECAST_DATA) are left out.
 """
 
 import argparse
@@ -44,7 +44,7 @@ OTHERS = {  # on hawkes alone
     "informer": "model=informer model.d_model=64 model.heads=2 model.d_ff=128 model.dropout=0.1",
 }
 SETS = {
-    "hawkes": "data=hawkes data.hawkes.sequences=[4000,300,500] trainer.max_epochs=30 trainer.patience=20 optim.lr=2e-3",
+    "hawkes": "data=hawkes data.hawkes.sequences=[4000,300,500] trainer.patience=20 optim.lr=2e-3",
     "taxi": "data=taxi trainer.max_epochs=20",
     "taobao": "data=taobao trainer.max_epochs=30 head.begin=quantiles embed.bins=32",
     "earthquake": "data=earthquake trainer.max_epochs=12",
