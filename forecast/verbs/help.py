@@ -17,12 +17,12 @@ from forecast.where import CONF
 VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again, or compare runs in a leaderboard",
-    "predict": "forecast the steps after the end of a file",
-    "stream": "a forecast after each reading, from a pipe, a file or a server",
+    "predict": "forecast the steps after the end of a file, or the next event of each sequence",
+    "stream": "a forecast after each reading or event, from a pipe, a file or a server",
     "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
     "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
-    "data": "list, show, check and fetch data sets",
+    "data": "list, show, check, fetch and convert data sets",
     "ui": "open MLflow's pages of all runs on this machine",
     "sync": "send MLflow what it has not heard yet",
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
@@ -48,7 +48,7 @@ PAGES = {
     "train": Page(
         (
             ("forecast train", "Informer on electricity, a day ahead"),
-            ("forecast train model=linear data=household norm=instance", "other choices"),
+            ("forecast train task=event", "events: when is the next invoice of a customer, and how large"),
             ("forecast train data=series data.path=my.csv task.horizon=48", "your own file"),
             ("forecast train -m model=informer,linear seed=1,2,3", "six runs, one after another"),
             ("forecast train budget=10m", "ten minutes of training, then the scores"),
@@ -105,8 +105,11 @@ PAGES = {
         (
             ("run", "id, path or latest"),
             ("input", "csv or parquet, with the columns of the training data"),
-            ("output", "csv or parquet, one row for each series, channel and step"),
+            ("output", "csv or parquet, a row for each series, channel and step; of events, for each sequence"),
             ("batch_size", "series in a batch; null: as in training"),
+            ("paths", "sampled futures, into OUTPUT.paths.csv or .parquet"),
+            ("now", "of events: until when nothing came, a stamp or latest; null: each last event"),
+            ("window", "of events: what comes within so long from now on, in the unit of the run"),
             ("overwrite", "replace an output that is there"),
             ("runs", "folder of the run folders"),
         ),
