@@ -34,7 +34,7 @@ class EventTask(Task):
 
     def sums(self, batch: EventBatch, exact: torch.dtype) -> Tensor:
         time, mark, _ = self.chain.nats(batch, survival=False)
-        return torch.stack([time.to(exact).sum(), mark.to(exact).sum(), torch.tensor(len(time), dtype=exact)])
+        return torch.stack([time.to(exact).sum(), mark.to(exact).sum(), time.new_tensor(len(time), dtype=exact)])
 
     def scores(self, total: list[float]) -> tuple[float, ...]:
         time, mark, count = total
