@@ -264,12 +264,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.events", description=__doc__)
     parser.add_argument("sets", nargs="*", metavar="SET", help=", ".join(SETS))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="train nothing, write what is finished")
     parser.add_argument("--runs", type=Path, default=Path("runs/events"))
     asked = parser.parse_args()
     if odd := set(asked.sets) - set(SETS):
         parser.error(f"{min(odd)} is none of {', '.join(SETS)}")
     os.environ["OMP_NUM_THREADS"] = "1"
-    carry_out(jobs(asked.sets or list(SETS)), asked.runs, asked.workers)  # type: ignore[arg-type]
+    if not asked.write:
+        carry_out(jobs(asked.sets or list(SETS)), asked.runs, asked.workers)  # type: ignore[arg-type]
     done = finished(asked.runs)
     found = {
         "command": "python -m benchmarks.events", "machine": machine(),
