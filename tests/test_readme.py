@@ -30,6 +30,8 @@ def home(tmp_path_factory):
     (line,) = [line for line in VERBS if "data.path=meters.csv" in line]
     command(*(word for word in small(line) if word != "track=none"), cwd=place)  # there is something to sync
     command("train", "experiment=stream", "model.d_model=8", *SMALL, "runs=streams", cwd=place)
+    command("train", "task=event", "model.d_model=8", *SMALL, "task.window=0", "runs=events", cwd=place)
+    pl.read_parquet(DATASETS / "retail" / "retail.parquet").head(500).write_parquet(place / "invoices.parquet")
     (place / "readings.jsonl").write_text('{"ds": "2015-01-01T00:00:00", "load": 1500.0}\n')
     frame.write_csv(place / "readings.csv")
     return place
@@ -42,9 +44,13 @@ def small(line: str) -> list[str]:
         return [*words, "trainer.limit_train_batches=2", "track=none"]
     if words[0] == "stream":  # what is read and written by the shell is tests/streaming's to try
         return [*(words[: words.index("<")] if "<" in words else words), "runs=streams"]
+    if "input=invoices.parquet" in words:
+        return [*words, "runs=events"]
     if words[0] != "train":
         return words
     words += SMALL
+    if "task=event" in words:
+        return [*words, "model.d_model=8", "task.window=0"]
     if "task.output=quantiles" in words:
         return [*words, *TINY]
     if "experiment=stream" in words:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from forecast.artifacts import Run, find
-from forecast.build import task_of
 from forecast.errors import ArtifactError, DataError, RunError, UsageError
 from forecast.spool import absolute, trouble
 from forecast.verbs import words
@@ -163,6 +162,7 @@ def _fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
     from omegaconf.errors import OmegaConfBaseException
 
     from forecast import config as schema
+    from forecast.build import task_of
 
     events = task_of(config) == "event"
     kinds: dict[str, type] = {"optim": schema.Optim, "task": schema.Event if events else schema.Forecast,
