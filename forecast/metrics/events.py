@@ -147,7 +147,7 @@ class MetaTpp:
         some = self.scored > 0
         return {
             "protocol": "metatpp",
-            "nll": -float(self.likelihood) / self.all if self.all else None,
+            "nll": (0.0 - float(self.likelihood)) / self.all if self.all else None,
             "rmse": (float(self.squares) / self.scored) ** 0.5 if some else None,
             "accuracy": float(self.hits) / self.scored if some else None,
             "events": self.all,
