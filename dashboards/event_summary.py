@@ -98,8 +98,9 @@ def distribution(low: np.ndarray, high: np.ndarray, parts: int = EDGES) -> np.nd
 
 
 def _marks(lazy: pl.LazyFrame) -> tuple[pl.DataFrame, np.ndarray]:
-    """How often each mark came, was guessed, was guessed rightly; and which was guessed for which."""
-    pairs = lazy.group_by("mark", "guess").agg(pl.len().alias("n")).collect(engine="streaming")
+    """How often each mark came, was guessed, was guessed rightly; and which was guessed for which. Marks that training
+    did not have are null, and are not counted."""
+    pairs = lazy.drop_nulls("mark").group_by("mark", "guess").agg(pl.len().alias("n")).collect(engine="streaming")
     came = pairs.group_by("mark").agg(
         pl.col("n").sum().alias("came"), pl.col("n").filter(pl.col("mark") == pl.col("guess")).sum().alias("right")
     )

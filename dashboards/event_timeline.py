@@ -19,6 +19,7 @@ MOST = 4  # sequences
 BEFORE = 8  # events of the context that are shown
 ROWS = 5  # marks with a row of their own
 OTHER = "other marks"
+UNKNOWN = "unknown"  # a mark that training did not have
 SHAPES = (("o", "model"), ("s", "seasonal"), ("^", "ridge"), ("D", "last"), ("v", "other"), ("P", "muted"))
 HAZARD = 1.0  # inches
 SPAN = 300  # of a logarithmic axis of hazards, from its top
@@ -44,7 +45,7 @@ def sequences(run: Run) -> list[Sequence]:
     context = _read(run, "timeline_events.parquet", ("unique_id", "ds", "mark", "scored"))
     ids = lines["unique_id"].unique(maintain_order=True).head(MOST).to_list()
     scored = scan(run.predictions).filter(pl.col("unique_id").is_in(ids)).select("unique_id", "ds", "mark", "guess")
-    told = scored.collect(engine="streaming")
+    told = scored.with_columns(_told_marks()).collect(engine="streaming")
     found = []
     for name in ids:
         line = lines.filter(pl.col("unique_id") == name).sort("ds")
@@ -73,7 +74,14 @@ def _read(run: Run, name: str, columns: tuple[str, ...]) -> pl.DataFrame | None:
     if lost := [column for column in columns if column not in frame.columns]:
         raise ArtifactError(f"{name} has no column {lost[0]}", f"expected {', '.join(columns)}", "run it again")
     texts = [column for column in ("unique_id", "mark") if column in columns]
+    if "mark" in columns:
+        frame = frame.with_columns(_told_marks())
     return frame.select(columns).with_columns(pl.col(texts).cast(pl.String)) if frame.height else None
+
+
+def _told_marks() -> pl.Expr:
+    """A mark that training did not have is null."""
+    return pl.col("mark").cast(pl.String).fill_null(UNKNOWN)
 
 
 def timelines(run: Run, summary: EventSummary) -> Picture | None:

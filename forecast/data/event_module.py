@@ -17,7 +17,7 @@ from forecast.data.event_extra import Extra, periods_of
 from forecast.data.event_loader import EventLoader
 from forecast.data.event_recipe import EventRecipe, labels_of
 from forecast.data.event_split import EventSplit, Part, split_events, split_files
-from forecast.data.events import Events, Floats, read_events
+from forecast.data.events import Floats, read_events
 from forecast.data.hawkes import Hawkes, hawkes, simulate
 from forecast.data.read import absolute, sha256
 from forecast.data.settings import asked, shares, whole
@@ -254,8 +254,3 @@ def _findings(card: EventCard, split: EventSplit, spec: EventSpec) -> list[str]:
         + (f", {100 * float((gaps == 0).mean()):.1f} % zero" if (gaps == 0).any() else "")
         + (f", {recorded}" if recorded else ""),
     ]
-
-
-def part_events(events: Events) -> Part:
-    """A table to go on from: nothing in it is to be forecast."""
-    return Part(events, np.zeros(len(events.time), np.bool_), events.time[events.start[1:] - 1])

@@ -15,6 +15,7 @@ from forecast.data.event_card import EventCard, read_event_frames
 from forecast.data.event_extra import Extra
 from forecast.data.event_split import Part
 from forecast.data.events import UNITS, Events, read_events, recode
+from forecast.data.stamps import is_stamps
 from forecast.errors import ArtifactError, DataError
 from forecast.types import EventSpec
 
@@ -65,8 +66,21 @@ class EventRecipe(NamedTuple):
         else:
             frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
         card = replace(self.card, grid=self.spec.grid)
+        if not self.stamps and card.time in frame.columns and is_stamps(frame[card.time]):
+            raise self._other_clock(where)
         events = read_events(frame, card.columns, where, notes=notes)
+        if self.stamps and events.origin is None:
+            raise self._other_clock(where)
         return events if self.spec.labels else recode(events, self.spec.marks, where, unknown="code", notes=notes)
+
+    def _other_clock(self, where: str) -> DataError:
+        """The error of a table with numbers where training had stamps, or the other way round."""
+        found, wanted = ("numbers", "stamps") if self.stamps else ("stamps", f"numbers, in {self.spec.unit}s")
+        return DataError(
+            f"{where}: column '{self.card.time}' holds {found}",
+            f"expected {wanted}, as in the training",
+            "convert the column, or train with times like these",
+        )
 
     def gather(self, part: Part, *, longest: int | None = None) -> EventGather:
         """Batches of a part that was read so."""

@@ -104,7 +104,7 @@ class EventColumns:
     """What a card says of a table of events: its columns, the unit of time and the grid of the recording.
 
     `unit` is what numbers count, or what stamps are to be counted in; stamps without an offset are UTC. `grid` None: of
-    stamps the greatest step that all of them share, of numbers none. `id` None: one sequence; `mark` None: one mark.
+    stamps the greatest step that all gaps share, of numbers none. `id` None: one sequence; `mark` None: one mark.
     `beside`: columns of numbers that are known of each event.
     """
 
@@ -153,9 +153,11 @@ def read_events(
     _tell_sorted(number, ticks, where, notes)
     order = _once(order, number, ticks, mark, columns.twice, where, notes)
     number, ticks, mark = number[order], ticks[order], mark[order]
+    if origin is not None and columns.grid is None:
+        grid = _shared(number, ticks) / UNITS[columns.unit]
     time = ticks if origin is None else _exact(ticks, columns, where)
     if columns.grid is None and grid * UNITS.get(columns.unit, 1) > 1:  # a microsecond is that of the stamps themselves
-        notes.append(f"{where}: its stamps are on a grid of {grid:.6g} {columns.unit}s")
+        notes.append(f"{where}: its gaps are on a grid of {grid:.6g} {columns.unit}s")
     start = np.searchsorted(number, np.arange(len(ids) + 1)).astype(np.int64)
     found = _ranked(names)
     place = {name: code for code, name in enumerate(found)}
@@ -229,7 +231,7 @@ def _ranked(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _times(column: pl.Series, columns: EventColumns, where: str) -> tuple[Floats, np.datetime64 | None, float]:
-    """(N,) numbers, or microseconds since the first stamp; that stamp; the grid in the unit of the card."""
+    """(N,) numbers, or microseconds since the first stamp; that stamp; the card's grid, 0 where it has none."""
     if not is_stamps(column) and (numbers := _numbers(column, columns, where)) is not None:
         return numbers, None, columns.grid or 0.0
     stamps, _ = parse_stamps(column, where)
@@ -241,8 +243,14 @@ def _times(column: pl.Series, columns: EventColumns, where: str) -> tuple[Floats
         )
     origin = stamps.min()
     micros = (stamps - origin).astype(np.int64)
-    grid = int(np.gcd.reduce(micros)) / UNITS[columns.unit] if columns.grid is None else columns.grid
-    return micros, origin, grid
+    return micros, origin, columns.grid or 0.0
+
+
+def _shared(number: Ints, ticks: Any) -> int:
+    """The greatest step, in microseconds, that all gaps of sorted events share: of gaps, since those are scored, and
+    each sequence may have been recorded from a moment of its own. Without gaps that of the stamps."""
+    gaps = np.diff(ticks)[np.diff(number) == 0]
+    return int(np.gcd.reduce(gaps if gaps.any() else ticks))
 
 
 def _numbers(column: pl.Series, columns: EventColumns, where: str) -> Floats | None:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 FLOOR = 1e-9  # the least gap, in the units of gaps, where there is no grid: a density knows no gap of 0
 NARROW = 0.03  # the narrowest cell, in scales of a component, that two distribution functions tell apart
+LEAST_DROP = 0.01  # of log Φ over a cell that is not narrow: it is 0.024 at least, before its rounding far out
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -69,7 +70,7 @@ class Gaps(NamedTuple):
 
     def log_survival(self, gap: Tensor) -> Tensor:
         """log S(τ), of a gap that had not ended after τ; 0 after no time."""
-        tail = torch.special.log_ndtr(-self._standard(self._log(gap)))
+        tail = _log_phi(-self._standard(self._log(gap)))
         return torch.where(gap > 0, torch.logsumexp(self.log_weight + tail, -1).clamp(max=0.0), 0.0)
 
     def survival(self, gap: Tensor) -> Tensor:
@@ -147,6 +148,27 @@ class Gaps(NamedTuple):
         return _power(self.a * x + self.b)
 
 
+class _LogPhi(torch.autograd.Function):
+    """log Φ(u), of which φ(u) / Φ(u) = √(2/π) / erfcx(-u/√2) is the gradient, exact in both tails. That of torch, made
+    of e^(-u²/2 - log Φ(u)), is off by a twentieth at u = -1000 in float32 and infinite at -50,000, where a component
+    that is narrow and far from a gap lies: its weight there is 0, and 0 times infinity no number."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        ctx.save_for_backward(u)
+        return torch.special.log_ndtr(u)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (u,) = ctx.saved_tensors
+        return grads[0] * (math.sqrt(2 / math.pi) / torch.special.erfcx(-math.sqrt(0.5) * u))
+
+
+def _log_phi(u: Tensor) -> Tensor:
+    found: Tensor = _LogPhi.apply(u) if u.requires_grad else torch.special.log_ndtr(u)
+    return found
+
+
 def _power(x: Tensor) -> Tensor:
     """e^x, a number that is neither 0 nor infinite."""
     kind = torch.finfo(x.dtype)
@@ -160,8 +182,8 @@ def _log_between(middle: Tensor, wide: Tensor, zero: Tensor, top: Tensor) -> Ten
     inner = middle.abs()  # Φ is taken in its lower tail, where its log does not round to 0
     high = torch.where(zero, top, 0.5 * wide - inner)
     apart = torch.where(narrow, 1.0, wide)
-    upper = torch.special.log_ndtr(high)
-    drop = upper - torch.special.log_ndtr(torch.where(zero, high - 1.0, high - apart))
+    upper = _log_phi(high)
+    drop = (upper - _log_phi(torch.where(zero, high - 1.0, high - apart))).clamp(min=LEAST_DROP)
     large = upper + torch.where(zero, 0.0, _log1mexp(torch.where(zero, 1.0, drop)))
     half = torch.where(narrow, 0.5 * wide * inner, 1.0)
     thin = torch.where(narrow, wide, 1.0)

@@ -225,11 +225,7 @@ class EventPredictor:
         """Marks (N,), or labels (N, M), as the table has them."""
         if marks.ndim == 1:
             return self.recipe.names(marks.numpy())
-        sets, place = np.unique(marks.numpy(), axis=0, return_inverse=True)
-        names = np.array(self.recipe.spec.marks)
-        return pl.Series([(self.recipe.card.labels or "").join(names[one]) for one in sets], dtype=pl.String).gather(
-            place
-        )
+        return self.recipe.joined(marks.numpy())
 
 
 def marks_after(made: Next, left: Remaining) -> Tensor:

@@ -63,8 +63,17 @@ class EventRecord:
             **{key: columns[key] for key in (*DOUBLES, "pit_low", "pit_high")},
             "mark": self._marks(events.mark[rows]),
             "guess": self._names(self.guess[rows]),
-            **{key: columns[key] for key in ("p_mark", "nats_time", "nats_mark")},
+            "p_mark": self._known(columns["p_mark"], rows), "nats_time": columns["nats_time"],
+            "nats_mark": self._known(columns["nats_mark"], rows),
         })  # fmt: skip
+
+    def _known(self, values: Any, rows: Any) -> pl.Series:
+        """Null where training did not have the mark that came: no forecast gives it a probability."""
+        made = pl.Series(values)
+        if self.data.spec.labels:
+            return made
+        known = pl.Series(self.part.events.mark[rows] < len(self.data.spec.marks))
+        return made.to_frame("made").select(pl.when(known).then(pl.col("made")).alias("made"))["made"]
 
     def _marks(self, codes: Any) -> pl.Series:
         if not self.data.spec.labels:

@@ -1,6 +1,7 @@
 """Scores of the next event, gathered batch by batch in float64 and read once: over events 2 … N of each sequence.
 
-nats         log p(gap) and log p(mark), the mean over events; the first depends on the unit of time, told beside it
+nats         log p(gap), the mean over events, which depends on the unit of time, told beside it; log p(mark), the mean
+             over events whose mark is known, since no forecast can name another; and the sum of both
 survival     log S(last interval), in which nothing came, per sequence that has one; apart from the nats of events
 rmse, mae    of the mean and of the median of the next gap, in the unit of time
 macro_f1     the mean of F1 over the marks that came or were forecast
@@ -85,7 +86,7 @@ class EventScores:
     def result(self) -> dict[str, Any]:
         """Plain numbers; None where there was nothing to count."""
         s = self.sums
-        time, mark = _ratio(s["time"], s["events"]), _ratio(s["mark"], s["events"])
+        time, mark = _ratio(s["time"], s["events"]), _ratio(s["mark"], s["known"])
         square = _ratio(s["squares"], s["events"])
         either = self.came + self.guessed
         f1 = (2 * self.right / either.clamp(min=1))[either > 0]
@@ -146,7 +147,7 @@ class MetaTpp:
         some = self.scored > 0
         return {
             "protocol": "metatpp",
-            "nll": -float(self.likelihood) / self.all if self.all else None,
+            "nll": (0.0 - float(self.likelihood)) / self.all if self.all else None,
             "rmse": (float(self.squares) / self.scored) ** 0.5 if some else None,
             "accuracy": float(self.hits) / self.scored if some else None,
             "events": self.all,

@@ -12,7 +12,7 @@ from forecast.types import EventBatch
 
 class EventTask(Task):
     """Trains a chain on EventBatch. Validation scores are nats per event, with the sign turned for the one to become
-    small; they are ratios of sums over all events and all ranks.
+    small; they are ratios of sums over all events and all ranks; of marks, over the events whose mark is known.
 
     A batch's loss is the sum over its targets divided by `targets`, those of a batch of training on average: batches
     are of like length and differ in size, and every event is to weigh the same. `survival`: that nothing came between
@@ -34,8 +34,11 @@ class EventTask(Task):
 
     def sums(self, batch: EventBatch, exact: torch.dtype) -> Tensor:
         time, mark, _ = self.chain.nats(batch, survival=False)
-        return torch.stack([time.to(exact).sum(), mark.to(exact).sum(), time.new_tensor(len(time), dtype=exact)])
+        marks = batch.marks[:, 1:][batch.target[:, 1:]]
+        known = len(marks) if marks.ndim == 2 else (marks < len(self.chain.spec.marks)).sum()
+        counts = torch.tensor([len(time), int(known)], dtype=exact, device=time.device)
+        return torch.cat([torch.stack([time.to(exact).sum(), mark.to(exact).sum()]), counts])
 
     def scores(self, total: list[float]) -> tuple[float, ...]:
-        time, mark, count = total
-        return -(time + mark) / max(count, 1), time / max(count, 1), mark / max(count, 1)
+        time, mark = total[0] / max(total[2], 1), total[1] / max(total[3], 1)
+        return -(time + mark), time, mark

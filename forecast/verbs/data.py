@@ -112,6 +112,8 @@ def _options(words: list[str]) -> dict[str, Any]:
             continue
         if key in OF_EVENTS:
             raise UsageError(f"'{key}' is an option of events", do="write kind=events too, or leave it out")
+        if key == "task":
+            raise UsageError("`forecast data` has no task", do="write kind=events or kind=series")
         if key not in OPTIONS:
             raise UsageError(f"'{key}' is not an option of `forecast data`", nearest(key, OPTIONS))
         if not value:

@@ -25,7 +25,12 @@ class Events(Protocol):
 
 def event_scores(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
     """The model beside the floors: nats per event, errors of the gap in `unit`, scores of the mark. What forecasts time
-    and mark stands first, then what forecasts one of them, the likelier above."""
+    and mark stands first, then what forecasts one of them, the likelier above. Of events with one mark, which all give
+    0 nats, nothing is said of marks."""
+    marked = [row["nats"]["mark"] for row in rows if row["nats"]["mark"] is not None]
+    if marked and not any(marked):
+        rows = [_unmarked(row) for row in rows if row["nats"]["time"] is not None or row["rmse"] is not None]
+        rows = [row for row in rows if row["name"] != "mixture and Markov marks"]
     header = ["nats per event", *NATS, f"RMSE {unit}", f"MAE {unit}", "accuracy", "macro-F1"]
     body = []
     for row in sorted(rows, key=_place):
@@ -36,6 +41,11 @@ def event_scores(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
     lacking = [k for k in range(1, len(header)) if all(line[k] == "–" for line in body)]
     kept = [k for k in range(len(header)) if k not in lacking]
     return table([header[k] for k in kept], [[line[k] for k in kept] for line in body])
+
+
+def _unmarked(row: Mapping[str, Any]) -> dict[str, Any]:
+    nats = {"time": row["nats"]["time"], "mark": None, "total": None}
+    return {**row, "nats": nats, "accuracy": None, "macro_f1": None}
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -40,6 +40,7 @@ class Page(NamedTuple):
 FRONT = (
     ("forecast train", "Informer on the electricity data that comes along"),
     ("forecast train model=linear data=household", "another model, other data"),
+    ("forecast train task=event", "events: when is the next one, and which"),
     ("forecast predict run=latest input=new.csv output=next.csv", "forecast the future"),
     ("forecast data list", "what there is to learn from"),
     ("forecast train --help", "groups, keys and examples of a verb"),
@@ -50,6 +51,7 @@ PAGES = {
             ("forecast train", "Informer on electricity, a day ahead"),
             ("forecast train task=event", "events: when is the next invoice of a customer, and how large"),
             ("forecast train data=series data.path=my.csv task.horizon=48", "your own file"),
+            ("forecast train task=event data=events data.path=my.csv", "events of your own"),
             ("forecast train -m model=informer,linear seed=1,2,3", "six runs, one after another"),
             ("forecast train budget=10m", "ten minutes of training, then the scores"),
         ),
@@ -101,6 +103,10 @@ PAGES = {
                 "forecast predict run=latest input=new.csv output=next.csv batch_size=512",
                 "faster where memory allows",
             ),
+            (
+                "forecast predict run=latest input=new.csv output=next.csv window=30",
+                "events: the next, and counts",
+            ),
         ),
         (
             ("run", "id, path or latest"),
@@ -110,6 +116,7 @@ PAGES = {
             ("paths", "sampled futures, into OUTPUT.paths.csv or .parquet"),
             ("now", "of events: until when nothing came, a stamp or latest; null: each last event"),
             ("window", "of events: what comes within so long from now on, in the unit of the run"),
+            ("hazard", "of events: times at which the rate of the next is written too"),
             ("overwrite", "replace an output that is there"),
             ("runs", "folder of the run folders"),
         ),

@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     _give_up(study, 1)
     best = study.best_trial
     print(f"\n{len(study.trials)} trials in {folder}; no test window was scored")
-    print(f"best  trial {best.number}, validation MSE {best.value:.6g}\n")
+    print(f"best  trial {best.number}, validation score {best.value:.6g}\n")
     print(shlex.join(["forecast", "train", *fixed, *best.user_attrs["words"]]))
     return 0
 

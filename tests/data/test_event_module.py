@@ -65,6 +65,11 @@ def test_a_record_reads_another_table_as_the_first(tmp_path):
     assert (recipe.read(strange, notes=notes).mark == 3).all()
     assert "marks that training did not have" not in notes and len(notes) == 1
     assert recipe.names([0, 3, 2]).to_list() == ["buy", None, "return"]
+    time = data.card.time
+    with pytest.raises(DataError, match=f"column '{time}' holds numbers; expected stamps, as in the training"):
+        recipe.read(frame.with_columns(pl.lit(1.5).alias(time)))
+    with pytest.raises(DataError, match=f"column '{time}' holds stamps; expected numbers, in {data.card.unit}s"):
+        recipe._replace(stamps=False).read(frame)
     for change in ({"version": 9}, {"spec": {}}, {"card": {}}):
         with pytest.raises(ArtifactError, match=r"^[^\n]*$"):
             EventRecipe.from_state({**data.state(), **change})

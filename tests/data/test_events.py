@@ -102,8 +102,10 @@ def test_an_offset_is_counted_and_the_grid_is_that_of_the_stamps() -> None:
     assert events.time.tolist() == [0, 1.5, 4]
     assert events.origin == np.datetime64("2023-12-31T23:00")
     assert events.grid == 0.5
-    assert notes == ["toy: its stamps are on a grid of 0.5 hours"]
+    assert notes == ["toy: its gaps are on a grid of 0.5 hours"]
     assert read(EventColumns(grid=0.0, mark=None), id=[1, 1, 1], time=times).grid == 0
+    apart = [*times, "2024-01-01T00:00:00.000007Z", "2024-01-01T01:00:00.000007Z"]  # from a moment of its own
+    assert read(EventColumns(unit="hour", mark=None), id=[1, 1, 1, 2, 2], time=apart).grid == 0.5
 
 
 def test_taking_sequences_keeps_their_events() -> None:

@@ -9,6 +9,8 @@ ELSEWHERE = {
     "data/event_module.py _read": "tests/data/test_event_module.py::test_a_card_with_files_takes_no_labels",
     "data/event_module.py part": "tests/data/test_event_module.py::test_what_cannot_be_prepared_is_refused",
     "data/event_module.py _floor": "tests/data/test_event_module.py::test_equal_times_without_a_grid_are_told_and_floored",
+    "inference/predictor.py load: forecasts events": "tests/verbs/test_events.py::test_verbs_of_series_refuse_a_run_of_events",
+    "data/event_recipe.py _other_clock: holds": "tests/data/test_event_module.py::test_a_record_reads_another_table_as_the_first",
     "data/event_recipe.py from_state: has version": "tests/data/test_event_module.py::test_a_record_reads_another_table_as_the_first",
     "data/event_recipe.py from_state: is damaged": "tests/data/test_event_module.py::test_a_record_reads_another_table_as_the_first",
     "inference/event_predictor.py load: forecasts series": "tests/verbs/test_events.py::test_keys_of_one_task_are_no_keys_of_the_other",

@@ -74,6 +74,7 @@ SURE = " → check that it is the file you mean"
 CASES = [
     # A file without a card
     Case("an option of events for a series", "verbs/data.py _options: is an option of events", events(), "'mark' is an option of events → write kind=events too, or leave it out", "data show f.csv mark=mark", 2),
+    Case("a task where a kind is asked for", "verbs/data.py _options: has no task", events(), "`forecast data` has no task → write kind=events or kind=series", "data show f.csv task=event", 2),
     Case("a kind that is none", "verbs/data_events.py is_events: kind is", events(), "kind is 'evnts'; did you mean events? → write kind=events", "data show f.csv kind=evnts", 2),
     Case("a kind that the card is not of", "verbs/data_events.py is_events: is a data set of", nothing, "'retail' is a data set of events → leave out kind=series", "data show retail kind=series", 2),
     Case("a set of events with an option", "verbs/data_events.py described: has a card", nothing, "'retail' has a card, which takes no 'id' → leave it out, or give the file of the data", "data show retail id=id", 2),

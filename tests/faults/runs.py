@@ -61,7 +61,7 @@ CASES = [
     Case("weights of another shape", "artifacts.py load_weights: does not fit",
          forged("config.json", lambda config: {**config, "model": {**config["model"], "decompose": 0}}), "{here}/run/model.safetensors: tensor 'head.weight' does not fit the run's configuration → restore the run folder",
          PREDICT, 4, run=True),
-    Case("a config of another program", "inference/predictor.py load",
+    Case("a config of another program", "inference/predictor.py load: is no configuration",
          forged("config.json", lambda config: {key: config[key] for key in config if key != "model"}), "{here}/run/config.json is no configuration of a run: 'model'",
          PREDICT, 4, run=True),
     Case("a record of the data of another version", "data/recipe.py from_state: has version",

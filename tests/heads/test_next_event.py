@@ -371,3 +371,23 @@ def test_what_is_left_of_a_restricted_gap():
         left = after(at, elapsed)
         survival = torch.stack([left.log_survival(t.expand(3)).exp() for t in end])
         torch.testing.assert_close(left.mean(), torch.trapezoid(survival, end, dim=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("grid", [0.0, 1.7e-8])
+@pytest.mark.parametrize("far", [10.0, 1e3, 1e4, 5e4, 1e6])
+def test_gradients_of_narrow_components_far_from_a_gap_are_exact(grid: float, far: float) -> None:
+    """At least one component is near, and the others have no part in the likelihood; of a survival they all may be."""
+
+    def gradients(dtype: torch.dtype) -> list[torch.Tensor]:
+        place = torch.tensor([[0.0, -far * 3.4e-4, far * 3.4e-4]], dtype=dtype, requires_grad=True)
+        scale = torch.tensor([[-1.0, -8.0, -8.0]], dtype=dtype, requires_grad=True)
+        weight = torch.tensor([[-1.0, -1.0, -1.5]], dtype=dtype).log_softmax(-1)
+        one = torch.ones((), dtype=dtype)
+        gaps = Gaps(weight, place, scale, one, 0 * one, grid)
+        only = gaps._replace(log_weight=weight.new_zeros(1, 1), place=place[:, 1:2], log_scale=scale[:, 1:2])
+        gap = torch.ones(1, dtype=dtype)
+        (gaps.log_prob(gap) + gaps.log_survival(gap) + only.log_survival(gap)).sum().backward()
+        return [found for x in (place, scale) if (found := x.grad) is not None]
+
+    for single, double in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
+        torch.testing.assert_close(single.double(), double, rtol=2e-3, atol=1e-5)

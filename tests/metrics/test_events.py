@@ -112,6 +112,16 @@ def test_an_unknown_mark_is_no_miss():
     assert got["accuracy"] == pytest.approx((whole.mark == whole.guess)[keep].double().mean().item())
 
 
+def test_an_unknown_mark_is_no_certainty():
+    """Its 0 nats would be those of a mark that was foreseen."""
+    whole = told()
+    unknown = whole.mark == 3
+    got = score(whole._replace(mark=torch.where(unknown, M, whole.mark), marked=whole.marked.masked_fill(unknown, 0.0)))
+    keep = whole.mask & ~unknown
+    assert got["nats"]["mark"] == pytest.approx(whole.marked[keep].double().mean().item())
+    assert got["nats"]["total"] == pytest.approx(got["nats"]["time"] + got["nats"]["mark"])
+
+
 def test_nothing_is_none():
     whole = told()
     got = score(whole._replace(mask=whole.mask & False, survival=None))

@@ -227,3 +227,20 @@ def test_events_without_marks_and_with_many_at_once(tmp_path, labels):
     assert ({"p_a", "p_b", "p_c"} <= set(made.columns)) == labels and "mark" not in made.columns
     if not labels:
         assert not {"p_mark", "p_event"} & set(made.columns)
+
+
+def test_marks_that_training_did_not_have_are_told_and_not_scored(tmp_path):
+    rng = np.random.default_rng(0)
+    pl.DataFrame({
+        "id": np.repeat(np.arange(40), 15), "time": rng.exponential(size=(40, 15)).cumsum(1).reshape(-1),
+        "mark": [f"m{k}" for k in rng.integers(0, 400, 600)],
+    }).write_csv(tmp_path / "many.csv")  # fmt: skip
+    command("train", SMOKE, "data=events", "data.path=many.csv", "data.grid=0", cwd=tmp_path)
+    metrics = json.loads((last(tmp_path) / "metrics.json").read_text())
+    made = pl.read_parquet(last(tmp_path) / "predictions.parquet")
+    unknown = made["mark"].is_null()
+    assert 0 < unknown.sum() < made.height
+    assert (made["nats_mark"].is_null() == unknown).all() and (made["p_mark"].is_null() == unknown).all()
+    nats = metrics["rows"][0]["nats"]
+    assert nats["mark"] == pytest.approx(float(made["nats_mark"].cast(pl.Float64).mean() or 0), abs=1e-5)
+    assert "unknown" in (last(tmp_path) / "report.html").read_text()

@@ -137,7 +137,7 @@ def test_a_trial_scores_no_test_window(tmp_path):
     (study,) = (tmp_path / "runs" / "tune").iterdir()
     (run,) = (study / "0" / "train").iterdir()
     assert not {"metrics.json", "predictions.parquet", "MANIFEST.json"} & {file.name for file in run.iterdir()}
-    assert f"validation MSE {tune.validations(study / '0')[0]:.6g}" in done.stdout
+    assert f"validation score {tune.validations(study / '0')[0]:.6g}" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
