@@ -178,7 +178,7 @@ def tiles(run: Run, coverage: float | None) -> list[tuple[str, str, str]]:
     if first and first.key in model.values:
         made.append(("Log-likelihood per event", signed(model.values[first.key]), "nats"))
     if gain is not None:
-        made.append((f"{'Above' if gain >= 0 else 'Below'} the best floor", signed(gain), "nats"))
+        made.append((f"{'Above' if gain >= 0 else 'Below'} the best floor", number(abs(gain)), "nats"))
     if "accuracy" in model.values:
         made.append(("Marks guessed right", percent(model.values["accuracy"]), ""))
     if "mae" in model.values:

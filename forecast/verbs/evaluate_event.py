@@ -47,5 +47,7 @@ def _compared(before: dict[str, Any], after: dict[str, Any]) -> str:
     """The likelihoods that were saved beside those of now."""
     if before == after:
         return "equal to the scores saved with the run, to the last bit"
-    worst = max(abs(after["nats"][key] - value) for key, value in before["nats"].items())
+    worst = max(abs((after["nats"][key] or 0.0) - (value or 0.0)) for key, value in before["nats"].items())
+    if not worst:
+        return "equal to the nats saved with the run, to the last bit; other scores differ (another thread count)"
     return f"differs from the scores saved with the run by up to {worst:.1e} nats (another machine or thread count)"

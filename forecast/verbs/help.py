@@ -130,7 +130,7 @@ PAGES = {
             ("forecast stream run=latest correct=true rewind=48", "learn from what comes"),
         ),
         (
-            ("run", "id, path or latest; a run that can be streamed: train with experiment=stream"),
+            ("run", "id, path or latest; a run that can be streamed: experiment=stream, or task=event"),
             ("output", "file of JSON lines; null: to stdout"),
             ("rejects", "file for lines that were refused, with the reason; null: they are counted"),
             ("levels", "of quantiles, e.g. [0.05,0.5,0.95]"),

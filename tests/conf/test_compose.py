@@ -36,7 +36,9 @@ GROUPS = ("task", "model", "head", "embed", "data")
 TINY = "model=informer_tiny"  # informer, but for its sizes: once is enough
 # Of series and of events: one shares nothing with the other but its models.
 EVENTS = {"task=event", "head=next_event", "embed=event"} | {
-    f"data={name}" for name in choices("data") if "events" in (CONF / "data" / f"{name}.yaml").read_text()
+    f"data={name}"
+    for name in choices("data")
+    if name.startswith("hawkes") or "events" in (CONF / "data" / f"{name}.yaml").read_text()
 }
 
 
