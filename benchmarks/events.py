@@ -202,10 +202,31 @@ def page(found: dict[str, Any]) -> str:
     parts = ["# Events", f"`python -m benchmarks.events`, {found['machine']['date']}, {found['machine']['cpu']}, "
              f"{found['machine']['cores']} cores. Log-likelihoods in nats per event of the test part, means over "
              "seeds; the unit of time is the set's."]  # fmt: skip
+    parts += ["## Aaren and the Transformer", _beside(found)]
     for name, each in found["sets"].items():
         parts += [f"## {name}", _models(each), _published(name), _pairs(each), _window(each)]
     parts += ["## What a training costs", _costs(found["costs"])]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _beside(found: dict[str, Any]) -> str:
+    """Aaren beside the Transformer: the likelihood of the same events, and what a training costs."""
+    rows = []
+    for name, each in found["sets"].items():
+        models = each["models"]
+        pair = next((p for p in each["paired"] if (p["ours"], p["theirs"]) == ("aaren", "transformer")), None)
+        if pair is None:
+            continue
+        inside = "" if pair["interval"] is None else f" [{pair['interval'][0]:+.4f}, {pair['interval'][1]:+.4f}]"
+        seconds = [f"{models[key]['seconds_per_epoch']:.1f}" for key in ("aaren", "transformer")]
+        rows.append([name, f"{pair['difference']:+.4f}{inside}", *seconds, "–", "–"])
+    costs = {(r["encoder"], r["length"]): r for r in found["costs"]}
+    for length in LENGTHS:
+        own, other = costs["aaren", length], costs["transformer", length]
+        rows.append([f"{EVENTS:,} events, {length:,} each", "–", f"{own['seconds']:.1f}", f"{other['seconds']:.1f}",
+                     f"{own['peak_mib']:,}", f"{other['peak_mib']:,}"])  # fmt: skip
+    head = ["", "Aaren − Transformer, nats [95 %]", "s/epoch", "s/epoch T", "MiB", "MiB T"]
+    return _code(table(head, rows))
 
 
 def _code(text: str) -> str:
