@@ -39,7 +39,6 @@ class Page(NamedTuple):
 
 FRONT = (
     ("forecast train", "Informer on the electricity data that comes along"),
-    ("forecast train model=linear data=household", "another model, other data"),
     ("forecast train task=event", "events: when is the next one, and which"),
     ("forecast predict run=latest input=new.csv output=next.csv", "forecast the future"),
     ("forecast data list", "what there is to learn from"),
@@ -49,7 +48,6 @@ PAGES = {
     "train": Page(
         (
             ("forecast train", "Informer on electricity, a day ahead"),
-            ("forecast train task=event", "events: when is the next invoice of a customer, and how large"),
             ("forecast train data=series data.path=my.csv task.horizon=48", "your own file"),
             ("forecast train task=event data=events data.path=my.csv", "events of your own"),
             ("forecast train -m model=informer,linear seed=1,2,3", "six runs, one after another"),
@@ -98,10 +96,6 @@ PAGES = {
             (
                 "forecast predict run=latest input=new.csv output=next.csv overwrite=true",
                 "over an older output",
-            ),
-            (
-                "forecast predict run=latest input=new.csv output=next.csv batch_size=512",
-                "faster where memory allows",
             ),
             (
                 "forecast predict run=latest input=new.csv output=next.csv window=30",
