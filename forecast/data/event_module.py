@@ -19,6 +19,7 @@ from forecast.data.event_recipe import EventRecipe, labels_of
 from forecast.data.event_split import EventSplit, Part, split_events, split_files
 from forecast.data.events import Floats, read_events
 from forecast.data.hawkes import Hawkes, hawkes, simulate
+from forecast.data.loader import served
 from forecast.data.read import absolute, sha256
 from forecast.data.settings import asked, shares, whole
 from forecast.data.split import PARTS
@@ -188,11 +189,8 @@ class EventModule(lightning.LightningDataModule):
         )  # fmt: skip
 
     def _done(self, batches: int) -> tuple[int, int]:
-        """Finished epochs, and batches of the next one, from the count of batches that a checkpoint keeps."""
         assert self.trainer is not None
-        limit = self.trainer.limit_train_batches
-        an_epoch = batches if limit is None else limit if isinstance(limit, int) else int(batches * limit)
-        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, max(1, min(an_epoch, batches)))
+        return served(self.trainer, batches)
 
     def state(self) -> dict[str, Any]:
         """Plain data with which `EventRecipe.from_state` treats another table as this one was treated."""

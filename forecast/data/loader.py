@@ -138,6 +138,14 @@ def loader(
     )
 
 
+def served(trainer: Any, batches: int) -> tuple[int, int]:
+    """Finished epochs, and batches of the next one, from the count of batches that a checkpoint keeps; `batches` are
+    those of an epoch, of which the trainer may take fewer."""
+    limit = trainer.limit_train_batches
+    an_epoch = batches if limit is None else limit if isinstance(limit, int) else int(batches * limit)
+    return divmod(trainer.fit_loop.epoch_loop.batch_progress.total.ready, max(1, min(an_epoch, batches)))
+
+
 def _apart(batch: Any) -> SeriesBatch:
     """A mask whose rows are all one, written out: it could not be pinned."""
     return SeriesBatch._make(None if part is None else part.contiguous() for part in batch)

@@ -23,7 +23,7 @@ from forecast.data.freq import parse_freq
 from forecast.data.holidays import Holidays, is_table, named, placed, read_table, suits
 from forecast.data.infer import REST, infer_frame_card, is_rest
 from forecast.data.known import coding_of, complete, facts_of, known_of
-from forecast.data.loader import BatchDataset, Loader, loader
+from forecast.data.loader import BatchDataset, Loader, loader, served
 from forecast.data.panel import BY_SCALE, borders, column_weights, in_front, left_out, said, weigh
 from forecast.data.read import absolute, from_frame, read_file, read_frame, sha256
 from forecast.data.recipe import Recipe
@@ -303,11 +303,8 @@ class SeriesModule(lightning.LightningDataModule):
         )
 
     def _done(self, batches: int) -> tuple[int, int]:
-        """Finished epochs, and batches of the next one, from the count of batches that a checkpoint keeps."""
         assert self.trainer is not None
-        limit = self.trainer.limit_train_batches
-        an_epoch = batches if limit is None else limit if isinstance(limit, int) else int(batches * limit)
-        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, max(1, min(an_epoch, batches)))
+        return served(self.trainer, batches)
 
     def state(self) -> dict[str, Any]:
         """Plain data with which `Recipe.from_state` treats another table as this one was treated."""
