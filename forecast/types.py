@@ -95,6 +95,27 @@ class EventBatch(NamedTuple):
     extra: Tensor | None = None  # (B, L, E) float32, what else is known of each event, scaled; None where E is 0
 
 
+class LabelSpec(NamedTuple):
+    """The facts of a problem of classification, made by the data module and handed forward."""
+
+    channels: tuple[str, ...]  # C names
+    units: tuple[str, ...]  # one per channel, "" where unknown
+    classes: tuple[str, ...]  # K names in the order of their codes
+    longest: int  # steps of the longest series of train
+    shortest: int  # of the shortest
+    missing: bool = False  # whether values may be missing within a series
+
+
+class LabelBatch(NamedTuple):
+    """Labelled series, padded behind their last step: B series, L steps, C channels."""
+
+    values: Tensor  # (B, L, C) float32, scaled, 0 where nothing was observed
+    mask: Tensor  # (B, L, C) bool, True where observed
+    length: Tensor  # (B,) int64, steps of each series, at least 1
+    label: Tensor  # (B,) int64, 0 … K-1; -1 where it is not known
+    series: Tensor  # (B,) int64, number of the series in its part
+
+
 class Context(NamedTuple):
     """What a head may know beside the encoder's memory."""
 
