@@ -17,7 +17,7 @@ ELSEWHERE = {
     "inference/event_predictor.py load: is no configuration": "tests/verbs/test_events.py::test_a_config_that_is_none_is_refused",
     "inference/event_predictor.py ahead": "tests/verbs/test_events.py::test_now_before_an_event_is_refused",
     "inference/event_predictor.py frame": "tests/verbs/test_events.py::test_what_means_nothing_is_refused",
-    "verbs/evaluate_event.py only_series": "tests/verbs/test_events.py::test_what_means_nothing_is_refused",
+    "verbs/checks.py meaningless": "tests/verbs/test_events.py::test_what_means_nothing_is_refused",
     "verbs/predict.py predict: with a run of series": "tests/verbs/test_events.py::test_keys_of_one_task_are_no_keys_of_the_other",
     "verbs/predict_event.py predict_event: window is": "tests/verbs/test_events.py::test_what_means_nothing_is_refused",
     "verbs/predict_event.py predict_event: events= with window=": "tests/verbs/test_events.py::test_what_means_nothing_is_refused",
