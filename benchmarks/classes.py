@@ -1,10 +1,11 @@
 """Classes: every encoder on eight sets of two archives, beside random convolution kernels.
 
-`python -m benchmarks.classes [SET …] [--workers=2] [--runs=runs/classes]` trains five seeds of each encoder on each set,
-chooses the epoch on a fifth of TRAIN and learns again from all of it, scores the test part once, and writes classes.json
-and classes.md beside this file: accuracy, the paired difference to `none` (the same stem and head, no mixer) on the same
-series and seeds, the mean of five seeds' probabilities, and MiniRocket with ridge regression measured in the same runs.
-Runs that are finished are not run again; sets that are not here (FORECAST_DATA) are left out.
+`python -m benchmarks.classes [SET …] [--workers=2] [--runs=runs/classes]` trains five seeds of each encoder on each
+set, chooses the epoch on a fifth of TRAIN and learns again from all of it, scores the test part once, and writes
+classes.json and classes.md beside this file: accuracy, the paired difference to `none` (the same stem and head, no
+mixer) on the same series and seeds, the mean of five seeds' probabilities, and MiniRocket with ridge regression
+measured in the same runs. Runs that are finished are not run again; sets that are not here (FORECAST_DATA) are left
+out.
 """
 
 import argparse
@@ -145,8 +146,8 @@ def page(found: dict[str, Any]) -> str:
     told = found["machine"]
     parts = [
         "# Classes",
-        f"`python -m benchmarks.classes`, {told['date']}, {told['cpu']}, {told['cores']} cores. Accuracy on the official "
-        "test parts, means over seeds; the epoch is chosen on a fifth of TRAIN, then all of TRAIN is learned; the test "
+        f"`python -m benchmarks.classes`, {told['date']}, {told['cpu']}, {told['cores']} cores. Accuracy on the "
+        "official test parts, means over seeds; the epoch is chosen on a fifth of TRAIN, then all of TRAIN is learned; the test "
         "part is scored once.",
         _whole(found["sets"]),
     ]
@@ -176,7 +177,9 @@ def _whole(sets: dict[str, Any]) -> str:
         together = max(ours, key=lambda key: ours[key]["ensemble"])
         rocket = each["rocket"]
         rows.append([
-            SETS[name], f"{best} {100 * ours[best]['accuracy']:.1f}", f"{together} {100 * ours[together]['ensemble']:.1f}",
+            SETS[name],
+            f"{best} {100 * ours[best]['accuracy']:.1f}",
+            f"{together} {100 * ours[together]['ensemble']:.1f}",
             "–" if rocket is None else f"{100 * rocket['accuracy']:.1f}",
             f"{100 * models['none']['accuracy']:.1f}" if "none" in models else "–",
             " · ".join(f"{100 * value:.1f}" for value in PUBLISHED[name]) if name in PUBLISHED else "–",

@@ -72,5 +72,4 @@ def row(name: str, kind: str, series: int, of: ClassScores) -> dict[str, Any]:
 def _guessed(name: str, kind: str, guess: Tensor, label: Tensor, classes: int) -> dict[str, Any]:
     """The row of what guesses and says not how sure it is."""
     sure = torch.nn.functional.one_hot(guess, classes).double() * 50.0
-    row = row(name, kind, len(label), scores(sure, label))
-    return {**row, "log_loss": None, "ece": None}
+    return {**row(name, kind, len(label), scores(sure, label)), "log_loss": None, "ece": None}

@@ -12,7 +12,6 @@ from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.predictor import Predictor
 
-
 PREDICTORS = {"event": EventPredictor, "classify": ClassPredictor}
 
 
