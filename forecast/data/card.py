@@ -175,7 +175,9 @@ def _check(card: Card, where: str, every: bool) -> None:
     """What the types cannot say: known kinds and roles, unique names, at least one target."""
     if card.kind not in KINDS:
         raise DataError(
-            f"{where} has the kind '{card.kind}'", f"expected {', '.join((*KINDS, EVENTS))} or {LABELLED}", "correct the card"
+            f"{where} has the kind '{card.kind}'",
+            f"expected {', '.join((*KINDS, EVENTS))} or {LABELLED}",
+            "correct the card",
         )
     for channel in card.channels:
         if channel.role not in ROLES:

@@ -69,7 +69,9 @@ def _id(value: Any) -> str:
 def check(card: "EventCard", where: str) -> None:
     """What the types cannot say: each column in one role, a unit that periods can be counted in, files of parts."""
     if card.kind != EVENTS:
-        raise DataError(f"{where} has the kind '{card.kind}'", f"expected series, {EVENTS} or {LABELLED}", "correct the card")
+        raise DataError(
+            f"{where} has the kind '{card.kind}'", f"expected series, {EVENTS} or {LABELLED}", "correct the card"
+        )
     if not card.time or not card.unit.strip():
         empty = "unit" if card.time else "time"
         raise DataError(f"{where}: {empty} is empty", "expected a name", "correct the card")

@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -85,6 +85,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digested(read: Sequence[CardFile]) -> list[CardFile]:
+    """Files that were read, with the digests that were not known."""
+    return [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]
+
+
+def source_of(read: Sequence[CardFile]) -> dict[str, Any]:
+    """What was read, for the record; several files: the first one's path and the digest of their digests."""
+    digests = [file.sha256 for file in read]
+    joined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return {"path": read[0].path, "sha256": joined, "rows": sum(file.rows or 0 for file in read)}
+
+
 def read_series(
     card: Card,
     *,
@@ -137,9 +149,7 @@ def read_files(
     return frames, read
 
 
-def read_file(
-    path: Path, notes: list[str] | None = None, readers: Mapping[str, Reader] = READERS
-) -> pl.DataFrame:
+def read_file(path: Path, notes: list[str] | None = None, readers: Mapping[str, Reader] = READERS) -> pl.DataFrame:
     """A table as it is in the file; csv columns stay text, so that a fault can quote what was written."""
     try:
         there = path.is_file()
