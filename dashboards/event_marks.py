@@ -7,9 +7,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from forecast.dashboards.canvas import NARROW, Picture, array, legend, sheet
-from forecast.dashboards.event_scores import percent
 from forecast.dashboards.event_summary import EventSummary
 from forecast.dashboards.load import Run
+from forecast.dashboards.measures import percent
 from forecast.dashboards.style import LIGHT
 
 TALLEST = 12  # marks in the figure of accuracies
