@@ -10,6 +10,7 @@ from matplotlib.path import Path as Outline
 
 from forecast.dashboards.canvas import NARROW, Picture, sheet
 from forecast.dashboards.class_scores import confused, pairs
+from forecast.dashboards.event_marks import shares
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
 from forecast.dashboards.style import LIGHT
@@ -56,10 +57,31 @@ def confusion(run: Run) -> Picture | None:
             for i, j in np.argwhere(table):
                 bold = "bold" if i == j else "normal"
                 axes.text(j, i, f"{table[i, j]:d}", ha="center", va="center", fontsize=at.numbers, weight=bold)
-        _labels(axes, names, at)
+        _labels(axes, names, at, width)
         return figure
 
     return Picture("confusion", "Which classes are confused", words, alt, len(names) <= SMALL, draw)
+
+
+def recalls(run: Run) -> Picture | None:
+    """Of each class the share that was told and the share of its guesses that are right; of few classes only, for
+    which it stands beside the table of confusion."""
+    found = confused(run)
+    if found is None or not 2 <= len(found[0]) <= SMALL or not found[1].any():
+        return None
+    names, table = found
+    came, guessed, hit = table.sum(1), table.sum(0), np.diag(table)
+    recall, precision = (np.where(n > 0, hit / np.maximum(n, 1), np.nan) for n in (came, guessed))
+    words = "By class: how many of its series were told (bars), and how many of the guesses of it are right (diamonds). "
+    words += "Beside each class stands how many test series it has."
+    alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
+                          zip(names, recall, came, strict=True) if n)  # fmt: skip
+    labels = [f"{short(name, 12)} ({n:,d})" for name, n in zip(names, came, strict=True)]
+
+    def draw(width: float) -> Figure:
+        return shares(run, width, labels, recall, precision)
+
+    return Picture("recalls", "Right by class", words, alt, True, draw)
 
 
 def layout(names: list[str], table: np.ndarray, width: float) -> Layout:
@@ -99,13 +121,13 @@ def _corners(i: int, j: int, gap: float) -> list[tuple[float, float]]:
     return [(j - low, i - low), (j + high, i - low), (j + high, i + high), (j - low, i + high), (j - low, i - low)]
 
 
-def _labels(axes: Axes, names: list[str], at: Layout) -> None:
+def _labels(axes: Axes, names: list[str], at: Layout, width: float) -> None:
     k = len(names)
     axes.set_xlim(-0.5, k - 0.5)
     axes.set_ylim(k - 0.5, -0.5)
     places = list(range(0, k, at.every))
     said = [short(names[p], at.letters) for p in places]
-    upright = max(map(len, said)) * 0.6 * at.labels > 0.9 * POINTS * (axes.figure.get_figwidth() - 0.9) / k * at.every
+    upright = max(map(len, said)) * 0.6 * at.labels > 0.9 * POINTS * (width - 0.9) / k * at.every
     axes.set_xticks(places, said, rotation=90 if upright else 0, fontsize=at.labels)
     axes.set_yticks(places, said, fontsize=at.labels)
     axes.grid(visible=False)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from forecast.dashboards.canvas import NARROW, Picture, legend, sheet
-from forecast.dashboards.class_confusion import confusion
+from forecast.dashboards.class_confusion import confusion, recalls
 from forecast.dashboards.class_scores import class_rows, tested, wilson
 from forecast.dashboards.class_wrong import wrong
 from forecast.dashboards.fitting import likelihood
@@ -23,7 +23,7 @@ DASHES: dict[str, Any] = {"rival": (0, (5, 2)), "floor": (0, (1.2, 1.6))}
 def class_pictures(run: Run) -> list[Picture]:
     """Every picture there is data for."""
     fitted = likelihood(run, "validation log loss", "nats", share="val/accuracy", named="validation accuracy")
-    found = [confusion(run), reliability(run), early(run), wrong(run), fitted]
+    found = [confusion(run), recalls(run), reliability(run), early(run), wrong(run), fitted]
     return [picture for picture in found if picture is not None]
 
 
@@ -80,7 +80,7 @@ def early(run: Run) -> Picture | None:
     others = [(row.name, row.kind, row.values["accuracy"]) for row in class_rows(run)
               if row.kind in DASHES and "accuracy" in row.values]  # fmt: skip
     words = "Accuracy when only the first part of each test series has been seen; the other lines saw all of it."
-    if (there := _enough(share, right)) is not None:
+    if (there := _enough(share, right)) is not None and there < share[-1]:
         words += f" With {there * 100:.0f}\u00a0% of a series it is within one point of its best."
     alt = words + "".join(f" {s * 100:.0f} %: {percent(float(a))}." for s, a in zip(share, right, strict=True))
     n = tested(run)

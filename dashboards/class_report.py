@@ -50,7 +50,7 @@ def render(run: Run) -> str:
 
 
 def _classes(run: Run, drawn: Mapping[str, Picture]) -> list[str]:
-    shown = [grid(drawn, "confusion"), *pair_table(run, SMALL), *class_table(run)]
+    shown = [grid(drawn, "confusion", "recalls"), *pair_table(run, SMALL), *class_table(run)]
     return shown if any(shown) else [note("Nothing to show: metrics.json has no table of confusion.")]
 
 

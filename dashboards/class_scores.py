@@ -167,7 +167,7 @@ def class_table(run: Run) -> list[str]:
     head = f"<tr>{head}</tr>"
     words = "Recall: of the series of the class, those that were told; precision: of the guesses of it, those right."
     if len(rows) <= HARDEST + 5:
-        return [table("Classes", head, rows, "dense"), note(words)]
+        return ["<h3>Class by class</h3>", table("Classes", head, rows, "dense"), note(words)]
     order = sorted(range(len(given)), key=lambda k: (float(given[k].get("f1") or 0.0), k))
     hardest = table(f"The {HARDEST} hardest of {len(rows)} classes", head, [rows[k] for k in order[:HARDEST]], "dense")
     everything = fold(f"All {len(rows)} classes", table("All classes", head, rows, "dense"))
@@ -209,5 +209,5 @@ def pair_table(run: Run, least: int) -> list[str]:
             f"<td>{percent(n / int(total[a]))}</td></tr>" for a, b, n in listed[:PAIRS]]  # fmt: skip
     head = "".join(f'<th scope="col">{title}</th>' for title in ("Class", "Taken for", "Series", "Of the class"))
     more = f" {len(listed) - PAIRS:,d} more pairs are left out." if len(listed) > PAIRS else ""
-    return [table("The most confused classes", f"<tr>{head}</tr>", body, "dense"),
-            note(f"The pairs that were confused most often.{more}")]  # fmt: skip
+    return ["<h3>Confused most often</h3>", table("The most confused classes", f"<tr>{head}</tr>", body, "dense"),
+            note(f"Each pair of a class and what it was taken for.{more}")]  # fmt: skip

@@ -15,7 +15,7 @@ from forecast.dashboards.style import LIGHT, tick
 from forecast.errors import ArtifactError
 
 NEEDED = ("unique_id", "label", "guess", "p", "step", "channel", "value")
-MOST, FEW = 12, 6  # series on a wide page, on a narrow one
+MOST = 12  # series
 LANES = 6  # channels
 PLACES = 160  # pairs of points on a line: more than a panel has room for
 ROLES = ("model", "seasonal", "ridge", "last", "other", "muted")
@@ -76,17 +76,16 @@ def wrong(run: Run) -> Picture | None:
     words += "the class, what it was taken for, and how sure the model was."
     if len(channels) > 1:
         words += " Each channel has a lane, scaled to its own range over these series"
-        words += f"; {len(channels) - LANES} more channels are not drawn." if len(channels) > LANES else "."
+        words += f"; the first {LANES} of {len(channels)} channels are drawn." if len(channels) > LANES else "."
     alt = words + "".join(f" {e.id}: {e.label} taken for {e.guess}, {e.sure * 100:.0f} %." for e in found)
     ranges = {name: _range([each.lines[name][1] for each in found if name in each.lines]) for name in lanes}
 
     def draw(width: float) -> Figure:
         wide = width > NARROW
-        shown = found if wide else found[:FEW]
-        columns = min(len(shown), 4 if wide else 2)
-        tall = 1.45 if len(lanes) == 1 else 0.75 + 0.24 * len(lanes)
-        figure, panels = sheet(width, len(shown), tall if wide else tall + 0.1, columns)
-        for k, (axes, each) in enumerate(zip(panels, shown, strict=True)):
+        columns = min(len(found), 4 if wide else 2)
+        tall = (1.45 if wide else 1.3) if len(lanes) == 1 else 0.75 + (0.24 if wide else 0.16) * len(lanes)
+        figure, panels = sheet(width, len(found), tall, columns)
+        for k, (axes, each) in enumerate(zip(panels, found, strict=True)):
             most = 17 if wide else 16
             axes.set_title(f"{short(each.label, most)}\n→ {short(each.guess, most - 2)}, {each.sure * 100:.0f} %",
                            fontsize=8 if wide else 7)  # fmt: skip
@@ -100,11 +99,11 @@ def wrong(run: Run) -> Picture | None:
                 _lanes(axes, each, lanes, ranges, k % columns == 0)
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.margins(x=0.02)
-            if k >= len(shown) - columns:
+            if k >= len(found) - columns:
                 axes.set_xlabel("step")
         return figure
 
-    return Picture("wrong", "What was mistaken", words, alt, False, draw)
+    return Picture("wrong", "The surest mistakes", words, alt, False, draw)
 
 
 def _range(values: list[np.ndarray]) -> tuple[float, float]:

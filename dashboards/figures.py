@@ -39,8 +39,8 @@ from forecast.dashboards.windows import Window
 
 def figures(run_dir: Path) -> dict[str, Figure]:
     """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
-    loss, pit, timelines, rescaling, gaps, confusion, accuracies, position; of classes confusion, reliability, early,
-    wrong, loss.
+    loss, pit, timelines, rescaling, gaps, confusion, accuracies, position; of classes confusion, recalls,
+    reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """

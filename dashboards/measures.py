@@ -96,18 +96,18 @@ def _cell(row: Scored, column: Column, rows: Sequence[Scored], shown: Shown) -> 
 
 
 def _gain(rows: Sequence[Scored], column: Column) -> str:
-    """`+0.340`, `14.1 % lower`, with the tone of better or worse in words and colour."""
+    """`+0.340`, `−14.1 %`, with the tone of better or worse in words and colour."""
     gain, floor = lead(rows, column), best_other(rows, column)
     if gain is None or floor is None:
         return '<span class="none">–</span>'
-    other = floor.values[column.key]
+    other, raw = floor.values[column.key], column.sign * gain
     if column.how == "percent":
         words = f"{'−' if gain > 0 else '+'}{abs(gain / other) * 100:.1f}\u00a0%" if other else "–"
     elif column.how == "points":
-        words = f"{'+' if gain >= 0 else '−'}{abs(gain) * 100:.1f}\u00a0pp"
+        words = f"{'+' if raw >= 0 else '−'}{abs(gain) * 100:.1f}\u00a0pp"
     else:
-        words = signed(gain)
-    if gain == 0 or words in ("+0.000", "+0.0\u00a0pp"):
+        words = signed(raw)
+    if gain == 0 or words[1:] in ("0.000", "0.0\u00a0pp"):
         return '<span class="none">level</span>'
     tone, sign, word = ("good", "▲", "better") if gain > 0 else ("bad", "▼", "worse")
     return f'<span class="{tone}" title="{word} than {text(floor.name)}">{sign}\u00a0{words}</span>'
@@ -116,7 +116,7 @@ def _gain(rows: Sequence[Scored], column: Column) -> str:
 def percent(share: float) -> str:
     """`93 %`, finer where it is near to all or nothing."""
     fine = share >= 0.995 or share < 0.1
-    return f"{share * 100:.{2 if fine and share < 1 else 1}f}\u00a0%"
+    return f"{share * 100:.{2 if fine and 0 < share < 1 else 1}f}\u00a0%"
 
 
 def signed(value: float) -> str:
