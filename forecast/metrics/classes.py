@@ -23,7 +23,7 @@ STEPS: Final = 60  # halvings: log RANGE is 6 wide and float64 knows no finer
 class PerClass(NamedTuple):
     """Of each class (K,); 0 where there was nothing to divide by."""
 
-    count: Tensor  # int64, how often it came
+    series: Tensor  # int64, how often it came
     precision: Tensor
     recall: Tensor
     f1: Tensor
@@ -34,7 +34,7 @@ class Reliability(NamedTuple):
 
     confidence: Tensor  # the mean
     accuracy: Tensor
-    count: Tensor  # int64
+    series: Tensor  # int64
 
 
 def confusion(labels: Tensor, guesses: Tensor, classes: int) -> Tensor:
@@ -56,7 +56,7 @@ def of_table(table: Tensor) -> dict[str, float | None]:
     each, total = per_class(table), int(table.sum())
     if not total:
         return {"accuracy": None, "balanced_accuracy": None, "macro_f1": None}
-    came = each.count > 0
+    came = each.series > 0
     return {
         "accuracy": int(table.diagonal().sum()) / total,
         "balanced_accuracy": float(each.recall[came].mean()),
@@ -84,8 +84,8 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = BINS) -> Reliability
 
 def calibration_error(found: Reliability) -> float | None:
     """Expected calibration error; None where there was no series."""
-    total = int(found.count.sum())
-    off = (found.accuracy - found.confidence).abs() * found.count
+    total = int(found.series.sum())
+    off = (found.accuracy - found.confidence).abs() * found.series
     return float(off.sum()) / total if total else None
 
 

@@ -38,7 +38,7 @@ def test_scores_are_those_of_scikit_learn(n, k, seed):
     assert {key: got[key] for key in want} == pytest.approx(want, abs=1e-12)
     each = classes.per_class(table)
     parts = theirs.precision_recall_fscore_support(labels, guess, labels=range(k), zero_division=0)
-    for ours, other in zip((each.precision, each.recall, each.f1, each.count), parts, strict=True):
+    for ours, other in zip((each.precision, each.recall, each.f1, each.series), parts, strict=True):
         assert ours.tolist() == pytest.approx(other.tolist(), abs=1e-12)
 
 
@@ -50,7 +50,7 @@ def test_the_reliability_of_two_classes_is_the_calibration_curve():
     found = classes.reliability(logits, labels)
     assert found.accuracy.tolist() == pytest.approx(share.tolist())
     assert found.confidence.tolist() == pytest.approx(mean.tolist())
-    assert int(found.count.sum()) == 3000
+    assert int(found.series.sum()) == 3000
 
 
 def test_the_calibration_error_of_two_bins_by_hand():
@@ -62,7 +62,7 @@ def test_the_calibration_error_of_two_bins_by_hand():
 
 def test_a_probability_of_one_and_one_on_an_edge_have_a_bin():
     found = classes.reliability(torch.tensor([[1e9, 0.0], [0.0, 0.0]]), torch.tensor([0, 1]), bins=2)
-    assert found.count.tolist() == [1, 1]  # (0, 0.5] and (0.5, 1]
+    assert found.series.tolist() == [1, 1]  # (0, 0.5] and (0.5, 1]
     assert found.confidence.tolist() == [0.5, 1.0]
 
 
