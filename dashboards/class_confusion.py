@@ -72,7 +72,9 @@ def recalls(run: Run) -> Picture | None:
     names, table = found
     came, guessed, hit = table.sum(1), table.sum(0), np.diag(table)
     recall, precision = (np.where(n > 0, hit / np.maximum(n, 1), np.nan) for n in (came, guessed))
-    words = "By class: how many of its series were told (bars), and how many of the guesses of it are right (diamonds). "
+    words = (
+        "By class: how many of its series were told (bars), and how many of the guesses of it are right (diamonds). "
+    )
     words += "Beside each class stands how many test series it has."
     alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
                           zip(names, recall, came, strict=True) if n)  # fmt: skip

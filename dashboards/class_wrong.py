@@ -46,7 +46,9 @@ def examples(run: Run) -> list[Example]:
         lines = {str(part["channel"][0]): _thinned(array(part["step"]), array(part["value"]))
                  for part in own.sort("step", maintain_order=True).partition_by("channel", maintain_order=True)}  # fmt: skip
         first = own.row(0, named=True)
-        found.append(Example(str(first["unique_id"]), str(first["label"]), str(first["guess"]), float(first["p"]), lines))
+        found.append(
+            Example(str(first["unique_id"]), str(first["label"]), str(first["guess"]), float(first["p"]), lines)
+        )
     return found
 
 
