@@ -13,11 +13,12 @@ from forecast.types import LabelBatch, LabelSpec
 
 C, K, LONGEST, D = 3, 4, 29, 8
 STEMS = {
-    "plain": {"kernel": 3, "norm": "none", "activation": "none", "position": True},
+    "plain": {"kernel": 3, "stride": 1, "layers": 0, "norm": "none", "activation": "none", "position": True},
     "strided": {"kernel": 7, "stride": 3, "layers": 2, "factor": 2, "position": True, "dropout": 0.1},
     "patches": {"kernel": 4, "stride": 4, "layers": 1, "norm": "layer", "activation": "silu", "block_kernel": 2},
-    "dense": {"kernel": 5, "layers": 3, "factor": 3, "block_dropout": 0.1},
-    "points": {"kernel": 1, "layers": 1, "block_kernel": 1, "activation": "relu"},
+    "dense": {"kernel": 5, "stride": 1, "layers": 3, "factor": 3, "block_dropout": 0.1},
+    "points": {"kernel": 1, "stride": 1, "layers": 1, "block_kernel": 1, "activation": "relu"},
+    "auto": {"longest": LONGEST, "tokens": 12, "layers": 1},
     "flat": None,
 }
 STREAMING = {
@@ -57,7 +58,7 @@ def build(stem: str, encoder: str, head: str, *, missing: bool = True) -> LabelC
         FlatLabel(d_memory=embed.d_model, length=embed.length(LONGEST), classes=K) if head == "flat"
         else Pool(d_memory=embed.d_model, classes=K, pool=head, dropout=0.1)
     )  # fmt: skip
-    chain = LabelChain(embed=embed, encoder=body, head=made, spec=SPEC).double()
+    chain = LabelChain(embed=embed, encoder=body, head=made, spec=SPEC, skip=stem == "auto").double()
     for part in chain.modules():
         if isinstance(part, torch.nn.BatchNorm1d):
             part.running_mean.normal_()
