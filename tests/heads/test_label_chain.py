@@ -39,7 +39,8 @@ ENCODERS = {
 }
 HEADS = ("mean", "last", "max", "attention", "mean+attention+last", "flat")
 EVERY = [
-    *((stem, encoder, "mean") for stem in STEMS for encoder in ENCODERS),
+    *((stem, encoder, "mean") for stem in ("strided", "points") for encoder in ENCODERS),
+    *((stem, "lstm", "mean+max") for stem in STEMS),
     *((stem, "aaren", head) for stem in ("strided", "dense", "flat") for head in HEADS[1:]),
 ]
 SPEC = LabelSpec(("a", "b", "c"), ("",) * C, ("w", "x", "y", "z"), LONGEST, 1, True)
@@ -226,6 +227,15 @@ def test_complete_series_need_no_mask(names):
         "values": torch.nn.functional.pad(x.values, (0, 0, 0, 3)), "mask": torch.nn.functional.pad(x.mask, (0, 0, 0, 3))
     })  # fmt: skip
     close(chain(x), chain(longer))
+
+
+def test_the_way_past_the_encoder():
+    plain, x = build("plain", "aaren", "last"), batch(9, 9)
+    again = LabelChain(embed=plain.embed, encoder=plain.encoder, head=plain.head, spec=SPEC, skip=True)
+    tokens = plain.embed(x.values, x.mask)
+    close(again(x), plain.head(tokens + plain.encoder(tokens)))
+    bare = build("plain", "none", "last")
+    close(LabelChain(embed=bare.embed, encoder=bare.encoder, head=bare.head, spec=SPEC, skip=True)(x), bare(x))
 
 
 def test_what_cannot_be_a_chain_is_refused():
