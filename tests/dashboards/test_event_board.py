@@ -12,7 +12,7 @@ import pytest
 
 from forecast import __main__ as program
 from forecast.artifacts import Run
-from forecast.dashboards import event_board, event_board_page, event_paired, load
+from forecast.dashboards import event_board, event_board_page, event_paired, load, paired
 from forecast.dashboards.event_paired import Nats, interval
 from tests.dashboards.conftest import make_run
 from tests.dashboards.events import make_event_run
@@ -109,7 +109,7 @@ def sums(rng: np.random.Generator, shift: float, hard: np.ndarray, events: np.nd
 
 
 def test_the_interval_holds_the_true_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_paired, "REPEATS", 300)
+    monkeypatch.setattr(paired, "REPEATS", 300)
     rng, held, widths = np.random.default_rng(0), 0, []
     for _ in range(150):
         events = rng.integers(1, 60, 40)
