@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from forecast.dashboards.paired import over_units
+from forecast.dashboards.paired import FEWEST, over_units
 
 KEYS = ("accuracy", "log_loss")
 LEAST = float(np.finfo(np.float32).tiny)  # a probability that is stored as 0
@@ -51,6 +51,8 @@ def same(found: Sequence[Hits]) -> bool:
 def interval(ours: Sequence[Hits], theirs: Sequence[Hits], key: str, *, seed: int = 0) -> tuple[float, float] | None:
     """The 95 % interval of (ours - theirs), one Hits for each seed; None for too few series."""
     mine, other = (np.stack([getattr(each, key) for each in several]) for several in (ours, theirs))
+    if mine.shape[1] < FEWEST:
+        return None
     if key == "accuracy":
         mine, other = (np.pad(each, ((0, 0), (0, 2))) for each in (mine, other))
         mine[:, -2] = other[:, -1] = 0.5**0.5

@@ -72,7 +72,7 @@ def test_series_and_events_have_no_score_in_common(home: Path, capsys: pytest.Ca
     assert main(home, "evaluate compare=all output=mixed") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
-        "forecast: 4 of 5 runs forecast events, the others series; expected runs of one task; "
+        "forecast: the 5 runs are 4 of events and 1 of series; expected runs of one task; "
         "name fewer: compare=EXPERIMENT, a sweep, or runs"
     )
     assert not (home / "mixed").exists()
