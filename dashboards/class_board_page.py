@@ -16,7 +16,7 @@ TITLES = (
     "val log loss", "accuracy", "difference", "to the rival", "balanced", "macro-F1", "log loss", "ECE", "parameters",
     "fit", "memory", "seeds",
 )  # fmt: skip
-SUMMARY = ("mean accuracy", "difference", "mean rank", "best of")
+SUMMARY = ("mean accuracy", "difference", "mean rank", "best on")
 HOW = (
     "Scores on the test part, mean ± standard deviation over seeds. Lines are in the order of the validation score, by "
     "which one chooses; ✓ is the best validation of its model. Difference: of the accuracy, in percentage points, to "
