@@ -8,19 +8,26 @@ from forecast.verbs.tables import number, percent, short, table
 
 SMALL = 10  # classes whose table of confusion a terminal has room for
 WORST = 8  # pairs of classes that are listed where there are more
-LETTERS = 12  # of the name of a class in a head
+LETTERS = 9  # of the name of a class above its column
 ORDER = ("model", "ensemble", "rival", "floor")
-EARLY = (0.2, 0.5, 0.8)  # shares of a series that are told, the nearest that were measured
+EARLY = (0.25, 0.5, 0.75)  # shares of a series that are told, the nearest that were measured
+PARTS = ("train", "val", "test")
 
 
 class Labels(Protocol):
-    """What is told of the data: a line for each finding, and its card, which has a name."""
+    """What is told of the data: a line for each finding, its card, which has a name, its spec, which has classes, and
+    how many series of each class a part has, (K,)."""
 
     @property
     def findings(self) -> list[str]: ...
 
     @property
     def card(self) -> Any: ...
+
+    @property
+    def spec(self) -> Any: ...
+
+    def counts(self, part: str, /) -> Sequence[int]: ...
 
 
 def class_scores(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -38,9 +45,8 @@ def class_scores(rows: Sequence[Mapping[str, Any]]) -> str:
 def class_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
     """Which class was taken for which: all counts of up to SMALL classes, else the pairs that were confused most."""
     if len(classes) <= SMALL:
-        names = [_short(name) for name in classes]
-        body = [[names[k], *(f"{n:,}" if n else "·" for n in row)] for k, row in enumerate(confusion)]
-        return table(["class, taken for", *names], body)
+        body = [[classes[k], *(f"{n:,}" if n else "·" for n in row)] for k, row in enumerate(confusion)]
+        return table(["class, taken for", *map(_short, classes)], body)
     pairs = sorted(((-n, a, b) for a, row in enumerate(confusion) for b, n in enumerate(row) if n and a != b))
     if not pairs:
         return "no class was taken for another"
@@ -53,16 +59,23 @@ def class_opening(config: Mapping[str, Any], data: Labels, parameters: int, run:
     """What is about to happen."""
     facts = "\n".join(f"  {line}" for line in data.findings)
     model, head = (config[group]["_target_"].rpartition(".")[2].lower() for group in ("model", "head"))
-    return f"{data.card.name}\n{facts}\n{model}\n  {parameters:,} parameters, head {head}, seed {config['seed']}\n  run {short(run.path)}"
+    counts = {part: [int(n) for n in data.counts(part)] for part in PARTS}
+    series = ", ".join(f"{sum(each):,} {part}" for part, each in counts.items())
+    least, most = min(counts["train"]), max(counts["train"])
+    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return (
+        f"{data.card.name}\n{facts}\n  {series} series of {len(data.spec.classes)} classes, {each} of each in train\n"
+        f"{model}\n  {parameters:,} parameters, head {head}, seed {config['seed']}\n  run {short(run.path)}"
+    )
 
 
 def class_closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> str:
     """What came of it, and what to do next."""
-    fitted = "fitted again on train and validation for the epochs of the best validation" if metrics.get("refit") else (
+    of = "by the model that was fitted again on train and validation" if metrics.get("refit") else (
         "with the weights of the best validation")  # fmt: skip
     parts = [
         "",
-        f"{metrics['series']['test']:,} test series of {len(metrics['classes'])} classes, each scored once {fitted}:",
+        f"{metrics['series']['test']:,} test series of {len(metrics['classes'])} classes, each scored once {of}:",
         "",
         class_scores(metrics["rows"]),
         "",
@@ -83,13 +96,13 @@ def class_early(early: Sequence[Mapping[str, Any]]) -> list[str]:
     known = [row for row in early if row.get("accuracy") is not None]
     if len(known) < 2:
         return []
-    kept = {row["fraction"]: row for want in EARLY for row in [_nearest(known, want)]}
-    said = ", ".join(f"{percent(row['accuracy'])} with {100 * share:.0f} %" for share, row in sorted(kept.items()))
+    kept = {}
+    for want in EARLY:
+        off = [abs(row["fraction"] - want) for row in known]
+        row = known[off.index(min(off))]
+        kept[row["fraction"]] = row["accuracy"]
+    said = ", ".join(f"{percent(value)} with {100 * share:.0f} %" for share, value in sorted(kept.items()))
     return [f"early: accuracy {said} of a series seen", ""]
-
-
-def _nearest(known: Sequence[Mapping[str, Any]], share: float) -> Mapping[str, Any]:
-    return min(known, key=lambda row: abs(float(row["fraction"]) - share))
 
 
 def _cooled(temperature: float | None) -> list[str]:
