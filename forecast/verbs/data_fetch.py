@@ -20,17 +20,12 @@ CONVERT: Final = ", or make one of your copy with `forecast data convert FILE to
 
 def fetch(name: str, words: Sequence[str]) -> int:
     """Download what is not there yet; every file is checked. Returns the exit code."""
-    from forecast.data import event_card, label_card
-    from forecast.data.card import EVENTS, LABELLED, card_kind, load_card
+    from forecast.data.card import EVENTS
     from forecast.data.fetch import fetch as download
+    from forecast.verbs.data_kind import with_files
 
     folder = _folder(words)
-    loads = {EVENTS: event_card.load_event_card, LABELLED: label_card.load_label_card}
-    card = loads.get(card_kind(name), load_card)(name)
-    if isinstance(card, event_card.EventCard) and not card.files:
-        raise event_card.only_described(card)
-    if isinstance(card, label_card.LabelCard) and not card.files:
-        raise label_card.only_described(card)
+    card = with_files(name)
     if packages := {file.package for file in card.files if file.package}:
         print(f"{card.name} comes with the package {', '.join(packages)}; its source is {card.source}")
         return 0

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from forecast.data.card import EVENTS, LABELLED, WORDS, Card, card_file, card_kind, card_names, save_card
-from forecast.data.event_card import EventCard
-from forecast.data.label_card import LabelCard
+from forecast.data.card import EVENTS, LABELLED, WORDS, Card, card_file, card_kind, card_names, load_card, save_card
+from forecast.data.event_card import EventCard, load_event_card
+from forecast.data.event_card import only_described as event_only_described
+from forecast.data.label_card import LabelCard, load_label_card
+from forecast.data.label_card import only_described as label_only_described
 from forecast.errors import UsageError, nearest
 
 KINDS: Final = ("series", EVENTS, LABELLED)
@@ -24,6 +26,22 @@ def kind_of(name: str, words: Sequence[str]) -> str:
         raise UsageError(f"'{name}' is a data set of {WORDS[str(known)]}", do=f"leave out kind={kinds[-1]}")
     usual = LABELLED if Path(name).suffix.lower() == ".ts" else "series"
     return known or (kinds or [usual])[-1]
+
+
+def with_files(name: str) -> Card | EventCard | LabelCard:
+    """The card of a known data set, or of a YAML file; DataError where it only describes."""
+    kind = card_kind(name)
+    if kind == EVENTS:
+        events = load_event_card(name)
+        if not events.files:
+            raise event_only_described(events)
+        return events
+    if kind == LABELLED:
+        labelled = load_label_card(name)
+        if not labelled.files:
+            raise label_only_described(labelled)
+        return labelled
+    return load_card(name)
 
 
 def described(
