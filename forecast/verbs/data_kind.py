@@ -45,11 +45,17 @@ def with_files(name: str) -> Card | EventCard | LabelCard:
 
 
 def described(
-    name: str, options: dict[str, Any], kind: str, load: Callable[[str], C], infer: Callable[[Path], C]
+    name: str,
+    options: dict[str, Any],
+    kind: str,
+    load: Callable[[str], C],
+    infer: Callable[[Path], C],
+    more: Sequence[Path] = (),
 ) -> tuple[C, Path | None, Path | None]:
     """A known card, or one from a YAML file (then its folder too), or one inferred from a file (then its path).
 
-    `options` are those of a file, and `save`, which is taken out."""
+    `options` are those of a file, and `save`, which is taken out; `more`: the other files of the card that is inferred.
+    """
     save, own = options.pop("save", None), card_file(name)
     if name in card_names() or own:
         if options or save:
@@ -67,19 +73,24 @@ def described(
         )
     card = infer(path)
     if save:
-        _save(card, path.absolute(), save)
+        _save(card, [path.absolute(), *more], save)
     return card, path, None
 
 
-def _save(card: C, path: Path, save: str) -> None:
-    """Write a card that names its file from the card's folder, or else from the start directory."""
+def _save(card: C, paths: Sequence[Path], save: str) -> None:
+    """Write a card that names its files from the card's folder, or else from the start directory."""
     target = card_file(save)
     if target is None:
         raise UsageError(f"save is '{save}'", "expected a name ending in .yaml", "write save=card.yaml")
-    below = next((folder for folder in (target.parent, Path.cwd()) if path.is_relative_to(folder)), None)
-    file = replace(card.files[0], path=path.relative_to(below).as_posix() if below else path.name)
-    save_card(replace(card, files=(file,)), target)
-    print(f"saved: {save}{'' if below else f' (train with data.card={save} data.path={path})'}")
+    folders = (target.parent, Path.cwd())
+    below = next((folder for folder in folders if all(path.is_relative_to(folder) for path in paths)), None)
+    names = [path.relative_to(below).as_posix() if below else path.name for path in paths]
+    files = tuple(replace(file, path=name) for file, name in zip(card.files, names, strict=True))
+    new = dict(zip([file.path for file in card.files], names, strict=True))
+    splits = {key: new.get(value, value) if isinstance(value, str) else value for key, value in card.splits.items()}
+    save_card(replace(card, files=files, splits=splits), target)
+    also = f" data.test={paths[1]}" if len(paths) > 1 else ""
+    print(f"saved: {save}{'' if below else f' (train with data.card={save} data.path={paths[0]}{also})'}")
 
 
 def options_of(words: Sequence[str], known: Sequence[str], what: str) -> dict[str, str]:

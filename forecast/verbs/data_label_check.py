@@ -1,7 +1,6 @@
 """forecast data check of labelled series: claims of the card beside facts of its files, and its parts."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from forecast.data.label_card import FORMATS, LabelCard, adapted, only_described
 from forecast.data.label_facts import label_facts
@@ -19,9 +18,6 @@ def check_labelled(name: str, words: Sequence[str]) -> int:
     card, paths, folder, notes = described(name, words)
     if not card.files:
         raise only_described(card)
-    if len(paths) == 2:
-        files = (card.files[0], replace(card.files[0], path=paths[1].name, rows=None))
-        card = replace(card, files=files, splits={"train": files[0].path, "test": files[1].path})
     rows: list[Row] = []
     tables: dict[str, Labelled] = {}
     fault: ForecastError | None = None

@@ -1,6 +1,7 @@
 """forecast data show | check of labelled series: what a card says, what its files hold."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -81,15 +82,19 @@ def described(name: str, words: Sequence[str]) -> Described:
         options["missing"] = numbers("missing", options["missing"].split(","))
     facts = {key: value for key, value in options.items() if key not in ("save", "test")}
     notes: list[str] = []
+    second = [absolute(options["test"])] if "test" in options else []
 
     def infer(path: Path) -> LabelCard:
         bare = LabelCard(path.stem, LABELLED, "", "", "", ())
         ((where, frame),), _ = read_label_frames(bare, path=path)
-        return infer_label_card(frame, where, name=path.stem, notes=notes, **facts)
+        card = infer_label_card(frame, where, name=path.stem, notes=notes, **facts)
+        if not second:
+            return card
+        files = (replace(card.files[0], path=str(absolute(path))), CardFile(str(second[0])))
+        return replace(card, files=files, splits={"train": files[0].path, "test": files[1].path})
 
-    card, path, folder = of_one(name, options, LABELLED, load_label_card, infer)
-    paths = tuple(absolute(one) for one in (path, options.get("test")) if one is not None)
-    return Described(card, paths, folder, notes)
+    card, path, folder = of_one(name, options, LABELLED, load_label_card, infer, second)
+    return Described(card, (absolute(path), *second) if path else (), folder, notes)
 
 
 def title(card: LabelCard, where: str) -> str:
