@@ -150,7 +150,7 @@ def _record(line: Line) -> dict[str, object]:
         "chosen": str(line.chosen).lower(), "seeds": " ".join(map(str, line.seeds)), "against": line.against,
         "interval": line.basis, "to_rival": mean(over) if over else None, "parameters": line.fact("parameters"),
         "fit_seconds": line.fact("seconds", "fit"), "peak_mib": line.fact("memory", "peak_mib"),
-        "epochs": line.fact("epochs"), "steps": line.fact("steps_trained"),
+        "epochs": line.fact("epochs"), "steps": line.fact("steps"),
         "runs": " ".join(run.path.name for run in line.runs), "val_log_loss": mean(val),
         "val_log_loss_sd": statistics.stdev(val) if len(val) > 1 else "",
     }  # fmt: skip

@@ -79,7 +79,7 @@ def recalls(run: Run) -> Picture | None:
     labels = [f"{short(name, 12)} ({n:,d})" for name, n in zip(names, came, strict=True)]
 
     def draw(width: float) -> Figure:
-        return shares(run, width, labels, recall, precision)
+        return shares(run, width, labels, recall, precision, "of its series")
 
     return Picture("recalls", "Right by class", words, alt, True, draw)
 

@@ -29,7 +29,7 @@ def class_pictures(run: Run) -> list[Picture]:
 
 def reliability(run: Run) -> Picture | None:
     """The share that is right by how sure the model was, over how often it was so sure."""
-    bins = _points(run.metrics.get("reliability"), ("confidence", "accuracy", "count"))
+    bins = _points(run.metrics.get("reliability"), ("confidence", "accuracy", "series"))
     if not bins.size:
         return None
     sure, right, n = bins.T

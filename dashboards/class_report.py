@@ -36,13 +36,12 @@ def render(run: Run) -> str:
         "data": ("Data", _data(run)),
         "again": ("Run it again", again(run)),
     }
-    steps, n = run.part("steps"), len(class_names(run))
-    ends = sorted({steps[end] for end in ("shortest", "longest") if isinstance(steps.get(end), int)})
+    n, ends = len(class_names(run)), {run.spec[end] for end in ("shortest", "longest") if end in run.spec}
     meta = {
         "Test": f"{count(tested(run))} series" if tested(run) else "",
         "Classes": count(n) if n else "",
         "Channels": run.metrics.get("channels", ""),
-        "Steps": " to ".join(map(count, ends)),
+        "Steps": " to ".join(map(count, sorted(ends))),
         "Parameters": count(run.metrics["parameters"]) if "parameters" in run.metrics else "",
         "Fitted in": duration(run.part("seconds")["fit"]) if "fit" in run.part("seconds") else "",
     }
@@ -68,7 +67,7 @@ def _fitted(run: Run) -> list[tuple[str, object]]:
     refit, known, memory = run.metrics.get("refit"), run.metrics.get("temperature"), run.part("memory").get("peak_mib")
     on = {True: "train and validation, after the epoch was chosen", False: "train alone"}
     return [
-        ("Optimiser steps", count(run.metrics["steps_trained"]) if "steps_trained" in run.metrics else None),
+        ("Optimiser steps", count(run.metrics["steps"]) if "steps" in run.metrics else None),
         ("Fitted on", on.get(refit) if isinstance(refit, bool) else None),
         ("Temperature", f"{number(known, 3)}, fitted on validation" if isinstance(known, int | float) else None),
         ("Peak memory", f"{memory:,.0f} MiB" if isinstance(memory, int | float) else None),

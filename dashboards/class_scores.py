@@ -41,6 +41,8 @@ def class_rows(run: Run) -> list[ClassRow]:
     for row in run.metrics.get("rows") or []:
         if isinstance(row, dict):
             given = {column.key: row.get(column.key) for column in COLUMNS}
+            if row.get("kind") == "floor":
+                given.pop("ece")  # the same probabilities for every series are true of themselves
             values = {key: float(value) for key, value in given.items()
                       if isinstance(value, int | float) and math.isfinite(value)}  # fmt: skip
             found.append(ClassRow(str(row.get("name", "?")), str(row.get("kind", "")), values))
@@ -149,8 +151,8 @@ def score_table(run: Run) -> list[str]:
         "The best of each column is bold; ↑ the higher the better, ↓ the lower. Balanced accuracy and macro-F1 are "
         f"means over classes, whatever their size. Log loss: nats per series{cooled}; who gives all {k} classes the "
         f"same probability has {number(math.log(k), 3)}. ECE, the expected calibration error: how far confidence is "
-        "from the share that is right, on average over 15 bins. What gives no probabilities has neither. ▲ better and "
-        "▼ worse than the best other row (pp: percentage points)."
+        "from the share that is right, on average over 15 bins; that of the same probabilities for all says nothing. ▲ "
+        "better and ▼ worse than the best other row (pp: percentage points)."
     )
     return [made, note(words)]
 
@@ -181,7 +183,7 @@ def _class(run: Run, k: int, row: dict[str, Any], found: tuple[list[str], np.nda
               ("recall", "precision")]  # fmt: skip
     f1 = f"{row['f1']:.3f}" if isinstance(row.get("f1"), int | float) else "–"
     cells = "".join(f"<td>{text(cell)}</td>" for cell in
-                    (*held, count(row.get("count")), *shares, f1, _other(found, k)))  # fmt: skip
+                    (*held, count(row.get("series")), *shares, f1, _other(found, k)))  # fmt: skip
     return f'<tr><th scope="row">{text(row.get("name", "?"))}</th>{cells}</tr>'
 
 

@@ -92,14 +92,21 @@ def accuracies(run: Run, summary: EventSummary) -> Picture | None:
     return Picture("accuracies", "Right by mark", words, alt, True, draw)
 
 
-def shares(run: Run, width: float, labels: Sequence[str], recall: np.ndarray, precision: np.ndarray) -> Figure:
+def shares(
+    run: Run,
+    width: float,
+    labels: Sequence[str],
+    recall: np.ndarray,
+    precision: np.ndarray,
+    first: str = "of those that came",
+) -> Figure:
     """A row for each label: of those that came the share that was told, of the guesses the share that came."""
     k = len(labels)
     figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * k + 0.7))
     place = np.arange(k)
     axes.barh(place, recall, height=0.62, color=LIGHT["model"], alpha=0.3, lw=0)
     axes.plot(recall, place, "|", ms=11, mew=2, color=LIGHT["model"], clip_on=False, zorder=3,
-              label="of those that came")  # fmt: skip
+              label=first)  # fmt: skip
     axes.plot(precision, place, "D", ms=4.5, mfc="none", mec=LIGHT["seasonal"], mew=1.4, clip_on=False, zorder=3,
               label="of the guesses")  # fmt: skip
     axes.set_yticks(place, labels)

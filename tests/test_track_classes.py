@@ -1,13 +1,14 @@
 """What MLflow hears of a classification run: names that it takes, one value each, and the series of each part."""
 
+import json
 import re
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
+import numpy as np
 import pytest
 
 from forecast.artifacts import Run
+from forecast.data.label_module import LabelModule
+from forecast.data.labelled import Labelled
 from forecast.spool import Journal, lines
 from forecast.told import final_metrics, inputs
 from forecast.track import MLflowTracker
@@ -54,21 +55,24 @@ def test_the_end_is_journalled(run: Run) -> None:
     }
 
 
-def labelled(**change: Any) -> Any:
-    """The parts of a module that are told."""
-    ids = {"train": ("a", "b", "c"), "val": ("d",), "test": ("e", "f")}
-    part: Callable[[str], Any] = lambda name: SimpleNamespace(ids=ids[name])  # noqa: E731
-    facts: dict[str, Any] = {"channels": ("x", "y"), "classes": ("up", "down"), "source": {"sha256": "0a"}, **change}
-    spec = SimpleNamespace(channels=facts["channels"], classes=facts["classes"])
-    card = SimpleNamespace(kind="labelled", name="gestures")
-    return SimpleNamespace(card=card, spec=spec, source=facts["source"], part=part)
+def module(values: float = 1.0, classes: tuple[str, ...] = ("up", "down"), channel: str = "x") -> LabelModule:
+    """Series in memory: three to learn from, one to validate on, two to test."""
+
+    def part(first: int, n: int) -> Labelled:
+        ids, steps = tuple(f"s{k}" for k in range(first, first + n)), np.arange(0, 5 * n + 1, 5)
+        label = np.arange(n) % len(classes)
+        return Labelled(ids, steps, np.full((5 * n, 1), values) + np.arange(5 * n)[:, None], label, classes, (channel,))
+
+    return LabelModule.of({"train": part(0, 3), "val": part(3, 1), "test": part(4, 2)}, name="gestures")
 
 
 def test_parts_of_the_data() -> None:
-    found = inputs(labelled())
+    found = inputs(module())
+    assert (found["name"], found["channels"]) == ("gestures", ["x"])
     assert {part: facts["rows"] for part, facts in found["parts"].items()} == {"train": 3, "val": 1, "test": 2}
-    assert found["channels"] == ["x", "y"]
     assert len({facts["digest"] for facts in found["parts"].values()}) == 3
-    for change in ({"classes": ("up", "left")}, {"channels": ("x",)}, {"source": {"sha256": "0b"}}):
-        other = inputs(labelled(**change))
+    assert inputs(module()) == found
+    for changed in (module(values=2.0), module(classes=("up", "left")), module(channel="y")):
+        other = inputs(changed)
         assert all(found["parts"][part]["digest"] != other["parts"][part]["digest"] for part in found["parts"])
+    json.dumps(found)

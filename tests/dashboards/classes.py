@@ -50,8 +50,8 @@ def make_class_run(
         "task": "classify", "dataset": data, "model": model.lower(), "classes": list(names), "channels": channels,
         "seed": seed, "part": "test", "series": {"train": series, "val": series // 4, "test": series},
         "counts": {"train": counts, "val": [n // 4 for n in counts], "test": counts},
-        "steps": {"shortest": 12, "longest": 89}, "parameters": 58_321, "best": {"val/nll": 1.4 - skill / 4},
-        "epochs": 12, "steps_trained": 1680, "seconds": {"fit": 91.4, "total": 104.9}, "memory": {"peak_mib": 612.0},
+        "parameters": 58_321, "best": {"val/nll": 1.4 - skill / 4},
+        "epochs": 12, "steps": 1680, "seconds": {"fit": 91.4, "total": 104.9}, "memory": {"peak_mib": 612.0},
         "refit": True, "temperature": 1.31, "confusion": table.tolist(), "per_class": per_class(table, names),
         "reliability": bins(label, chance),
         "early": [{"fraction": share, "accuracy": each["accuracy"], "log_loss": each["log_loss"]}
@@ -83,7 +83,7 @@ def confusion(label: np.ndarray, chance: np.ndarray) -> np.ndarray:
 def per_class(table: np.ndarray, names: tuple[str, ...]) -> list[dict[str, Any]]:
     hit, came, guessed = np.diag(table), table.sum(1), table.sum(0)
     shares = hit / np.maximum(guessed, 1), hit / np.maximum(came, 1), 2 * hit / np.maximum(came + guessed, 1)
-    return [{"name": name, "count": int(came[k]), "precision": float(shares[0][k]), "recall": float(shares[1][k]),
+    return [{"name": name, "series": int(came[k]), "precision": float(shares[0][k]), "recall": float(shares[1][k]),
              "f1": float(shares[2][k])} for k, name in enumerate(names)]  # fmt: skip
 
 
@@ -91,14 +91,14 @@ def bins(label: np.ndarray, chance: np.ndarray) -> list[dict[str, Any]]:
     sure, hit = chance.max(1), chance.argmax(1) == label
     place = np.minimum((sure * BINS).astype(int), BINS - 1)
     return [{"confidence": float(sure[place == k].mean()), "accuracy": float(hit[place == k].mean()),
-             "count": int((place == k).sum())} for k in range(BINS) if (place == k).any()]  # fmt: skip
+             "series": int((place == k).sum())} for k in range(BINS) if (place == k).any()]  # fmt: skip
 
 
 def summary(label: np.ndarray, chance: np.ndarray, classes: int) -> dict[str, float]:
     """The scores of a row of metrics.json."""
     table = confusion(label, chance)
     each = per_class(table, names_of(classes))
-    error = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins(label, chance)) / len(label)
+    error = sum(b["series"] * abs(b["accuracy"] - b["confidence"]) for b in bins(label, chance)) / len(label)
     return {"accuracy": float(np.trace(table) / len(label)), "balanced_accuracy": mean(each, "recall"),
             "macro_f1": mean(each, "f1"), "ece": float(error),
             "log_loss": float(-np.log(chance[np.arange(len(label)), label]).mean())}  # fmt: skip

@@ -158,7 +158,7 @@ CASES = [
     Case("validation less often than every epoch", "tasks/trainer.py _check: share of an epoch", csv(), "trainer.val_every is 2.0; expected a share of an epoch, more than 0 and at most 1",
          f"{TRAIN} trainer.val_every=2", 2),
     Case("a budget that is no time", "tasks/trainer.py seconds", csv(), "budget is '10'; expected hours, minutes or seconds → e.g. 30s, 10m or 1h30m", f"{TRAIN} budget=10", 2),
-    Case("a strategy that Lightning has not", "tasks/trainer.py make_trainer", csv(), f"trainer: {ANY}'none_such'{ANY}",
+    Case("a strategy that Lightning has not", "tasks/trainer.py _trainer", csv(), f"trainer: {ANY}'none_such'{ANY}",
          f"{TRAIN} trainer.strategy=none_such", 2),
     Case("warm-up before a plateau", "verbs/train.py _task", csv(), "optim.warmup with optim.schedule=plateau; a plateau has no warmup → set optim.warmup=0",
          f"{TRAIN} optim.schedule=plateau optim.warmup=5", 2),
