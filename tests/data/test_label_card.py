@@ -94,7 +94,7 @@ def test_a_packages_file_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPat
     with pytest.raises(DataError, match=r"the file x.ts does not come with the package sktime .* looked in .*sktime;"):
         locate(card, CardFile("x.ts", package="sktime"))
     monkeypatch.setattr("forecast.data.read.find_spec", lambda name: None)
-    with pytest.raises(DataError, match="sktime is not installed; install the version"):
+    with pytest.raises(DataError, match="sktime is not installed; install the version of sktime"):
         locate(card, card.files[0])
 
 
