@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from forecast.inference.named import Named
 
 
+def meaningless(asked: Mapping[str, Any], keys: tuple[str, ...], run: str, why: str) -> None:
+    """UsageError for a key that is set and says nothing of `run`."""
+    for key in keys:
+        if asked[key] not in (None, 0):
+            raise UsageError(f"{key}={asked[key]} with {run}", why, "leave it out")
+
+
 def something_to_learn(data: "SeriesModule") -> None:
     """Windows in every part, and something observed to score in each; said before anything is written."""
     for part in ("train", "val", "test"):

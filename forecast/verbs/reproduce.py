@@ -164,9 +164,9 @@ def _fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
     from forecast import config as schema
     from forecast.build import task_of
 
-    events = task_of(config) == "event"
-    kinds: dict[str, type] = {"optim": schema.Optim, "task": schema.Event if events else schema.Forecast,
-                              "data": schema.Events if events else schema.Series}  # fmt: skip
+    of_task = {task.__name__.lower(): (task, data) for task, (data, *_) in schema.FITTING.items()}
+    task, data = of_task.get(task_of(config), (schema.Forecast, schema.Series))
+    kinds: dict[str, type] = {"optim": schema.Optim, "task": task, "data": data}
     try:
         typed: dict[str, Any] = {
             key: OmegaConf.merge(OmegaConf.structured(kind), config[key]) for key, kind in kinds.items()

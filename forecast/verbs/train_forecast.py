@@ -43,6 +43,11 @@ def warm(model: Chain, made: "SeriesModule") -> None:
         warm_start(model.head, made.gather, made.windows("train"))
 
 
+def settle(*_: Any) -> dict[str, Any]:
+    """The weights of the best validation are those that are kept."""
+    return {}
+
+
 def finish(config: dict[str, Any], run: Run, made: "SeriesModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
     from forecast.inference.beside import beside

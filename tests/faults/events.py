@@ -130,14 +130,14 @@ CASES = [
     Case("no folder to convert to", "verbs/data_convert.py convert: there is no folder", one(), "there is no folder to write to; expected to=DIR → forecast data convert f.json to=DIR", "data convert f.json", 2),
     # Training
     Case("a normalisation of events", "build.py event_chain: norm is", nothing, "norm is instance; their embedding scales gaps → leave it out", f"{SMOKE} norm=instance", 2),
-    Case("an embedding of another width than the model of events", "build.py event_chain: the embedding gives", nothing, "the embedding gives tokens of width 8, the encoder takes 32 → set embed.d_model to the width of the model", f"{SMOKE} embed.d_model=8", 2),
+    Case("an embedding of another width than the model of events", "build.py _same_width", nothing, "the embedding gives tokens of width 8, the encoder takes 32 → set embed.d_model to the width of the model", f"{SMOKE} embed.d_model=8", 2),
     Case("a head of series for events", "build.py _of_kind", nothing, "Direct is for series; the task is about events → set head=next_event", f"{SMOKE} head=direct", 2),
     Case("an embedding of events for series", "build.py _of_kind", nothing, "EventEmbedding is for events; the task is about series → set embed=value", "train experiment=smoke embed=event", 2),
     Case("a model of events that distils", "build.py require: gives fewer tokens", nothing, "Informer gives fewer tokens than it takes; task=event forecasts after every step → set model.distil=false and one replica, e.g. model.layers=[2]", f"{SMOKE} model=informer model.causal=false model.aligned=false", 2),
     Case("a model of events that looks ahead", "build.py require: looks ahead", nothing, "Informer looks ahead; task=event needs a model that does not: its forecasts would be of what it saw → set model.causal=true where it has that, or model=aaren", f"{SMOKE} model=informer model.causal=false", 2),
-    Case("series for the task of events", "config.py fitting: which are series", nothing, "task=event with etth1, which are series; expected events → e.g. set data=retail", "train task=event data=etth1", 2),
-    Case("events for the task of forecasting", "config.py fitting: which are events", nothing, "task=forecast with taxi, which are events; expected series → set task=event", "train data=taxi", 2),
+    Case("series for the task of events", "config.py fitting", nothing, "task=event with etth1, which are series; expected events → set task=forecast, or data, e.g. data=retail", "train task=event data=etth1", 2),
+    Case("events for the task of forecasting", "config.py fitting", nothing, "task=forecast with taxi, which are events; expected series → set task=event, or data, e.g. data=electricity", "train data=taxi", 2),
     Case("a key of a process that is none", "data/event_module.py _simulated", nothing, "data.hawkes has the key 'foo'; choose one of: base, decay, end, excite, seed, sequences → name each once", f"{SMOKE} +data.hawkes.foo=1", 2),
     Case("a baseline beside events", "verbs/train_event.py data: baseline", nothing, "baseline= with task=event; its floors are always beside it → leave baseline out", f"{SMOKE} baseline=theta", 2),
-    Case("a task that is none", "verbs/train.py work_of", nothing, "task.name is 'classfy'; expected forecast or event → choose with task=", "train task.name=classfy", 2),
+    Case("a task that is none", "verbs/train.py work_of", nothing, "task.name is 'classfy'; expected forecast, event or classify → choose with task=", "train task.name=classfy", 2),
 ]
