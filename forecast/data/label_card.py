@@ -255,7 +255,7 @@ def _asked(
 
 
 def _label(frame: pl.DataFrame, id: str, taken: Sequence[str], where: str) -> str:
-    """Of the free columns that never change within a series the only one with a usual name, else the only one of text."""
+    """Of the free columns that never change within a series the one with a usual name, else the one of text."""
     usual = [c for c in frame.columns if c.lower() in LABELS and c not in taken]
     words = [c for c in frame.columns if c not in (*taken, *usual) and is_text(frame[c]) and not is_stamps(frame[c])]
     many = frame.group_by(id).agg(pl.col(*usual, *words).n_unique()) if usual or words else frame.clear()

@@ -58,6 +58,7 @@ CASES = [
     Case("a file .ts without series", "data/ts.py _taken_apart: no series", ts(""), "f.ts has no series after @data; expected one a line → write the file again", TS),
     Case("a file .ts of numbers to be told", "data/ts.py _taken_apart: holds numbers", ts("1:2:0.5", classLabel="@targetLabel true"), "f.ts holds numbers to be told (@targetLabel); expected classes → give other data", TS),
     Case("a series whose channels differ in length", "data/ts.py _plain", ts("1,2:3:u"), "f.ts: the channels of the series in line 6 have 1, 2 steps; expected as many in each, or none where a channel was not measured → correct the line; write ? for a value that is missing", TS),
+    Case("a series with fewer channels than the first", "data/ts.py _alike", ts("1:2:u\n1:u"), "f.ts: the series in line 7 has 1 channel; expected 2, as in the first one → correct the line", TS),
     Case("a stamp twice in a file .ts", "data/ts.py _timed", ts("(0,1),(0,2):(0,3):u", timeStamps="@timeStamps true"), "f.ts: the series in line 6 has two values of dim_0 at 0; expected one for each stamp → correct the line", TS),
     Case("a file .ts with text among its values", "data/read.py read_file: cannot be read", ts("1,x:3,4:u"), f"{{here}}/f.ts cannot be read: {ANY}; expected a ts table → check the file", TS),
     # Cards
