@@ -163,5 +163,4 @@ def _cells(column: "pd.Series[Any]") -> pl.Series:
     """Numbers, or words where the column holds something else."""
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return _numbers(column)
-    words = [None if empty else str(value) for value, empty in zip(column, column.isna(), strict=True)]
-    return pl.Series(words, dtype=pl.String)
+    return pl.from_pandas(column.astype("string")).cast(pl.String)

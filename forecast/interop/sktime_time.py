@@ -3,6 +3,7 @@
 Whole numbers become years of a calendar without seasons; periods stand for their first instant.
 """
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -33,11 +34,11 @@ class Clock:
     def of(cls, index: pd.Index, start: Ints) -> "Clock":
         """From the labels of several series below each other, which begin at rows `start` (S+1,)."""
         if isinstance(index, pd.PeriodIndex):
-            step: Any = index.freq
-            unit = PERIODS.get(step.rule_code.partition("-")[0])
-            if unit is None:
+            found = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-\w+)?", index.freqstr)
+            unit = PERIODS.get(found[2]) if found else None
+            if found is None or unit is None:
                 raise DataError(f"the periods have the step {index.freqstr}", f"expected one of {', '.join(PERIODS)}")
-            return cls("period", parse_freq(f"{step.n}{unit}").alias)
+            return cls("period", parse_freq(f"{found[1]}{unit}").alias)
         if isinstance(index, pd.DatetimeIndex):
             zone = None if index.tz is None else str(index.tz)
             return cls("datetime", _step(index, start), zone)
@@ -58,21 +59,6 @@ class Clock:
         if self.zone is None:
             return pl.Series(_micros(index))
         return pl.Series(_micros(index.tz_convert("UTC").tz_localize(None))).dt.replace_time_zone("UTC")
-
-    def labels(self, time: pl.Series) -> pd.Index:
-        """The inverse of `stamps`."""
-        if self.kind == "int":
-            years = time.to_numpy().astype("datetime64[Y]").astype(np.int64)
-            return pd.Index(years - YEAR_ONE + self.first)
-        if self.zone is not None:
-            return pd.DatetimeIndex(time.dt.replace_time_zone(None).to_numpy()).tz_localize("UTC").tz_convert(self.zone)
-        stamps = pd.DatetimeIndex(time.to_numpy())
-        if self.kind == "datetime":
-            return stamps
-        step = parse_freq(self.freq)
-        unit = next(code for code, of in PERIODS.items() if of == step.unit)
-        anchor = ""
-        return stamps.to_period(f"{step.n if step.n > 1 else ''}{unit}{anchor}")
 
     def to_state(self) -> dict[str, Any]:
         return asdict(self)
