@@ -15,12 +15,13 @@ from forecast.errors import DataError
 from forecast.inference.predictor import column
 from forecast.interop.sktime_config import settings
 from forecast.interop.sktime_fit import Plan, Trained, train
+from forecast.interop.sktime_saved import Saved
 from forecast.interop.sktime_table import Layout
 
 UNSEEN = ("data=series", "data.path=y", "data.gaps=mask")
 
 
-class Forecaster(BaseForecaster):
+class Forecaster(Saved, BaseForecaster):
     """What the four have in common; `MODEL` is the name in conf/model."""
 
     MODEL: ClassVar = ""
@@ -155,6 +156,13 @@ class Forecaster(BaseForecaster):
         self._trained = trained
         self.context_, self.horizon_ = trained.context, trained.horizon
         self.best_score_, self.epochs_ = trained.facts.get("best"), trained.facts.get("epochs")
+
+    def _own_state(self) -> dict[str, Any]:
+        return {"layout": self._layout.to_state()}
+
+    def _take(self, state: dict[str, Any], trained: Trained) -> None:
+        self._layout = Layout.from_state(state["layout"])
+        self._keep(trained)
 
     def _steps(self, fh: ForecastingHorizon) -> tuple["np.ndarray[Any, Any]", list[pd.Index]]:
         """Steps ahead (S or 1, n) of the horizon for each series, or for all where they end together; their labels."""

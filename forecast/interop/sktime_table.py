@@ -1,6 +1,6 @@
 """pandas containers of sktime as one long table of ours, and forecasts as the containers that sktime expects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +43,20 @@ class Layout:
         start = _starts(y.index)
         known = [] if X is None else list(X.columns)
         return cls(Clock.of(time, start), list(y.index.names), list(y.columns), known, single)
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain but for labels; the inverse of `from_state`."""
+        return {
+            "clock": self.clock.to_state(), "names": self.names, "targets": self.labels, "known": self.covariates,
+            "single": self.single, "instances": list(self.instances.items()), "last": list(self.last.items()),
+        }  # fmt: skip
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Layout":
+        parts = {key: state[key] for key in ("names", "targets", "known", "single")}
+        made = cls(Clock(**state["clock"]), **parts)
+        made.instances, made.last = dict(state["instances"]), dict(state["last"])
+        return made
 
     def table(self, y: pd.DataFrame, X: pd.DataFrame | None) -> pl.DataFrame:
         """The rows of y with what is known beside them; series and their last labels are remembered."""
