@@ -112,10 +112,10 @@ class MLflowTracker(Tracker):
                 self.journal.append("log", rows=rows)
 
     def finish(self, run: Run, metrics: Mapping[str, Any]) -> None:
-        steps = metrics["rows"][0].get("horizon", {})
+        steps, part = metrics["rows"][0].get("horizon", {}), _part(metrics)
         scores = [[name, value, 0] for name, value in final_metrics(metrics).items()]
         scores += [
-            [f"test/{key}_by_step", value, i + 1]
+            [f"{part}/{key}_by_step", value, i + 1]
             for key in ("mse", "mae") for i, value in enumerate(steps.get(key, [])) if value is not None
         ]  # fmt: skip
         with self._kept():
@@ -291,6 +291,7 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     of its intervals, test_adapting/… of those that follow what comes. Of events see `event_metrics`."""
     if metrics.get("task") == "event":
         return event_metrics(metrics)
+    part = _part(metrics)
     stream = metrics.get("stream") or {}
     flat = {f"test_streamed/{key}": stream[key] for key in ("ratio", "bytes_per_series") if stream.get(key) is not None}
     for way, found in (metrics.get("intervals") or {}).items():
@@ -299,11 +300,16 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
         kept |= {f"coverage_{c}": each["coverage"] for c, each in found.get("nominal", {}).items()}
         flat.update({f"{of}/{key}": value for key, value in kept.items() if value is not None})
     for row in metrics["rows"]:
-        head = {"model": "test", "streamed": "test_streamed"}.get(row["kind"])
-        head = head or f"test_{_plain(row['name'])}"
+        head = {"model": part, "streamed": f"{part}_streamed"}.get(row["kind"])
+        head = head or f"{part}_{_plain(row['name'])}"
         flat.update({f"{head}/{key}_z": value for key, value in row["scaled"].items() if value is not None})
         flat.update({f"{head}/{key}": value for key, value in row["original"].items() if value is not None})
     return flat
+
+
+def _part(metrics: Mapping[str, Any]) -> str:
+    """test, or validation (val/… are the scaled scores of the history) where a fit without a test part was scored."""
+    return "validation" if metrics.get("part") == "val" else "test"
 
 
 def event_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -111,7 +111,9 @@ class TCNCAForecaster(Forecaster):
 
 
 class LSTMForecaster(Forecaster):
-    __doc__ = _DOC.format(name="LSTMForecaster", model="lstm", about="LSTM: the recurrent net that others are held against.")
+    __doc__ = _DOC.format(
+        name="LSTMForecaster", model="lstm", about="LSTM: the recurrent net that others are held against."
+    )
     MODEL: ClassVar = "lstm"
 
     @classmethod

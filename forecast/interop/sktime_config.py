@@ -13,7 +13,13 @@ from forecast.errors import UsageError
 from forecast.where import CONF
 
 # An estimator says nothing, tracks nothing, and leaves the process as it found it.
-ALWAYS: Final = ("track=none", "quiet=true", "predictions=false", "trainer.deterministic=false", "trainer.save_every=null")
+ALWAYS: Final = (
+    "track=none",
+    "quiet=true",
+    "predictions=false",
+    "trainer.deterministic=false",
+    "trainer.save_every=null",
+)
 
 
 def settings(

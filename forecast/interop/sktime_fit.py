@@ -2,6 +2,7 @@
 predictor of `forecast train`, without its folder."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -21,7 +22,7 @@ from forecast.errors import DataError
 from forecast.inference.predictor import Ahead, Predictor, column
 from forecast.inference.training import assemble, chain, learn, task, warm
 from forecast.tasks.callbacks import Row
-from forecast.tasks.trainer import make_trainer, seconds_of
+from forecast.tasks.trainer import hush, make_trainer, seconds_of
 
 LONGEST: Final = 512  # steps of a context that nobody asked for
 SHORTEST: Final = 4
@@ -156,7 +157,7 @@ def train(
         made = assemble(task, config, model, data)
         if after is None:
             warm(model, data)
-        words: dict[str, Any] = {"sink": history.extend, "quiet": True, "budget": config["budget"]}
+        words: dict[str, Any] = {"sink": history.extend, "quiet": True, "budget": config["budget"], "resumable": False}
         trainer = make_trainer(config["trainer"], folder, monitor=made.SCORES[0], **words)
         best = learn(trainer, made, data, folder)
         facts = {"best": best, "epochs": trainer.current_epoch, "steps": trainer.global_step,
@@ -182,8 +183,9 @@ def _apart(seed: int) -> Iterator[None]:
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), warnings.catch_warnings():
             torch.manual_seed(seed)
+            hush()
             yield
     finally:
         torch.use_deterministic_algorithms(strict, warn_only=warns)

@@ -1,7 +1,8 @@
 """Our models as forecasters of sktime."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -9,19 +10,25 @@ from sklearn.utils import check_random_state
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 from sktime.utils.warnings import warn
 
+from forecast.artifacts import Run
 from forecast.data.freq import parse_freq
 from forecast.data.table import Floats
 from forecast.errors import DataError
 from forecast.inference.predictor import column
 from forecast.interop.sktime_config import settings
 from forecast.interop.sktime_fit import Plan, Trained, train
+from forecast.interop.sktime_plain import restored
+from forecast.interop.sktime_runs import document, opened, parameters, track, trained_by, where_to
 from forecast.interop.sktime_saved import Saved
+from forecast.interop.sktime_store import STATE, read_run
 from forecast.interop.sktime_table import Layout
+from forecast.where import RUNS
 
-UNSEEN = ("data=series", "data.path=y", "data.gaps=mask")
+# The head starts from least squares (Informer's does anyway): on a few hundred steps that is most of what there is.
+UNSEEN = ("data=series", "data.path=y", "data.gaps=mask", "head.residual=linear")
 
 
-class Forecaster(Saved, BaseForecaster):
+class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     """What the four have in common; `MODEL` is the name in conf/model."""
 
     MODEL: ClassVar = ""
@@ -80,6 +87,53 @@ class Forecaster(Saved, BaseForecaster):
         super().__init__()
         self._y = self._X = None
 
+    # Runs ---------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_run(cls, run: "str | Path" = "latest", *, runs: "str | Path" = RUNS) -> Self:
+        """A finished run, trained by the command line or written by `to_run`, as a fitted forecaster.
+
+        Its cutoff is the end of the data that it was trained and validated on, where the test part begins: `update`
+        moves it on. UsageError for a run of another model, or one that looks at what sktime has no place for.
+        """
+        found, config = opened(run, runs, cls.MODEL, cls.__name__)
+        if (found.path / STATE).is_file():
+            state = restored(found.read(STATE))
+            return cls._restored(state, read_run(found, state["facts"], held_out=state["held_out"]))
+        made = cls(**parameters(found, config))
+        trained, made._layout = trained_by(found, config)
+        made._keep(trained)
+        made._adopted()
+        return made
+
+    def _adopted(self) -> None:
+        """What `fit` of sktime's base class leaves behind."""
+        layout = self._layout
+        mtype, scitype = ("pd.DataFrame", "Series") if layout.single else ("pd-multiindex", "Panel")
+        names = layout.labels
+        self._y_metadata = {"mtype": mtype, "scitype": scitype, "feature_names": names, "n_features": len(names)}
+        self._y_mtype_last_seen, self._is_vectorized, self._state = mtype, False, "fitted"
+        self._cutoff = layout.cutoff()
+        self._fh = ForecastingHorizon(list(range(1, self.horizon_ + 1)), is_relative=True)
+
+    def to_run(self, folder: "str | Path") -> Path:
+        """Write the fit as a finished run into a new folder, for `forecast predict run=FOLDER` and `from_run`; its
+        scores are those on the validation windows."""
+        self.check_is_fitted()
+        run = Run(Path(folder).expanduser().resolve())
+        document(self._trained, run, self._kept_state())
+        return run.path
+
+    def log(self, tracking_uri: str | None = None, experiment: str | None = None, *, runs: "str | Path" = RUNS) -> Path:
+        """Log the fit to MLflow as `forecast train` logs its runs: parameters, history, scores and the run folder,
+        which is written below `runs` and returned. Without an address that of MLFLOW_TRACKING_URI, or
+        sqlite:///mlflow.db."""
+        self.check_is_fitted()
+        run = Run.plan(runs, "train")
+        metrics = document(self._trained, run, self._kept_state())
+        track(self._trained, run, metrics, where_to(tracking_uri), experiment)
+        return run.path
+
     # What sktime calls -------------------------------------------------------------------------------------------
 
     def _fit(self, y: pd.DataFrame, X: pd.DataFrame | None, fh: ForecastingHorizon) -> "Forecaster":
@@ -98,7 +152,9 @@ class Forecaster(Saved, BaseForecaster):
         values = self._trained.arrays(self._layout.future(X))["y_hat"]
         return pd.DataFrame(_pick(values, rows), index=index, columns=self._layout.labels)
 
-    def _predict_quantiles(self, fh: ForecastingHorizon, X: pd.DataFrame | None, alpha: Sequence[float]) -> pd.DataFrame:
+    def _predict_quantiles(
+        self, fh: ForecastingHorizon, X: pd.DataFrame | None, alpha: Sequence[float]
+    ) -> pd.DataFrame:
         rows, index = self._asked(fh)
         self._resolves(alpha)
         found = self._trained.arrays(self._layout.future(X), [float(a) for a in alpha])

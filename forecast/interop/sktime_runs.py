@@ -76,7 +76,7 @@ def track(trained: Trained, run: Run, metrics: dict[str, Any], uri: str, experim
     tracker.finish(run, metrics)
 
 
-def tracking_uri(given: str | None) -> str:
+def where_to(given: str | None) -> str:
     """The address of MLflow: as given, as in the environment, or a file beside the start directory."""
     return given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 

@@ -25,14 +25,20 @@ class Saved:
         effect. What `set_config(remember_data=True)` makes sktime remember is not saved.
         """
         if path is not None and not isinstance(path, str | Path):
-            raise TypeError(f"`path` is expected to either be a string or a Path object but found of type:{type(path)}.")
+            raise TypeError(
+                f"`path` is expected to either be a string or a Path object but found of type:{type(path)}."
+            )
         fitted = bool(self.is_fitted)  # type: ignore[attr-defined]
+        data = packed(self._kept_state(), self._trained if fitted else None)
+        return (type(self), data) if path is None else archive(Path(path), type(self), data)
+
+    def _kept_state(self) -> dict[str, Any]:
+        """What is kept beside the run."""
         state: dict[str, Any] = {"class": type(self).__name__, "params": self.get_params(deep=False)}  # type: ignore[attr-defined]
-        if fitted:
+        if self.is_fitted:  # type: ignore[attr-defined]
             state |= {"kept": {name: getattr(self, name, None) for name in KEPT}, "own": self._own_state()}
             state["partly"] = {name: _plain_part(getattr(self, name, None) or {}) for name in PARTLY}
-        data = packed(state, self._trained if fitted else None)
-        return (type(self), data) if path is None else archive(Path(path), type(self), data)
+        return state
 
     @classmethod
     def load_from_serial(cls, serial: bytes) -> Self:
@@ -80,6 +86,3 @@ def _plain_part(held: dict[str, Any]) -> dict[str, Any]:
         if key != "index":
             kept[key] = value
     return kept
-
-
-

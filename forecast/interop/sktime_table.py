@@ -122,10 +122,20 @@ class Layout:
         last = list(self.last.values())
         if all(label == cutoff[0] for label in last):
             return [cutoff]
-        freq = getattr(cutoff, "freq", None)
+        freq: Any = getattr(cutoff, "freq", None)
         if isinstance(cutoff, pd.DatetimeIndex):
             return [pd.DatetimeIndex([label], freq=freq) for label in last]
         return [type(cutoff)([label]) if isinstance(cutoff, pd.PeriodIndex) else pd.Index([label]) for label in last]
+
+    def cutoff(self) -> pd.Index:
+        """The latest last label, as sktime keeps it."""
+        latest = max(self.last.values())
+        if not isinstance(latest, pd.Timestamp):
+            return pd.Index([latest])
+        try:
+            return pd.DatetimeIndex([latest], freq=self.clock.freq)
+        except ValueError:  # a week that is tied to no day, counted from this one
+            return pd.DatetimeIndex([latest], freq=f"{self.clock.freq}-{latest:%a}".upper())
 
     def index(self, times: Sequence[pd.Index]) -> pd.Index:
         """The index of forecasts at these labels for each series, or at one list of labels for all."""
@@ -145,13 +155,19 @@ def _starts(index: pd.Index) -> Ints:
     """(S+1,) first row of each series of a sorted index, then the number of rows."""
     if index.nlevels == 1:
         return np.array([0, len(index)], np.int64)
-    codes = pd.factorize(index.droplevel(-1))[0]
+    codes = pd.factorize(_above(index))[0]
     return np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1, [len(codes)]]).astype(np.int64)
+
+
+def _above(index: pd.Index) -> pd.Index:
+    """The labels of series, without the time."""
+    assert isinstance(index, pd.MultiIndex)
+    return index.droplevel(-1)
 
 
 def _ids(index: pd.Index) -> list[str]:
     """The name of the series of each row."""
-    codes, labels = pd.factorize(index.droplevel(-1))
+    codes, labels = pd.factorize(_above(index))
     names = [SEPARATOR.join(map(str, label)) if isinstance(label, tuple) else str(label) for label in labels]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
