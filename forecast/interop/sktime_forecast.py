@@ -124,14 +124,17 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         document(self._trained, run, self._kept_state())
         return run.path
 
-    def log(self, tracking_uri: str | None = None, experiment: str | None = None, *, runs: "str | Path" = RUNS) -> Path:
+    def log(
+        self, tracking_uri: str | None = None, experiment: str | None = None, *, runs: "str | Path" = RUNS,
+        wait_s: float = 60.0,
+    ) -> Path:  # fmt: skip
         """Log the fit to MLflow as `forecast train` logs its runs: parameters, history, scores and the run folder,
         which is written below `runs` and returned. Without an address that of MLFLOW_TRACKING_URI, or
-        sqlite:///mlflow.db."""
+        sqlite:///mlflow.db. What a store has not taken in `wait_s` seconds is told; `forecast sync` sends it later."""
         self.check_is_fitted()
         run = Run.plan(runs, "train")
         metrics = document(self._trained, run, self._kept_state())
-        track(self._trained, run, metrics, where_to(tracking_uri), experiment)
+        track(self._trained, run, metrics, where_to(tracking_uri), experiment, wait_s)
         return run.path
 
     # What sktime calls -------------------------------------------------------------------------------------------
@@ -182,9 +185,8 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     # How -----------------------------------------------------------------------------------------------------
 
     def _plan(self, y: pd.DataFrame, horizon: int) -> Plan:
-        rows = np.array([len(y)]) if self._layout.single else y.groupby(level=list(range(y.index.nlevels - 1))).size()
         season = self.sp or parse_freq(self._layout.clock.freq).season
-        return Plan.of(np.asarray(rows, np.int64), horizon, season, self.context, self.validation)
+        return Plan.of(self._layout.lengths(y.index), horizon, season, self.context, self.validation)
 
     def _settings(self, plan: Plan, horizon: int) -> dict[str, Any]:
         layout = self._layout
@@ -222,9 +224,13 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
 
     def _steps(self, fh: ForecastingHorizon) -> tuple["np.ndarray[Any, Any]", list[pd.Index]]:
         """Steps ahead (S or 1, n) of the horizon for each series, or for all where they end together; their labels."""
-        cutoffs = self._layout.cutoffs(self._cutoff)
-        steps = np.stack([np.asarray(fh.to_indexer(cutoff)) + 1 for cutoff in cutoffs])
-        return steps, [fh.to_absolute_index(cutoff) for cutoff in cutoffs]
+        clock, ends, asked = self._layout.clock, self._layout.ends(), fh.to_pandas()
+        if fh.is_relative and not isinstance(asked, pd.TimedeltaIndex):
+            steps = np.tile(np.asarray(asked, np.int64), (len(ends), 1))
+        else:
+            at = [pd.Index([end + ahead for ahead in asked]) if fh.is_relative else asked for end in ends]
+            steps = np.stack([clock.steps(end, labels) for end, labels in zip(ends, at, strict=True)])
+        return steps, [clock.labels(end, ahead) for end, ahead in zip(ends, steps, strict=True)]
 
     def _asked(self, fh: ForecastingHorizon) -> tuple["np.ndarray[Any, Any]", pd.Index]:
         """Which steps of the horizon are asked for, counted from 0, and the index of the answer."""

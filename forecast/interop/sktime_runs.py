@@ -67,9 +67,9 @@ def _metrics(trained: Trained, data: TableModule) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def track(trained: Trained, run: Run, metrics: dict[str, Any], uri: str, experiment: str | None) -> None:
+def track(trained: Trained, run: Run, metrics: dict[str, Any], uri: str, experiment: str | None, wait_s: float) -> None:
     """Tell MLflow of a documented run: parameters, history, scores, files, the model."""
-    words = {"experiment": experiment, "register": None, "alias": None, "system": False, "wait": 30.0}
+    words = {"experiment": experiment, "register": None, "alias": None, "system": False, "wait": wait_s}
     tracker = make_tracker({"uri": uri, **words})
     tracker.start(run, trained.config, trained.data())
     tracker.log(trained.history)

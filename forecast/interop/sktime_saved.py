@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any, Self
-from zipfile import BadZipFile
 
 from forecast.errors import ArtifactError, UsageError
 from forecast.interop.sktime_fit import Trained
@@ -51,7 +50,7 @@ class Saved:
         """From the zip that `save(path)` wrote."""
         try:
             return cls.load_from_serial(Path(serial).read_bytes())
-        except (BadZipFile, OSError) as error:
+        except OSError as error:
             raise ArtifactError(f"{serial} cannot be read: {error}", "expected a saved estimator") from error
 
     @classmethod

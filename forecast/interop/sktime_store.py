@@ -6,7 +6,7 @@ import pickle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import polars as pl
 
@@ -77,7 +77,7 @@ def unpacked(data: bytes) -> tuple[dict[str, Any], Trained | None]:
                     inner = member.removeprefix(INSIDE)
                     if member.startswith(INSIDE) and inner and Path(inner).name == inner:
                         (folder / inner).write_bytes(archive.read(member))
-        except (ValueError, OSError, RuntimeError) as error:
+        except (BadZipFile, ValueError, OSError, RuntimeError) as error:
             raise ArtifactError(f"the saved estimator cannot be read: {error}", do="save it again") from error
         run = Run(folder)
         run.manifest()

@@ -117,25 +117,19 @@ class Layout:
 
     # Forecasts --------------------------------------------------------------------------------------------------
 
-    def cutoffs(self, cutoff: pd.Index) -> list[pd.Index]:
-        """The last label of each series as an index of one, or one for all where they are the same."""
+    def lengths(self, index: pd.Index) -> Ints:
+        """(S,) steps of each series of a container."""
+        time = index if self.single else index.get_level_values(-1)
+        return self.clock.lengths(time, _starts(index))
+
+    def ends(self) -> list[Any]:
+        """The last label of each series, or one for all where they are the same."""
         last = list(self.last.values())
-        if all(label == cutoff[0] for label in last):
-            return [cutoff]
-        freq: Any = getattr(cutoff, "freq", None)
-        if isinstance(cutoff, pd.DatetimeIndex):
-            return [pd.DatetimeIndex([label], freq=freq) for label in last]
-        return [type(cutoff)([label]) if isinstance(cutoff, pd.PeriodIndex) else pd.Index([label]) for label in last]
+        return last[:1] if all(label == last[0] for label in last) else last
 
     def cutoff(self) -> pd.Index:
         """The latest last label, as sktime keeps it."""
-        latest = max(self.last.values())
-        if not isinstance(latest, pd.Timestamp):
-            return pd.Index([latest])
-        try:
-            return pd.DatetimeIndex([latest], freq=self.clock.freq)
-        except ValueError:  # a week that is tied to no day, counted from this one
-            return pd.DatetimeIndex([latest], freq=f"{self.clock.freq}-{latest:%a}".upper())
+        return self.clock.cutoff(max(self.last.values()))
 
     def index(self, times: Sequence[pd.Index]) -> pd.Index:
         """The index of forecasts at these labels for each series, or at one list of labels for all."""

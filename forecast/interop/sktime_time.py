@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from forecast.data.clock import to_wall
 from forecast.data.freq import Ints, Stamps, infer_freq, parse_freq
 from forecast.errors import DataError
 
@@ -60,8 +61,60 @@ class Clock:
             return pl.Series(_micros(index))
         return pl.Series(_micros(index.tz_convert("UTC").tz_localize(None))).dt.replace_time_zone("UTC")
 
+    def steps(self, label: Any, index: pd.Index) -> Ints:
+        """How many steps labels (n,) come after one label; DataError for one that is on no step."""
+        found, fits = self._between(pd.Index([label]), index)
+        if not fits.all():
+            odd = index[int((~fits).argmax())]
+            raise DataError(f"{odd} is no whole number of steps ({self.freq}) after {label}", do="correct fh")
+        return found
+
+    def lengths(self, index: pd.Index, start: Ints) -> Ints:
+        """(S,) steps from the first label of each series to its last, both counted; rows may be left out."""
+        return self._between(index[start[:-1]], index[start[1:] - 1])[0] + 1
+
+    def _between(self, first: pd.Index, last: pd.Index) -> tuple[Ints, "np.ndarray[Any, Any]"]:
+        """Steps from labels (n,) or (1,) to others (n,), and whether they are whole."""
+        if self.kind == "int":
+            ahead = np.asarray(last, np.int64) - np.asarray(first, np.int64)
+            return ahead, np.ones(len(ahead), bool)
+        step, zone = parse_freq(self.freq), self.zone
+        times = [self.stamps(labels).dt.replace_time_zone(None).to_numpy() for labels in (first, last)]
+        (began, lead), (ended, rest) = (step.ordinals(to_wall(t, zone) if step.wall else t) for t in times)
+        return (ended - began) // step.step, ((ended - began) % step.step == 0) & (lead == rest)
+
+    def labels(self, label: Any, steps: Ints) -> pd.Index:
+        """The labels so many steps (n,) after one."""
+        if self.kind == "int":
+            return pd.Index(int(label) + steps)
+        if self.kind == "period":
+            return pd.PeriodIndex([label + int(k) for k in steps])
+        step = parse_freq(self.freq)
+        offset = _offset(self.freq, label)
+        if offset is not None and steps.min() >= 0:
+            return pd.date_range(label, periods=int(steps.max()) + 1, freq=offset)[steps]
+        if offset is None:  # months counted from a day within them
+            offset = pd.DateOffset(months=step.step)
+        return pd.DatetimeIndex([label + int(k) * offset for k in steps])
+
+    def cutoff(self, label: Any) -> pd.Index:
+        """A label as sktime keeps a cutoff: an index of one, with the step where pandas can tell it."""
+        if self.kind == "period":
+            return pd.PeriodIndex([label])
+        return (
+            pd.DatetimeIndex([label], freq=_offset(self.freq, label)) if self.kind == "datetime" else pd.Index([label])
+        )
+
     def to_state(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _offset(freq: str, label: pd.Timestamp) -> Any:
+    """The step in pandas, tied to the weekday of a label where it is tied to none; None where a label is within it."""
+    step = parse_freq(freq)
+    alias = f"{freq}-{label:%a}".upper() if step.unit == "W" and not step.anchor else freq
+    offset = pd.tseries.frequencies.to_offset(alias)
+    return offset if offset is None or offset.is_on_offset(label) else None
 
 
 def _micros(index: pd.DatetimeIndex) -> Stamps:
