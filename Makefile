@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 SETTINGS := pyproject.toml constraints.txt scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check suite soak bench wheel constraints clean
+.PHONY: help demo test check suite soak conformance bench wheel constraints clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ suite: $(VENV)/.test  ## the tests alone
 
 soak: $(VENV)/.test  ## kills, full disks and damaged files by the thousand (half an hour)
 	$(PY) -m pytest tests/soak
+
+conformance: $(VENV)/.test  ## sktime's own checks, all of them, on every estimator (half an hour)
+	$(PY) -m tests.conformance
 
 bench: $(VENV)/.test  ## speed beside its floors and rivals, into benchmarks/results.json (10 minutes, a quiet machine)
 	$(PY) -m benchmarks

@@ -18,7 +18,7 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     own = {"event": event_metrics, "classify": class_metrics}.get(str(metrics.get("task")))
     if own is not None:
         return own(metrics)
-    stream = metrics.get("stream") or {}
+    part, stream = part_of(metrics), metrics.get("stream") or {}
     flat = {f"test_streamed/{key}": stream[key] for key in ("ratio", "bytes_per_series") if stream.get(key) is not None}
     for way, found in (metrics.get("intervals") or {}).items():
         of = "test" if way == "calibrated" else f"test_{way}"
@@ -26,11 +26,16 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
         kept |= {f"coverage_{c}": each["coverage"] for c, each in found.get("nominal", {}).items()}
         flat.update({f"{of}/{key}": value for key, value in kept.items() if value is not None})
     for row in metrics["rows"]:
-        head = {"model": "test", "streamed": "test_streamed"}.get(row["kind"])
-        head = head or f"test_{_plain(row['name'])}"
+        head = {"model": part, "streamed": f"{part}_streamed"}.get(row["kind"])
+        head = head or f"{part}_{_plain(row['name'])}"
         flat.update({f"{head}/{key}_z": value for key, value in row["scaled"].items() if value is not None})
         flat.update({f"{head}/{key}": value for key, value in row["original"].items() if value is not None})
     return flat
+
+
+def part_of(metrics: Mapping[str, Any]) -> str:
+    """test, or validation (val/… are the scaled scores of the history) where a fit without a test part was scored."""
+    return "validation" if metrics.get("part") == "val" else "test"
 
 
 def event_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any
 from forecast.artifacts import Run
 from forecast.errors import UsageError
 from forecast.spool import SQLITE, Journal, absolute, lines, shown, trouble
-from forecast.told import final_metrics, inputs
+from forecast.told import final_metrics, inputs, part_of
 from forecast.where import PACKAGE, RUNS
 
 log = logging.getLogger(__name__)
@@ -109,10 +109,10 @@ class MLflowTracker(Tracker):
                 self.journal.append("log", rows=rows)
 
     def finish(self, run: Run, metrics: Mapping[str, Any]) -> None:
-        steps = metrics["rows"][0].get("horizon", {})
+        steps, part = metrics["rows"][0].get("horizon", {}), part_of(metrics)
         scores = [[name, value, 0] for name, value in final_metrics(metrics).items()]
         scores += [
-            [f"test/{key}_by_step", value, i + 1]
+            [f"{part}/{key}_by_step", value, i + 1]
             for key in ("mse", "mae") for i, value in enumerate(steps.get(key, [])) if value is not None
         ]  # fmt: skip
         with self._kept():

@@ -103,7 +103,7 @@ class _Parts:
         self.view = table.as_strided((max(rows - length + 1, 0), length * width), (width, 1))
 
     def __call__(self, first: Tensor) -> Tensor:
-        return self.view.index_select(0, first).view(-1, *self.shape)
+        return self.view.index_select(0, first).view(len(first), *self.shape)  # a step of a year has no calendar
 
     @classmethod
     def of(cls, values: Tensor, length: int) -> "_Parts":

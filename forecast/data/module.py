@@ -138,9 +138,8 @@ class SeriesModule(lightning.LightningDataModule):
         measured = select(full, self.target, past)
         treated, observed = apply_gaps(measured, self.gaps)
         self.card, self.past, self.covariates = card, past, card.covariates
-        with asked(self.facts["splits"] is not None):
-            parts = split(measured, card.splits)
-        self.scaler = fit(self.scale, measured, parts.train)
+        parts = self._split(measured, card)
+        self.scaler = self._scaler(measured, parts)
         notes += [*constant(measured, parts.train), *few(measured, parts.train)]
         lack = self.context - self.least if self.least is not None else 0
         self.series, self.observed, self.split = in_front(treated, observed, parts, lack)
@@ -148,7 +147,7 @@ class SeriesModule(lightning.LightningDataModule):
         self.left_out = left_out(s, self.split, self.context, self.horizon)
         notes += [*said(self.left_out, len(s.ids)), *borders(s, self.split)]
         length, steps = self.context, self.horizon
-        self.coding = coding_of(s, self.split.train, scaled=self.scale != "none")
+        self.coding = self._coding(s)
         known = known_of(s, self.coding, context=length, horizon=steps, gaps=self.gaps)
         complete(known, s, self.split.test[:, 1], self.coding)
         spec = Spec(s.channels, s.targets, s.units, s.fields, length, steps, s.freq, s.season)
@@ -173,9 +172,9 @@ class SeriesModule(lightning.LightningDataModule):
         if self.name is None:
             assert self.path is not None
             place = Path(self.path)
-            frame = read_file(place, notes)
+            frame, file = self._file(place, notes)
             card = self._inferred(self._bare(frame), place)
-            read = [CardFile(self.path, rows=frame.height)]
+            read = [file]
             left = [c for c in frame.columns if c not in (card.time.column, card.id, *(c.name for c in card.channels))]
             if left and self.past is not None and is_rest(self.past, frame.columns):
                 notes.append(f"data.past={REST} leaves out {', '.join(left)}: no numbers")
@@ -199,6 +198,21 @@ class SeriesModule(lightning.LightningDataModule):
         full = from_frame(card, frame, where, notes, self.looked_up)
         self.given = column_weights(self.weigh, frame, card.id, full, where)
         return card, full
+
+    def _file(self, place: Path, notes: list[str]) -> tuple[pl.DataFrame, CardFile]:
+        """The table of data without a card, and what is known of where it is from."""
+        frame = read_file(place, notes)
+        return frame, CardFile(str(place), rows=frame.height)
+
+    def _split(self, measured: Series, card: Card) -> Split:
+        with asked(self.facts["splits"] is not None):
+            return split(measured, card.splits)
+
+    def _scaler(self, measured: Series, parts: Split) -> Scaler:
+        return fit(self.scale, measured, parts.train)
+
+    def _coding(self, series: Series) -> Coding | None:
+        return coding_of(series, self.split.train, scaled=self.scale != "none")
 
     def _bare(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Without the column of weights, which is no channel unless it is named as one."""

@@ -23,14 +23,25 @@ C = TypeVar("C", bound=pl.Callback)
 
 for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.ERROR)  # our own lines say what matters
-# Lightning 2.6 under torch 2.13, and its advice on worker counts: batches here are one indexing call.
-warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-warnings.filterwarnings("ignore", message=r"The '\w+_dataloader' does not have many workers.*")
-# Expected: a resumed run writes where it wrote before, its batches go on where they were (data/loader.py), and
-# `max_steps` may end before the first validation.
-warnings.filterwarnings("ignore", message=r"You're resuming from a checkpoint that ended before the epoch.*")
-warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty.*")
-warnings.filterwarnings("ignore", message=r"`ModelCheckpoint\(monitor=.*could not find the monitored key.*")
+NOISE = (
+    # Lightning 2.6 under torch 2.13, and its advice on worker counts: batches here are one indexing call.
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r"The '\w+_dataloader' does not have many workers.*",
+    # Expected: a resumed run writes where it wrote before, its batches go on where they were (data/loader.py), and
+    # `max_steps` may end before the first validation.
+    r"You're resuming from a checkpoint that ended before the epoch.*",
+    r"Checkpoint directory .* exists and is not empty.*",
+    r"`ModelCheckpoint\(monitor=.*could not find the monitored key.*",
+)
+
+
+def hush() -> None:
+    """Keep Lightning's NOISE quiet, from now on; again where another library has put its own filters in front."""
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
+
+
+hush()
 
 
 class Patience(EarlyStopping):
@@ -67,17 +78,17 @@ def seconds(budget: str) -> int:
 
 def make_trainer(
     settings: Mapping[str, Any], folder: Path, *, sink: Sink | None = None, quiet: bool = False,
-    budget: str | None = None, monitor: str = ForecastTask.SCORES[0],
+    budget: str | None = None, monitor: str = ForecastTask.SCORES[0], resumable: bool = True,
 ) -> pl.Trainer:  # fmt: skip
     """The group `trainer` of the config -> a Trainer that writes into `folder` only; `budget` as in the config,
-    `monitor` the score of the task that is to become small."""
+    `monitor` the score of the task that is to become small. Unless `resumable`, no last checkpoint is kept."""
     _check(settings)
     history = History(folder / "history.csv", sink=sink)
     callbacks: list[pl.Callback] = [
         Interrupt(),
         Lines(monitor, quiet=quiet),
         BestCheckpoint(folder / BEST_CHECKPOINT, monitor),
-        LastCheckpoint(folder / LAST_CHECKPOINT, every=settings["save_every"]),
+        *([LastCheckpoint(folder / LAST_CHECKPOINT, every=settings["save_every"])] if resumable else []),
         history,
     ]
     if budget is not None:

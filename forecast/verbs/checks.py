@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from forecast.data.table import stamp
 from forecast.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -34,21 +31,3 @@ def named(config: Mapping[str, Any]) -> "list[Named]":
     from forecast.inference.named import parse
 
     return parse(config.get("baseline"), config.get("baseline_windows"))  # not in the record of an older run
-
-
-def whole_counts(data: "SeriesModule") -> None:
-    """Counts as a distribution of counts needs them: whole, not scaled, not too large."""
-    from forecast.heads.counts import LARGEST
-
-    if data.scaler.kind != "none":
-        raise UsageError("this task.output is of counts, which must not be scaled", do="set data.scale=none")
-    values = data.series.values[:, : data.spec.targets]
-    odd = np.argwhere((values < 0) | (values > LARGEST) | (values % 1 != 0) & ~np.isnan(values))
-    if len(odd):
-        row, channel = (int(i) for i in odd[0])
-        raise DataError(
-            f"series '{data.series.ids[int(data.series.number[row])]}' has {values[row, channel]:g} of "
-            f"'{data.spec.channels[channel]}' at {stamp(data.series.time[row])}",
-            f"expected counts from 0 to {LARGEST:,}",
-            "set task.output=normal, student_t or quantiles, or correct it",
-        )

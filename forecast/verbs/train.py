@@ -44,6 +44,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     import torch
 
     from forecast import config as schema
+    from forecast.inference.training import assemble
     from forecast.tasks.trainer import make_trainer
     from forecast.track import Tracker, make_tracker
 
@@ -61,7 +62,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     torch.manual_seed(config["seed"])
     chain = work.chain(config, data)
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-    task = _task(work, config, chain, data)
+    task = assemble(work.task, config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
     trial = bool(os.environ.get(TRIAL))
@@ -100,24 +101,13 @@ def _claim(run: Run, config: Mapping[str, Any]) -> None:
         raise UsageError(f"{run.path} cannot be made: {error.strerror}", do="set runs= to a folder of yours") from error
 
 
-def _task(work: Any, config: Mapping[str, Any], chain: Any, data: Any) -> "Task":
-    optim = config["optim"]
-    if optim["schedule"] == "plateau" and optim["warmup"]:
-        raise UsageError("optim.warmup with optim.schedule=plateau", "a plateau has no warmup", "set optim.warmup=0")
-    optimiser = build.optimiser(config)
-    optimiser(chain.parameters())  # a wrong key or value is said before anything is written
-    made: Task = work.task(
-        chain, optimiser, data, config, schedule=optim["schedule"], warmup=optim["warmup"], seed=config["seed"]
-    )
-    return made
-
-
 def _fit_and_score(
     work: Any, config: dict[str, Any], run: Run, data: Any, task: "Task", trainer: "Trainer", tracker: "Tracker",
     began: float,
 ) -> float:  # fmt: skip
     from forecast.dashboards.report import write_report
-    from forecast.tasks.trainer import best_weights, fit, seconds_of, spent
+    from forecast.inference.training import learn
+    from forecast.tasks.trainer import seconds_of, spent
 
     chain = task.chain
     if config["trainer"]["compile"]:
@@ -126,10 +116,11 @@ def _fit_and_score(
     if config["resume"] is None:
         work.warm(chain, data)
     with _told(tracker, run):
-        best = fit(trainer, task, data, resume=last if config["resume"] is not None else None)
-        if not trainer.is_global_zero or os.environ.get(TRIAL):
+        trial = bool(os.environ.get(TRIAL))
+        resume = last if config["resume"] is not None else None
+        best = learn(trainer, task, data, run.path, resume=resume, keep=not trial)
+        if not trainer.is_global_zero or trial:
             return best
-        chain.load_state_dict(best_weights(run.path))
         settled = work.settle(config, run, data, task, trainer)
         run.save_weights(chain)
         fitted = {"best": {task.SCORES[0]: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,

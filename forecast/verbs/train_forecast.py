@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 from forecast import build
 from forecast.artifacts import CALIBRATION, Run
 from forecast.data.recipe import Recipe
-from forecast.heads import Chain
-from forecast.tasks.forecast import ForecastTask
+from forecast.inference.training import chain, task, warm
 from forecast.verbs import tables
-from forecast.verbs.checks import named, something_to_learn, whole_counts
+from forecast.verbs.checks import named, something_to_learn
 
 if TYPE_CHECKING:
     from forecast.data.module import SeriesModule
@@ -22,25 +21,6 @@ def data(config: dict[str, Any], run: Run | None) -> "SeriesModule":
     config["data"].update(card=made.name, path=made.path, holidays=made.holidays, covariates=made.covariates)
     something_to_learn(made)
     return made
-
-
-def chain(config: Mapping[str, Any], made: "SeriesModule") -> Chain:
-    return build.chain(config, made.spec, masked=made.gaps != "error")
-
-
-def task(model: Chain, optimiser: Any, made: "SeriesModule", config: Mapping[str, Any], **words: Any) -> ForecastTask:
-    if model.output.counts:
-        whole_counts(made)
-    return ForecastTask(model, optimiser, where=made.where, **words)
-
-
-def warm(model: Chain, made: "SeriesModule") -> None:
-    """What is fitted in closed form before the training."""
-    from forecast.heads.base import Head
-    from forecast.inference.baseline import warm_start
-
-    if isinstance(model.head, Head):
-        warm_start(model.head, made.gather, made.windows("train"))
 
 
 def settle(*_: Any) -> dict[str, Any]:
@@ -88,3 +68,5 @@ def begin(run: Run, made: "SeriesModule") -> None:
 
 
 opening, closing = tables.opening, tables.closing
+
+__all__ = ["begin", "chain", "closing", "data", "finish", "opening", "task", "warm"]
