@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from . import events, files, labelled, others, runs, tables, usage
+from . import classify, events, files, labelled, others, runs, tables, usage
 from .case import ANY, Case
 from .elsewhere import ELSEWHERE
 from .sites import ROOT, Site, resolve
@@ -15,6 +15,7 @@ CASES: list[Case] = [
     *others.CASES,
     *events.CASES,
     *labelled.CASES,
+    *classify.CASES,
     *runs.CASES,
 ]
 PAGE = ROOT / "docs" / "messages.md"
