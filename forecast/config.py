@@ -161,6 +161,8 @@ class Classify:
     """conf/task/classify.yaml: what is learned from, how, and what stands beside it."""
 
     name: str = "classify"
+    d_model: int = 64
+    layers: int = 1
     skip: bool = True
     refit: bool = True
     rival: bool = True

@@ -10,11 +10,11 @@ SMALL = 10  # classes whose table of confusion a terminal has room for
 WORST = 8  # pairs of classes that are listed where there are more
 LETTERS = 9  # of the name of a class above its column
 ORDER = ("model", "ensemble", "rival", "floor")
-EARLY = (0.2, 0.5, 0.8)  # shares of a series that are told, the nearest that were measured
+EARLY = (0.25, 0.5, 0.75)  # shares of a series that are told, the nearest that were measured
 
 
 class Labels(Protocol):
-    """What is told of the data: a line for each finding, and its card, which has a name."""
+    """What is told of the data: a line for each finding, and the card, which has a name."""
 
     @property
     def findings(self) -> list[str]: ...
@@ -52,8 +52,10 @@ def class_opening(config: Mapping[str, Any], data: Labels, parameters: int, run:
     """What is about to happen."""
     facts = "\n".join(f"  {line}" for line in data.findings)
     model, head = (config[group]["_target_"].rpartition(".")[2].lower() for group in ("model", "head"))
-    lines = [data.card.name, facts, model, f"  {parameters:,} parameters, head {head}, seed {config['seed']}"]
-    return "\n".join([*lines, f"  run {short(run.path)}"])
+    return (
+        f"{data.card.name}\n{facts}\n{model}\n  {parameters:,} parameters, head {head}, seed {config['seed']}\n"
+        f"  run {short(run.path)}"
+    )
 
 
 def class_closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from . import classify, events, files, others, runs, tables, usage
+from . import classify, events, files, labelled, others, runs, tables, usage
 from .case import ANY, Case
 from .elsewhere import ELSEWHERE
 from .sites import ROOT, Site, resolve
@@ -14,6 +14,7 @@ CASES: list[Case] = [
     *tables.CASES,
     *others.CASES,
     *events.CASES,
+    *labelled.CASES,
     *classify.CASES,
     *runs.CASES,
 ]
