@@ -26,7 +26,10 @@ from forecast.verbs.tables import percent, table
 
 HERE = Path(__file__).parent
 SEEDS = (1, 2, 3, 4, 5)
-COMMON = "task=classify trainer.threads=1 trainer.save_every=null track=none quiet=true"
+COMMON = (
+    "task=classify data.batch_size=16 trainer.max_epochs=1000 trainer.max_steps=600 trainer.patience=null "
+    "trainer.threads=1 trainer.save_every=null track=none quiet=true"
+)
 ENCODERS = {
     "tcnca": "model=tcnca",
     "aaren": "model=aaren",
@@ -34,7 +37,7 @@ ENCODERS = {
     "transformer": "model=transformer",
     "lstm": "model=lstm",
     "none": "model=none",
-    "linear": "experiment=linear_classes",
+    "linear": "experiment=linear_classes task.augment.warp=0 task.augment.scale=0",
 }
 OURS = ("aaren", "tcnca", "lstm", "informer")
 SETS = {  # the long ones first, so that two workers end together
@@ -136,7 +139,7 @@ def measured(name: str, done: dict[str, Run]) -> dict[str, Any] | None:
     }  # fmt: skip
     return {
         "classes": len(some["classes"]), "channels": some["channels"], "series": some["series"],
-        "steps": some["steps"], "models": models, "floor": floor,
+        "lengths": some["lengths"], "models": models, "floor": floor,
         "rocket": {"accuracy": statistics.fmean(rocket), "seeds": len(rocket)} if rocket else None,
     }  # fmt: skip
 
@@ -152,7 +155,7 @@ def page(found: dict[str, Any]) -> str:
         _whole(found["sets"]),
     ]
     for name, each in found["sets"].items():
-        series, steps = each["series"], each["steps"]
+        series, steps = each["series"], each["lengths"]
         long = (
             str(steps["longest"])
             if steps["shortest"] == steps["longest"]

@@ -174,7 +174,6 @@ ELSEWHERE = {
     "inference/class_ensemble.py ensemble: differ in": "tests/verbs/test_classes.py::test_runs_on_other_data_are_no_ensemble",
     "inference/class_predictor.py load: is of task": "tests/verbs/test_classes.py::test_a_run_of_another_task_is_named",
     "inference/class_predictor.py load: is no configuration": "tests/verbs/test_classes.py::test_a_run_of_another_task_is_named",
-    "inference/class_predictor.py logits": "tests/verbs/test_classes.py::test_logistic_regression_is_one_word",
     "inference/predictor.py load: tells classes": "tests/verbs/test_classes.py::test_a_run_of_another_task_is_named",
     "tasks/trainer.py _train": "tests/faults/test_rare.py::test_what_lightning_refuses_as_it_starts",
     "verbs/reproduce.py _checked: no JSON object": "tests/test_track.py::test_reproduce_from_mlflow_alone",
