@@ -28,14 +28,15 @@ HERE = Path(__file__).parent
 SEEDS = (1, 2, 3, 4, 5)
 COMMON = (
     "task=classify data.batch_size=16 trainer.max_epochs=1000 trainer.max_steps=600 trainer.patience=null "
+    "optim.warmup=60 "
     "trainer.threads=1 trainer.save_every=null track=none quiet=true"
 )
 ENCODERS = {
     "tcnca": "model=tcnca",
-    "aaren": "model=aaren",
+    "aaren": "model=aaren model.norm_first=true model.dropout=0.2",
     "informer": "model=informer",
-    "transformer": "model=transformer",
-    "lstm": "model=lstm",
+    "transformer": "model=transformer model.norm_first=true",
+    "lstm": "model=lstm task.encoder_lr=1",
     "none": "model=none",
     "linear": "experiment=linear_classes task.augment.warp=0 task.augment.scale=0",
 }

@@ -167,6 +167,7 @@ class Classify:
     refit: bool = True
     rival: bool = True
     balance: Balance = Balance.none
+    encoder_lr: float = 1.0
     smoothing: float = 0.0
     average: float | None = None
     augment: Augment = field(default_factory=Augment)
