@@ -97,7 +97,7 @@ class LabelModule(lightning.LightningDataModule):
         return self
 
     def refit(self) -> "LabelModule":
-        """A sibling that trains on train and val together, scaled by both; its val is the same as here."""
+        """A sibling that trains on train and val together, scaled as here; its val is the same."""
         self.prepare()
         sibling = copy.copy(self)
         sibling.trainer = None
@@ -121,7 +121,8 @@ class LabelModule(lightning.LightningDataModule):
             fit.channels, units, fit.classes, int(fit.lengths.max()), int(fit.lengths.min()),
             bool(np.isnan(fit.values).any()),
         )  # fmt: skip
-        self.recipe = LabelRecipe(self.card, self.spec, LabelScale.of(self.parts["train"], self.scale))
+        if not refit:  # what learns again forecasts under the record of the first training
+            self.recipe = LabelRecipe(self.card, self.spec, LabelScale.of(self.parts["train"], self.scale))
         self.gathers = {name: self.recipe.gather(part) for name, part in self.parts.items()}
         self.findings = [*_findings(self.card, self.parts), *notes]
         self.prepared = True

@@ -1,6 +1,7 @@
 """The plain mean of the probabilities of several runs: seeds of one model, or different models."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,14 +11,13 @@ from forecast.artifacts import Run
 from forecast.data.label_module import LabelModule
 from forecast.errors import UsageError
 from forecast.inference.class_predictor import ClassPredictor
-from forecast.metrics.classes import ClassScores, scores
+from forecast.inference.class_scoring import row
 
 MOST = 32  # runs
 
 
-def ensemble(runs: Sequence[Run], part: str) -> list[tuple[str, ClassScores]]:
-    """Scores of the mean, then of each run alone, by name. UsageError where they do not tell classes of the same
-    series."""
+def ensemble(runs: Sequence[Run], part: str) -> list[dict[str, Any]]:
+    """Rows of the mean, then of each run alone. UsageError where they do not tell classes of the same series."""
     if not 2 <= len(runs) <= MOST or len({run.path for run in runs}) < len(runs):
         found = len({run.path for run in runs})
         raise UsageError(f"ensemble= names {found} different runs", f"expected 2 … {MOST}", "e.g. ensemble=[RUN,RUN]")
@@ -29,9 +29,12 @@ def ensemble(runs: Sequence[Run], part: str) -> list[tuple[str, ClassScores]]:
             raise UsageError(f"runs {runs[0].id} and {run.id} differ in {differ}", do="leave one out")
     chances = [one.chances(module.gather(part)) for one, module in zip(predictors, modules, strict=True)]
     label = torch.from_numpy(first.part(part).label)
-    made = [(f"{one.name} {run.id[-8:]}", chance) for one, run, chance in zip(predictors, runs, chances, strict=True)]
-    mean = (f"ensemble of {len(runs)}", np.mean(chances, axis=0))
-    return [(name, scores(torch.from_numpy(chance).log(), label)) for name, chance in (mean, *made)]
+    made = [(f"{one.name} {run.id[-8:]}", "member") for one, run in zip(predictors, runs, strict=True)]
+    named = [(f"ensemble of {len(runs)}", "ensemble"), *made]
+    return [
+        row(name, kind, torch.from_numpy(chance).log(), label)
+        for (name, kind), chance in zip(named, [np.mean(chances, axis=0), *chances], strict=True)
+    ]
 
 
 def _differ(a: LabelModule, b: LabelModule, part: str) -> str:

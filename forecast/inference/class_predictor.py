@@ -15,7 +15,8 @@ from torch import Tensor
 
 from forecast import build
 from forecast.artifacts import Run, find
-from forecast.data.label_batch import LabelGather, pieces
+from forecast.data.event_batch import buckets
+from forecast.data.label_batch import LabelGather
 from forecast.data.label_recipe import LabelRecipe
 from forecast.errors import ArtifactError, DataError, UsageError
 from forecast.heads.label_chain import LabelChain
@@ -67,15 +68,10 @@ class ClassPredictor:
         guess = chance.argmax(1)
         return pl.DataFrame({
             "unique_id": pl.Series(read.ids, dtype=pl.String),
-            "label": self.names(guess),
+            "label": self.recipe.names(guess),
             "p": chance[np.arange(len(guess)), guess].astype(np.float32),
             **self.columns(chance),
         })  # fmt: skip
-
-    def names(self, codes: Any) -> pl.Series:
-        """Names of classes (n,), null for -1."""
-        names = pl.Series(self.recipe.spec.classes, dtype=pl.String)
-        return names.gather(pl.Series(np.asarray(codes)).replace(-1, None))
 
     def columns(self, chance: Any) -> dict[str, Any]:
         """(n, K) -> a column for each class."""
@@ -99,6 +95,6 @@ class ClassPredictor:
 
 def passes(gather: LabelGather) -> Iterator[tuple[Tensor, LabelBatch]]:
     """All series in batches of like length, with their numbers; always the same ones."""
-    for some in pieces(gather.length.numpy(), BATCH, places=PLACES):
+    for some in buckets(gather.length.numpy(), BATCH, places=PLACES):
         numbers = torch.from_numpy(some)
         yield numbers, gather(numbers)

@@ -32,8 +32,8 @@ def record(data: LabelModule, predictor: ClassPredictor, part: str) -> pl.DataFr
     rows, guess = np.arange(len(of.ids)), chance.argmax(1)
     return pl.DataFrame({
         "unique_id": pl.Series(of.ids, dtype=pl.String),
-        "label": predictor.names(of.label),
-        "guess": predictor.names(guess),
+        "label": predictor.recipe.names(of.label),
+        "guess": predictor.recipe.names(guess),
         "p": chance[rows, guess].astype(np.float32),
         "p_label": chance[rows, of.label].astype(np.float32),
         "steps": np.diff(of.offsets).astype(np.int32),

@@ -12,7 +12,7 @@ from torch import Tensor
 from forecast.data.label_module import LabelModule
 from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.rocket import NAME, rocket
-from forecast.metrics.classes import ClassScores, scores
+from forecast.metrics.classes import confusion, per_class, reliability, scores
 from forecast.types import LabelBatch
 
 TENTHS: Final = range(1, 11)
@@ -22,30 +22,52 @@ FLOOR: Final = "most frequent class"
 def score(data: LabelModule, predictor: ClassPredictor, *, part: str = "test", rival: bool = True) -> dict[str, Any]:
     """What metrics.json holds of a part: rows, confusion, per_class, reliability, early."""
     of, fit = data.part(part), data.part("fit")
-    logits = predictor.logits(data.gather(part))
+    logits = predictor.logits(data.gather(part)) / predictor.temperature
     label = torch.from_numpy(of.label)
-    own: ClassScores = scores(logits / predictor.temperature, label)
-    rows = [row(predictor.name, "model", len(of.ids), own)]
+    rows = [row(predictor.name, "model", logits, label)]
     if rival and part == "test":
-        rows.append(
-            _guessed(NAME, "rival", torch.from_numpy(rocket(fit, of, seed=data.seed)), label, len(own.per_class))
-        )
-    counts = torch.from_numpy(data.counts("fit"))
-    share = (counts.double() / counts.sum()).log().clamp(min=-50.0)
-    rows.append(row(FLOOR, "floor", len(of.ids), scores(share.expand(len(label), -1), label)))
+        guess = torch.from_numpy(rocket(fit, of, seed=data.seed))
+        sure = torch.nn.functional.one_hot(guess, logits.shape[1]).double()
+        rows.append({**row(NAME, "rival", sure, label), "log_loss": None, "ece": None})  # it says not how sure it is
+    counts = torch.from_numpy(data.counts("fit")).double()
+    share = (counts / counts.sum()).clamp(min=1e-12).log()
+    rows.append(row(FLOOR, "floor", share.expand(len(label), -1), label))
+    table = confusion(label, logits.argmax(-1), logits.shape[1])
     return {
-        "rows": rows, "confusion": own.confusion.tolist(), "per_class": named(own, data.spec.classes),
-        "reliability": own.reliability, "early": early(data, predictor, part, label),
+        "rows": rows, "confusion": table.tolist(), "per_class": each_class(table, data.spec.classes),
+        "reliability": bins(logits, label), "early": early(data, predictor, part, label),
     }  # fmt: skip
 
 
-def early(data: LabelModule, predictor: ClassPredictor, part: str, label: Tensor) -> list[dict[str, float]]:
+def row(name: str, kind: str, logits: Tensor, label: Tensor) -> dict[str, Any]:
+    """A row of the table."""
+    return {"name": name, "kind": kind, "series": len(label), **scores(logits, label)}
+
+
+def each_class(table: Tensor, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """How each class fared, with its name."""
+    found = per_class(table)
+    columns = [getattr(found, key).tolist() for key in found._fields]
+    return [
+        {"name": name, **dict(zip(found._fields, values, strict=True))}
+        for name, *values in zip(classes, *columns, strict=True)
+    ]
+
+
+def bins(logits: Tensor, label: Tensor) -> list[dict[str, float]]:
+    """Accuracy by confidence."""
+    found = reliability(logits, label)
+    columns = [getattr(found, key).tolist() for key in found._fields]
+    return [dict(zip(found._fields, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def early(data: LabelModule, predictor: ClassPredictor, part: str, label: Tensor) -> list[dict[str, Any]]:
     """Accuracy and log loss after each tenth of every series: what is told of it while it goes on."""
     found = []
     for tenths in TENTHS:
         logits = predictor.logits(data.gather(part), partial(first, tenths=tenths))
         made = scores(logits / predictor.temperature, label)
-        found.append({"fraction": tenths / 10, "accuracy": made.accuracy, "log_loss": made.log_loss})
+        found.append({"fraction": tenths / 10, "accuracy": made["accuracy"], "log_loss": made["log_loss"]})
     return found
 
 
@@ -56,20 +78,3 @@ def first(batch: LabelBatch, tenths: int) -> LabelBatch:
     seen = torch.arange(until, device=length.device) < length[:, None]
     mask = batch.mask[:, :until] & seen[..., None]
     return batch._replace(values=batch.values[:, :until].masked_fill(~mask, 0.0), mask=mask, length=length)
-
-
-def named(of: ClassScores, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Scores of each class with its name."""
-    return [{"name": name, **row} for name, row in zip(classes, of.per_class, strict=True)]
-
-
-def row(name: str, kind: str, series: int, of: ClassScores) -> dict[str, Any]:
-    """A row of the table."""
-    keys = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
-    return {"name": name, "kind": kind, "series": series, **{key: getattr(of, key) for key in keys}}
-
-
-def _guessed(name: str, kind: str, guess: Tensor, label: Tensor, classes: int) -> dict[str, Any]:
-    """The row of what guesses and says not how sure it is."""
-    sure = torch.nn.functional.one_hot(guess, classes).double() * 50.0
-    return {**row(name, kind, len(label), scores(sure, label)), "log_loss": None, "ece": None}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from forecast.heads.label_chain import LabelChain
-from forecast.metrics.classes import TEMPERATURES, nll_at
+from forecast.metrics.classes import nll_at, temperatures
 from forecast.tasks.augment import Augment
 from forecast.tasks.base import Task
 from forecast.types import LabelBatch
@@ -73,7 +73,7 @@ class ClassifyTask(Task):
         logits = model(batch)
         right = (logits.argmax(-1) == batch.label).sum()
         counts = torch.stack([right, torch.tensor(len(batch.label), device=right.device)]).to(exact)
-        return torch.cat([nll_at(logits.to(exact), batch.label, TEMPERATURES.to(logits.device, exact)), counts])
+        return torch.cat([nll_at(logits.to(exact), batch.label, temperatures().to(exact)), counts])
 
     def scores(self, total: list[float]) -> tuple[float, ...]:
         *losses, right, count = total

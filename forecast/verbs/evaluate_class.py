@@ -7,7 +7,7 @@ from forecast import build
 from forecast.artifacts import Run, find
 from forecast.inference.class_ensemble import ensemble
 from forecast.inference.class_predictor import ClassPredictor
-from forecast.inference.class_scoring import row, score
+from forecast.inference.class_scoring import score
 from forecast.verbs.checks import meaningless
 from forecast.verbs.class_tables import class_scores
 from forecast.verbs.evaluate import same_data
@@ -27,9 +27,7 @@ def evaluate_class(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> N
     count = len(data.part(part).ids)
     if asked["ensemble"] is not None:
         given = asked["ensemble"] if isinstance(asked["ensemble"], list) else [asked["ensemble"]]
-        made = ensemble([find(str(each), asked["runs"]) for each in given], part)
-        kinds = ("ensemble", *("member" for _ in given))
-        found["rows"] += [row(name, kind, count, own) for (name, own), kind in zip(made, kinds, strict=True)]
+        found["rows"] += ensemble([find(str(each), asked["runs"]) for each in given], part)
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {count:,} series of {part}\n\n")
     sys.stdout.write(f"{class_scores(found['rows'])}\n")
     if part == "test":
