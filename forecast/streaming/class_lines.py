@@ -1,8 +1,9 @@
 """JSON lines into steps of labelled series and the probabilities of their classes into JSON lines.
 
-In:   {"unique_id": "pump 7", "flow": 3.2, "heat": null}      a step; with its time where the training had a column of it
-      {"unique_id": "pump 7", "end": true}                    the series has ended; a last step may stand in this line
-Out:  {"seq": 1, "unique_id": "pump 7", "step": 1, "status": "first", "label": "worn", "p": .8, "classes": {"worn": .8, …}}
+In:   {"unique_id": "pump 7", "flow": 3.2, "heat": null}      a step; with its time where the training had times
+      {"unique_id": "pump 7", "end": true}                    the series has ended; a last step may stand here too
+Out:  {"seq": 1, "unique_id": "pump 7", "step": 1, "status": "first", "label": "worn", "p": .8,
+       "classes": {"worn": .8, "sound": .2}}
 
 The columns have the names of the training data; `unique_id`, `ds` and, where there is one channel, `y` will do as well.
 """
@@ -67,6 +68,7 @@ class ClassReader(Channels):
         self.ends = END not in self.known  # else a column has that name, and nothing ends
         self.known |= {card.label, END}
         if time is None:
+            self.known -= set(self.time)
             self.shape = [name for name in self.shape if name not in self.time]
 
     def _bare(self, found: dict[str, Any]) -> bool:

@@ -69,7 +69,7 @@ class ClassLive(Holding):
         self.spec, self.card, self.counts = self.recipe.spec, self.recipe.card, counts
         if longest is not None and self.card.time is None:
             raise UsageError(
-                f"longest={longest:g} with series that have no times", do="leave it out, and send end=true"
+                f"longest={longest:g} with series that have no times", do="leave it out, and end series by end=true"
             )
         stamps = self.recipe.stamps
         if longest is not None and not 0 < longest < np.inf:
@@ -113,6 +113,8 @@ class ClassLive(Holding):
         that cannot be taken, and the states are as they were."""
         if values is None and not end:
             raise DataError(f"there are no values for series '{id}'", "expected some, or end=True")
+        if time is not None and self.time is None:
+            raise DataError(f"series '{id}' has the time {time!r}", "expected none, as in training")
         row = self.row(values or {}, self.spec.channels, "channel")
         ticks = np.zeros(1, np.int64) if self.time is None or values is None else self.time.one(time)
         taken = self.take([id], ticks, Steps.of(row, ends=end, bare=values is None))
@@ -171,7 +173,7 @@ class ClassLive(Holding):
             status[which], reached = self.fold.round(slots[which], time[which], values[which])
             if reached is not None:
                 found.append((which[status[which] <= ACCEPTED], reached))
-        self.states.drop({names[i] for i in np.flatnonzero(self.states.step[slots] == NEVER).tolist()})
+        self.states.drop(dict.fromkeys(names[i] for i in np.flatnonzero(self.states.step[slots] == NEVER).tolist()))
         if not found:
             none = np.empty(0, np.int64)
             nothing = Reached(np.empty((0, len(self.spec.classes)), np.float32), none, none)

@@ -41,6 +41,7 @@ from forecast.streaming.taken import WHY, Taken
 from forecast.where import RUNS
 
 if TYPE_CHECKING:
+    from forecast.streaming.class_live import ClassLive
     from forecast.streaming.event_live import EventLive
 
 LONGEST: Final = 10_000  # steps in a gap: after a longer one a series begins anew
@@ -94,14 +95,20 @@ class Live(Holding):
         self.stamp = f"{weights} rewind={rewind} correct={correct}"
 
     @classmethod
-    def load(cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any) -> "Live | EventLive":
-        """From a finished run: a path, an id, or `latest`; `options` as of Live. A run of events gives an EventLive,
-        which is used the same way."""
+    def load(
+        cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any
+    ) -> "Live | EventLive | ClassLive":
+        """From a finished run: a path, an id, or `latest`; `options` as of Live. A run of events gives an EventLive, one
+        of classification a ClassLive; they are used the same way."""
+        from forecast.streaming.class_live import ClassLive
         from forecast.streaming.event_live import EventLive
 
         run = run if isinstance(run, Run) else find(str(run), runs)
-        if task_of(run.read("config.json")) == "event":
+        task = task_of(run.read("config.json"))
+        if task == "event":
             return EventLive.load(run, **options)
+        if task == "classify":
+            return ClassLive.load(run, **options)
         return cls(Predictor.load(run), sha256(run.checked(WEIGHTS)), **options)
 
     # For a stream of lines (kind.py) -------------------------------------------------------------------------
