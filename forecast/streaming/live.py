@@ -98,8 +98,8 @@ class Live(Holding):
     def load(
         cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any
     ) -> "Live | EventLive | ClassLive":
-        """From a finished run: a path, an id, or `latest`; `options` as of Live. A run of events gives an EventLive, one
-        of classification a ClassLive; they are used the same way."""
+        """From a finished run: a path, an id, or `latest`; `options` as of Live. A run of events gives an EventLive,
+        one of classification a ClassLive; they are used the same way."""
         from forecast.streaming.class_live import ClassLive
         from forecast.streaming.event_live import EventLive
 
