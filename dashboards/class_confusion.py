@@ -72,7 +72,7 @@ def recalls(run: Run) -> Picture | None:
     names, table = found
     came, guessed, hit = table.sum(1), table.sum(0), np.diag(table)
     recall, precision = (np.where(n > 0, hit / np.maximum(n, 1), np.nan) for n in (came, guessed))
-    words = "By class: how many of its series were told (bars), and how many of the guesses of it are right (diamonds). "
+    words = "By class: how many of its series were told (bars), how many of the guesses of it are right (diamonds). "
     words += "Beside each class stands how many test series it has."
     alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
                           zip(names, recall, came, strict=True) if n)  # fmt: skip
@@ -85,7 +85,7 @@ def recalls(run: Run) -> Picture | None:
 
 
 def layout(names: list[str], table: np.ndarray, width: float) -> Layout:
-    """What fits into `width` inches: names are cut before numbers are left out, numbers before rows are not labelled."""
+    """What fits into `width` inches: long names are cut, then numbers are left out, then labels."""
     k = len(names)
     letters = min(max(map(len, names)), 10 if width <= NARROW else 14 if k <= SMALL else 18)
     room = width - 0.35 - min(0.078 * letters, 0.3 * width)  # inches for the columns

@@ -119,5 +119,3 @@ def _points(rows: object, keys: tuple[str, ...]) -> np.ndarray:
     given = [[row.get(key) for key in keys] for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     kept = [row for row in given if all(isinstance(v, int | float) and math.isfinite(v) for v in row)]
     return np.array(kept, np.float64)
-
-

@@ -143,14 +143,14 @@ def score_table(run: Run) -> list[str]:
     if not rows:
         return [note("This run wrote no scores (metrics.json is missing or has no rows).")]
     made = measured("Scores on the test series", rows, columns(run), shown, "against the best other", first="Model")
-    known = run.metrics.get("temperature")
-    cooled = f" at the temperature {number(known, 3)}, fitted on validation" if isinstance(known, int | float) else ""
+    known, k = run.metrics.get("temperature"), max(len(class_names(run)), 1)
+    cooled = f", at the temperature {number(known, 3)} that fits validation" if isinstance(known, int | float) else ""
     words = (
-        "The best of each column is bold; ↑ the higher the better, ↓ the lower. Balanced accuracy and macro-F1 are means "
-        f"over classes, whatever their size. Log loss: nats per series{cooled}; of {len(class_names(run))} classes that "
-        f"are guessed blindly it is {number(math.log(max(len(class_names(run)), 1)), 3)}. ECE, expected calibration "
-        "error: how far the confidence is from the share that is right, over 15 bins. A row without probabilities has "
-        "neither. ▲ better and ▼ worse than the best other row (pp: percentage points)."
+        "The best of each column is bold; ↑ the higher the better, ↓ the lower. Balanced accuracy and macro-F1 are "
+        f"means over classes, whatever their size. Log loss: nats per series{cooled}; who gives all {k} classes the "
+        f"same probability has {number(math.log(k), 3)}. ECE, the expected calibration error: how far confidence is "
+        "from the share that is right, on average over 15 bins. What gives no probabilities has neither. ▲ better and "
+        "▼ worse than the best other row (pp: percentage points)."
     )
     return [made, note(words)]
 

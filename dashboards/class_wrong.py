@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from forecast.dashboards.canvas import NARROW, Picture, array, sheet, with_unit
 from forecast.dashboards.class_confusion import short
 from forecast.dashboards.load import Run
+from forecast.dashboards.stored import stored
 from forecast.dashboards.style import LIGHT, tick
-from forecast.errors import ArtifactError
 
 NEEDED = ("unique_id", "label", "guess", "p", "step", "channel", "value")
 MOST = 12  # series
@@ -31,23 +31,17 @@ class Example(NamedTuple):
 
 def examples(run: Run) -> list[Example]:
     """Those that the run wrote, in its order; none where it wrote no examples.parquet."""
-    path = run.path / "examples.parquet"
-    if not path.is_file():
+    frame = stored(run, "examples.parquet", NEEDED)
+    if frame is None:
         return []
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise ArtifactError(f"{path.name} cannot be read ({reason})", "a parquet file", "run it again") from fault
-    if lost := [column for column in NEEDED if column not in frame.columns]:
-        raise ArtifactError(f"{path.name} has no column {lost[0]}", f"expected {', '.join(NEEDED)}", "run it again")
-    found = []
-    for own in frame.partition_by("unique_id", maintain_order=True)[:MOST]:
-        lines = {str(part["channel"][0]): _thinned(array(part["step"]), array(part["value"]))
-                 for part in own.sort("step", maintain_order=True).partition_by("channel", maintain_order=True)}  # fmt: skip
-        first = own.row(0, named=True)
-        found.append(Example(str(first["unique_id"]), str(first["label"]), str(first["guess"]), float(first["p"]), lines))
-    return found
+    return [_example(own) for own in frame.partition_by("unique_id", maintain_order=True)[:MOST]]
+
+
+def _example(own: pl.DataFrame) -> Example:
+    first, lines = own.row(0, named=True), {}
+    for part in own.sort("step", maintain_order=True).partition_by("channel", maintain_order=True):
+        lines[str(part["channel"][0])] = _thinned(array(part["step"]), array(part["value"]))
+    return Example(str(first["unique_id"]), str(first["label"]), str(first["guess"]), float(first["p"]), lines)
 
 
 def _thinned(step: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

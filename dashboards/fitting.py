@@ -3,7 +3,6 @@
 from typing import Any
 
 import polars as pl
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter

@@ -1,4 +1,4 @@
-"""What the reports of series, of events and of classes share: the document, its header, how a run was trained and is repeated."""
+"""What all reports share: the document, its header, how a run was trained and is repeated."""
 
 import json
 import shlex

@@ -121,6 +121,12 @@ def _check(card: LabelCard, where: str) -> None:
             "expected train and test, and maybe val",
             "give {train: .8, test: .2}, lists of ids, or files",
         )
+    if not card.by_files and len(card.files) > 1:
+        raise DataError(
+            f"{where} has {len(card.files)} files, and splits that name none of them",
+            "expected one file, or {train: FILE, test: FILE}",
+            "correct the splits",
+        )
     paths = [file.path for file in card.files]
     if card.by_files and (absent := next((p for p in card.splits.values() if p not in paths), None)) is not None:
         raise DataError(f"{where}: splits names the file '{absent}'", nearest(absent, paths), "list it under files")
@@ -282,13 +288,16 @@ def describe_labelled(card: LabelCard) -> str:
         "source": card.source,
         "licence": card.licence,
         "files": ", ".join(_file(file) for file in card.files) or "none: the card only describes",
-        "id": card.id,
-        "time": card.time or "rows are in their order",
-        "label": card.label,
-        "channels": ", ".join(channels) or "all other columns",
-        "missing": ", ".join(f"{m:g}" for m in card.missing),
-        "splits": ", ".join(f"{key} {told(splits[key])}" for key in ("train", "val", "test")),
     }
+    if card.files:
+        lines |= {
+            "id": card.id,
+            "time": card.time or "rows are in their order",
+            "label": card.label,
+            "channels": ", ".join(channels) or "all other columns",
+            "missing": ", ".join(f"{m:g}" for m in card.missing),
+            "splits": ", ".join(f"{key} {told(splits[key])}" for key in ("train", "val", "test")),
+        }
     return "\n".join(f"{key}: {value}" for key, value in lines.items() if value)
 
 

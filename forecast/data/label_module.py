@@ -13,7 +13,7 @@ from forecast.data.card import LABELLED, card_file
 from forecast.data.label_batch import LabelGather, LabelLoader
 from forecast.data.label_card import SPLITS, LabelCard, infer_label_card, load_label_card, read_label_frames
 from forecast.data.label_recipe import SCALES, LabelRecipe, LabelScale
-from forecast.data.label_split import cut, split_labelled, unlabelled
+from forecast.data.label_split import VAL, cut, split_labelled, unlabelled
 from forecast.data.labelled import Labelled, joined, read_labelled, recoded
 from forecast.data.loader import served
 from forecast.data.read import absolute, digested, source_of
@@ -43,7 +43,7 @@ class LabelModule(lightning.LightningDataModule):
     def __init__(
         self, *, card: str | None = None, path: str | None = None, test: str | None = None, id: str | None = None,
         time: str | None = None, label: str | None = None, channels: str | Sequence[str] | None = None,
-        missing: Any = None, splits: Mapping[str, Any] | None = None, val: float = 0.2, scale: str = "standard",
+        missing: Any = None, splits: Mapping[str, Any] | None = None, val: float = VAL, scale: str = "standard",
         batch_size: int = 64, places: int = 1 << 16, seed: int = 1,
     ) -> None:  # fmt: skip
         """`card` names a known data set, `path` a file (with both, the file is read as the card says); `test` a second

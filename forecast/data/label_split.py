@@ -17,6 +17,7 @@ from forecast.data.freq import Ints
 from forecast.data.labelled import Labelled
 from forecast.errors import DataError
 
+VAL: Final = 0.2  # of the training series validate, where nothing else is said
 _HOW: Final = "give {train: .8, test: .2}, lists of ids, or two files"
 
 

@@ -209,7 +209,7 @@ def _labels(
     """Names of the classes in their order, and the code of each series (n,); -1 where its label is empty."""
     if column.dtype.is_float() and bool((column.drop_nulls() == column.drop_nulls().floor()).all()):
         column = column.cast(pl.Int64, strict=False)  # 1.0 and 1 are one name; pandas makes floats of whole numbers
-    text = parse_names(column, where)
+    text = parse_names(column, where, "labels", "data.label")
     text = text.set(text.str.to_lowercase().is_in(NOTHING), None)
     names = tuple(text.drop_nulls().unique(maintain_order=True).to_list())
     code = text.cast(pl.Enum(list(names))).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()[order]

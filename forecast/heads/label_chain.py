@@ -13,6 +13,8 @@ from forecast.heads.flat_label import FlatLabel
 from forecast.heads.pool import Pool
 from forecast.heads.stream import kept
 from forecast.models.base import Encoder, State, StreamingEncoder, leaves, rebuilt
+from forecast.models.linear import Linear
+from forecast.models.none import Identity
 from forecast.models.series_embed import SeriesTokens
 from forecast.types import LabelBatch, LabelSpec
 
@@ -28,10 +30,13 @@ class LabelState(NamedTuple):
 class LabelChain(nn.Module):
     """LabelBatch -> logits (B, K). Padding, what stands under the mask and the other rows change nothing.
 
-    ValueError for an encoder that does not give one token for each.
+    skip: the head sees tokens + encoder(tokens), for encoders that are no such sum by themselves; one that hands tokens
+    on untouched is left as it is. ValueError for an encoder that does not give one token for each.
     """
 
-    def __init__(self, *, embed: SeriesTokens, encoder: Encoder, head: Pool | FlatLabel, spec: LabelSpec) -> None:
+    def __init__(
+        self, *, embed: SeriesTokens, encoder: Encoder, head: Pool | FlatLabel, spec: LabelSpec, skip: bool = False
+    ) -> None:
         super().__init__()
         tokens = embed.length(max(spec.longest, 2 * embed.stride))
         if encoder.out_len(tokens) != tokens:
@@ -40,15 +45,20 @@ class LabelChain(nn.Module):
                 "each: set task.aligned=true, or model.decompose=0 with model=linear"
             )
         self.embed, self.encoder, self.head, self.spec = embed, encoder, head, spec
+        self.skip = skip and not isinstance(encoder, Identity | Linear)
 
     def forward(self, batch: LabelBatch) -> Tensor:
         values, length = batch.values.to(self.kind), batch.values.shape[1]
         steps = torch.arange(length, device=values.device) < batch.length[:, None]
         if bool((batch.length == length).all()):
-            return self.head(self.encoder(self.embed(values, batch.mask)))
+            tokens = self.embed(values, batch.mask)
+            return self.head(self._past(tokens, self.encoder(tokens)))
         tokens, seen = self.embed(values, batch.mask, steps), self.embed.token_mask(steps)
         # what is causal does not see the padding behind it, and without a mask it has less to do
-        return self.head(self.encoder(tokens, None if self.encoder.causal else seen), seen)
+        return self.head(self._past(tokens, self.encoder(tokens, None if self.encoder.causal else seen)), seen)
+
+    def _past(self, tokens: Tensor, memory: Tensor) -> Tensor:
+        return tokens + memory if self.skip else memory
 
     @property
     def kind(self) -> torch.dtype:
@@ -83,7 +93,7 @@ class LabelChain(nn.Module):
                 mask = None if mask is None else mask.gather(1, order.expand_as(mask))
         embed, tokens, whole = self.embed.scan(state.embed, values.to(self.kind), mask, count)
         encoder, memory = self._encode(state, tokens, whole)
-        head, logits = self.head.scan(state.head, memory, whole)
+        head, logits = self.head.scan(state.head, self._past(tokens, memory), whole)
         if steps is not None:
             if length > 1:
                 index = (steps.cumsum(1) - 1).clamp(min=0)[..., None]

@@ -12,7 +12,7 @@ from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.predictor import Predictor
 
-PREDICTORS = {"event": EventPredictor, "classify": ClassPredictor}
+PREDICTORS: dict[str, Any] = {"event": EventPredictor, "classify": ClassPredictor}
 
 
 class RunModel(PythonModel):

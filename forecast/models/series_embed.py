@@ -105,18 +105,27 @@ class Recalled(NamedTuple):
 class SeriesEmbedding(SeriesTokens):
     """A strided convolution, `layers` residual ones over tokens, positions, dropout.
 
-    kernel: steps that a token sees, at least stride. missing: which values were observed is an input too. norm and
-    activation follow each convolution; with neither and layers=0 a token is a linear map of its steps. block_kernel:
-    tokens that a layer sees, `factor` times as far apart from layer to layer; block_dropout: on what a layer adds.
-    position: add where a token stands.
+    stride: None: the least that makes at most `tokens` of `longest` steps. kernel: steps that a token sees, at least
+    stride; None: two strides, and 3 at least. missing: which values were observed is an input too. norm and activation
+    follow each convolution; with neither and layers=0 a token is a linear map of its steps. block_kernel: tokens that
+    a layer sees, `factor` times as far apart from layer to layer; block_dropout: on what a layer adds. position: add
+    where a token stands.
     """
 
     def __init__(
-        self, *, channels: int, missing: bool = False, d_model: int = 64, kernel: int = 8, stride: int = 1,
-        layers: int = 0, block_kernel: int = 3, factor: int = 1, norm: Norm = "batch", activation: Activation = "gelu",
-        position: bool = False, dropout: float = 0.0, block_dropout: float = 0.0,
+        self, *, channels: int, missing: bool = False, longest: int | None = None, d_model: int = 64,
+        kernel: int | None = None, stride: int | None = None, tokens: int = 64, layers: int = 2, block_kernel: int = 5,
+        factor: int = 1, norm: Norm = "batch", activation: Activation = "gelu", position: bool = False,
+        dropout: float = 0.0, block_dropout: float = 0.1,
     ) -> None:  # fmt: skip
         super().__init__(channels, missing)
+        if stride is None:
+            if longest is None or tokens < 1:
+                raise ValueError(
+                    f"embed.stride is null, tokens {tokens} and longest {longest}; expected both, or a stride"
+                )
+            stride = max(1, -(-longest // tokens))
+        kernel = max(3, 2 * stride) if kernel is None else kernel
         if not 1 <= stride <= kernel:
             raise ValueError(f"embed.kernel is {kernel} and embed.stride {stride}; expected 1 <= stride <= kernel")
         if min(d_model, block_kernel, factor) < 1 or layers < 0:

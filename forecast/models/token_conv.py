@@ -58,9 +58,11 @@ class TokenNorm(nn.Module):
             raise ValueError(f"embed.norm is {kind!r}; expected none, layer or batch")
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if self.training and isinstance(self.norm, nn.BatchNorm1d):
-            return _batch_norm(self.norm, x, mask)
-        return self.still(x)
+        if not self.training or not isinstance(self.norm, nn.BatchNorm1d):
+            return self.still(x)
+        if mask is None and x.shape[0] * x.shape[1] > 1:
+            return self.norm(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return _batch_norm(self.norm, x, mask)
 
     def still(self, x: Tensor) -> Tensor:
         """What evaluation gives, whatever the mode."""
@@ -68,7 +70,7 @@ class TokenNorm(nn.Module):
         if not isinstance(norm, nn.BatchNorm1d):
             return norm(x)
         flat = F.batch_norm(x.flatten(0, 1), norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        return flat.view(x.shape)
+        return flat.unflatten(0, x.shape[:2])
 
 
 def _batch_norm(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -30,6 +30,7 @@ class ClassifyTask(Task):
     SCORES: ClassVar = ("val/nll", "val/accuracy")
     chain: LabelChain
     weights: Tensor | None
+    steps: Tensor  # () int64, of the optimiser
 
     def __init__(
         self, chain: LabelChain, optimiser: Any, *, augment: Augment, weights: Tensor | None = None,
@@ -41,7 +42,7 @@ class ClassifyTask(Task):
         self.averaged: nn.Module | None = None
         if average is not None:
             self.averaged = copy.deepcopy(chain).requires_grad_(False)
-            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def loss(self, batch: LabelBatch) -> Tensor:
         batch, wanted = self.augment(batch, len(self.chain.spec.classes))
@@ -61,8 +62,8 @@ class ClassifyTask(Task):
         share = 1.0 - min(self.average, (1 + n) / (10 + n))
         for mean, now in zip(self.averaged.parameters(), self.chain.parameters(), strict=True):
             mean.lerp_(now, share)
-        for mean, now in zip(self.averaged.buffers(), self.chain.buffers(), strict=True):
-            mean.copy_(now)
+        for kept, last in zip(self.averaged.buffers(), self.chain.buffers(), strict=True):
+            kept.copy_(last)
 
     def kept(self) -> dict[str, Tensor]:
         """The weights to keep: the averaged ones, where they are averaged."""

@@ -8,7 +8,7 @@ from forecast.verbs.tables import number, percent, short, table
 
 SMALL = 10  # classes whose table of confusion a terminal has room for
 WORST = 8  # pairs of classes that are listed where there are more
-LETTERS = 12  # of the name of a class in a head
+LETTERS = 9  # of the name of a class above its column
 ORDER = ("model", "ensemble", "rival", "floor")
 EARLY = (0.25, 0.5, 0.75)  # shares of a series that are told, the nearest that were measured
 PARTS = ("train", "val", "test")
@@ -45,9 +45,8 @@ def class_scores(rows: Sequence[Mapping[str, Any]]) -> str:
 def class_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
     """Which class was taken for which: all counts of up to SMALL classes, else the pairs that were confused most."""
     if len(classes) <= SMALL:
-        names = [_short(name) for name in classes]
-        body = [[names[k], *(f"{n:,}" if n else "·" for n in row)] for k, row in enumerate(confusion)]
-        return table(["class, taken for", *names], body)
+        body = [[classes[k], *(f"{n:,}" if n else "·" for n in row)] for k, row in enumerate(confusion)]
+        return table(["class, taken for", *map(_short, classes)], body)
     pairs = sorted(((-n, a, b) for a, row in enumerate(confusion) for b, n in enumerate(row) if n and a != b))
     if not pairs:
         return "no class was taken for another"
@@ -72,11 +71,11 @@ def class_opening(config: Mapping[str, Any], data: Labels, parameters: int, run:
 
 def class_closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> str:
     """What came of it, and what to do next."""
-    fitted = "fitted again on train and validation for the epochs of the best validation" if metrics.get("refit") else (
+    of = "by the model that was fitted again on train and validation" if metrics.get("refit") else (
         "with the weights of the best validation")  # fmt: skip
     parts = [
         "",
-        f"{metrics['series']['test']:,} test series of {len(metrics['classes'])} classes, each scored once {fitted}:",
+        f"{metrics['series']['test']:,} test series of {len(metrics['classes'])} classes, each scored once {of}:",
         "",
         class_scores(metrics["rows"]),
         "",
@@ -97,9 +96,12 @@ def class_early(early: Sequence[Mapping[str, Any]]) -> list[str]:
     known = [row for row in early if row.get("accuracy") is not None]
     if len(known) < 2:
         return []
-    kept = {row["fraction"]: row for want in EARLY
-            for row in [min(known, key=lambda row, want=want: abs(row["fraction"] - want))]}  # fmt: skip
-    said = ", ".join(f"{percent(row['accuracy'])} with {100 * share:.0f} %" for share, row in sorted(kept.items()))
+    kept = {}
+    for want in EARLY:
+        off = [abs(row["fraction"] - want) for row in known]
+        row = known[off.index(min(off))]
+        kept[row["fraction"]] = row["accuracy"]
+    said = ", ".join(f"{percent(value)} with {100 * share:.0f} %" for share, value in sorted(kept.items()))
     return [f"early: accuracy {said} of a series seen", ""]
 
 

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -98,14 +99,14 @@ def settle(
         again = False
     if again:
         epochs = best_epoch(run.path)
-        log.info("again from train and val together, %s epochs", f"{epochs:,}")
+        log.info("again from train and val together, %s epoch%s", f"{epochs:,}", "" if epochs == 1 else "s")
         torch.manual_seed(config["seed"])
         fresh = build.label_chain(config, made.spec)
         optim = config["optim"]
         words = {"schedule": optim["schedule"], "warmup": optim["warmup"], "seed": config["seed"]}
         second = task(fresh, build.optimiser(config), made, config, **words)
         with tempfile.TemporaryDirectory(dir=run.path, prefix=".refit") as place:
-            refit(config["trainer"], second, made.refit(), place, epochs=epochs)
+            refit(config["trainer"], second, made.refit(), Path(place), epochs=epochs)
         chosen.chain.load_state_dict(second.kept())
     return {"temperature": temperature, "refit": again}
 

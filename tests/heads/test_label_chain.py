@@ -13,11 +13,12 @@ from forecast.types import LabelBatch, LabelSpec
 
 C, K, LONGEST, D = 3, 4, 29, 8
 STEMS = {
-    "plain": {"kernel": 3, "norm": "none", "activation": "none", "position": True},
+    "plain": {"kernel": 3, "stride": 1, "layers": 0, "norm": "none", "activation": "none", "position": True},
     "strided": {"kernel": 7, "stride": 3, "layers": 2, "factor": 2, "position": True, "dropout": 0.1},
     "patches": {"kernel": 4, "stride": 4, "layers": 1, "norm": "layer", "activation": "silu", "block_kernel": 2},
-    "dense": {"kernel": 5, "layers": 3, "factor": 3, "block_dropout": 0.1},
-    "points": {"kernel": 1, "layers": 1, "block_kernel": 1, "activation": "relu"},
+    "dense": {"kernel": 5, "stride": 1, "layers": 3, "factor": 3, "block_dropout": 0.1},
+    "points": {"kernel": 1, "stride": 1, "layers": 1, "block_kernel": 1, "activation": "relu"},
+    "auto": {"longest": LONGEST, "tokens": 12, "layers": 1},
     "flat": None,
 }
 STREAMING = {
@@ -38,7 +39,8 @@ ENCODERS = {
 }
 HEADS = ("mean", "last", "max", "attention", "mean+attention+last", "flat")
 EVERY = [
-    *((stem, encoder, "mean") for stem in STEMS for encoder in ENCODERS),
+    *((stem, encoder, "mean") for stem in ("strided", "points") for encoder in ENCODERS),
+    *((stem, "lstm", "mean+max") for stem in STEMS),
     *((stem, "aaren", head) for stem in ("strided", "dense", "flat") for head in HEADS[1:]),
 ]
 SPEC = LabelSpec(("a", "b", "c"), ("",) * C, ("w", "x", "y", "z"), LONGEST, 1, True)
@@ -57,7 +59,7 @@ def build(stem: str, encoder: str, head: str, *, missing: bool = True) -> LabelC
         FlatLabel(d_memory=embed.d_model, length=embed.length(LONGEST), classes=K) if head == "flat"
         else Pool(d_memory=embed.d_model, classes=K, pool=head, dropout=0.1)
     )  # fmt: skip
-    chain = LabelChain(embed=embed, encoder=body, head=made, spec=SPEC).double()
+    chain = LabelChain(embed=embed, encoder=body, head=made, spec=SPEC, skip=stem == "auto").double()
     for part in chain.modules():
         if isinstance(part, torch.nn.BatchNorm1d):
             part.running_mean.normal_()
@@ -225,6 +227,15 @@ def test_complete_series_need_no_mask(names):
         "values": torch.nn.functional.pad(x.values, (0, 0, 0, 3)), "mask": torch.nn.functional.pad(x.mask, (0, 0, 0, 3))
     })  # fmt: skip
     close(chain(x), chain(longer))
+
+
+def test_the_way_past_the_encoder():
+    plain, x = build("plain", "aaren", "last"), batch(9, 9)
+    again = LabelChain(embed=plain.embed, encoder=plain.encoder, head=plain.head, spec=SPEC, skip=True)
+    tokens = plain.embed(x.values, x.mask)
+    close(again(x), plain.head(tokens + plain.encoder(tokens)))
+    bare = build("plain", "none", "last")
+    close(LabelChain(embed=bare.embed, encoder=bare.encoder, head=bare.head, spec=SPEC, skip=True)(x), bare(x))
 
 
 def test_what_cannot_be_a_chain_is_refused():

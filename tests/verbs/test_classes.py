@@ -192,5 +192,5 @@ def test_a_run_of_another_task_is_named(plant, tmp_path):
 
 def test_a_run_is_repeated_from_what_it_recorded(tmp_path):
     command("train", SMOKE, cwd=tmp_path)
-    done = command("reproduce", "latest", cwd=tmp_path)
+    done = command("reproduce", "run=latest", cwd=tmp_path)
     assert "equal" in done.stdout
