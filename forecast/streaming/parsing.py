@@ -34,7 +34,7 @@ class Parsed(NamedTuple):
     number: list[int]  # N, of the line
     names: list[str]  # N
     time: Ints  # (N,) microseconds in UTC, or what stands for them where times are numbers (event_time.py)
-    values: Any  # (N, C) numbers of readings, or Held of events: an index of rows gives those
+    values: Any  # (N, C) numbers of readings, Held of events or Steps of classes: an index of rows gives those
     ids: list[Any]  # N, of the message; None where there was none
     refused: list[Refused]
 

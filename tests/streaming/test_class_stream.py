@@ -19,6 +19,7 @@ from forecast.verbs.tables import replayed
 from tests.streaming.class_made import CLASSES, made, streamed, table
 from tests.streaming.killed import killed
 from tests.streaming.serving import serving_of
+from tests.streaming.test_stream import piped
 from tests.streaming.test_streamer import Kept, through
 from tests.verbs.conftest import command
 
@@ -174,6 +175,15 @@ def test_the_command_line_and_what_it_refuses(home, tmp_path):
     assert "gaps=fill with a run of classification" in refused.stderr and refused.stderr.count("\n") == 1
     live = Live.load("latest", runs=home / "runs")
     assert isinstance(live, ClassLive) and live.push("s0", {"flow": 1.0}, 1).ids == ["s0"]
+
+
+def test_a_pipe_and_a_file_give_the_same(home, tmp_path):
+    given = b"\n".join([*lines(3, 40), b""])
+    (tmp_path / "in.jsonl").write_bytes(given)
+    words = ["stream", "run=latest", f"runs={home}/runs", "feed=file", "feed.path=in.jsonl", "output=out.jsonl"]
+    command(*words, "feed.batch=1", cwd=tmp_path)
+    done = piped(["run=latest", f"runs={home}/runs", "feed.batch=1"], given, tmp_path)
+    assert done.stdout == (tmp_path / "out.jsonl").read_bytes() and done.stdout.count(b"ended")
 
 
 def test_a_replay_says_what_the_run_says_of_early_classes(home, tmp_path):
