@@ -147,8 +147,8 @@ def page(found: dict[str, Any]) -> str:
     parts = [
         "# Classes",
         f"`python -m benchmarks.classes`, {told['date']}, {told['cpu']}, {told['cores']} cores. Accuracy on the "
-        "official test parts, means over seeds; the epoch is chosen on a fifth of TRAIN, then all of TRAIN is learned; the test "
-        "part is scored once.",
+        "official test parts, means over seeds; the epoch is chosen on a fifth of TRAIN, then all of TRAIN is learned; "
+        "the test part is scored once.",
         _whole(found["sets"]),
     ]
     for name, each in found["sets"].items():

@@ -37,7 +37,7 @@ NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": mode
 # What build hands over, no key of a config.
 GIVEN = (
     "spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused", "marks", "log_mean", "log_std",
-    "grid", "extra", "labels", "most", "levels", "nominal", "channels", "missing", "classes",
+    "grid", "extra", "labels", "most", "levels", "nominal", "channels", "missing", "classes", "longest",
 )  # fmt: skip
 
 
@@ -162,13 +162,14 @@ def label_chain(config: Config, spec: LabelSpec) -> LabelChain:
     _of_kind(config, "classify")
     if config["norm"] != "none":
         raise UsageError(f"norm is {config['norm']}", "data.scale scales labelled series", "leave it out")
-    embed = make(config["embed"], "embed", channels=len(spec.channels), missing=spec.missing)
+    embed = make(config["embed"], "embed", channels=len(spec.channels), missing=spec.missing, longest=spec.longest)
     tokens = embed.length(spec.longest)
     encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]), nominal=tokens)
     _same_width(embed, encoder)
     require(encoder, "classify")
     given = {"d_memory": encoder.d_model, "classes": len(spec.classes), "length": tokens}
-    return LabelChain(embed=embed, encoder=encoder, head=make(config["head"], "head", **given), spec=spec)
+    head = make(config["head"], "head", **given)
+    return LabelChain(embed=embed, encoder=encoder, head=head, spec=spec, skip=bool(config["task"].get("skip", True)))
 
 
 def _same_width(embed: Any, encoder: models.Encoder) -> None:

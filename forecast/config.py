@@ -161,6 +161,7 @@ class Classify:
     """conf/task/classify.yaml: what is learned from, how, and what stands beside it."""
 
     name: str = "classify"
+    skip: bool = True
     refit: bool = True
     rival: bool = True
     balance: Balance = Balance.none

@@ -255,14 +255,16 @@ def _asked(
 
 
 def _label(frame: pl.DataFrame, id: str, taken: Sequence[str], where: str) -> str:
-    """The only free column with a usual name, else the only one of text that never changes within a series."""
+    """Of the free columns that never change within a series the one with a usual name, else the one of text."""
     usual = [c for c in frame.columns if c.lower() in LABELS and c not in taken]
-    free = [c for c in frame.columns if c not in taken and is_text(frame[c]) and not is_stamps(frame[c])]
-    if not usual and free:
-        most = frame.group_by(id).agg(pl.col(free).n_unique()).select(pl.col(free).max()).row(0, named=True)
-        same = [c for c in free if most[c] == 1]
+    words = [c for c in frame.columns if c not in (*taken, *usual) and is_text(frame[c]) and not is_stamps(frame[c])]
+    many = frame.group_by(id).agg(pl.col(*usual, *words).n_unique()) if usual or words else frame.clear()
+    for names in (usual, words):
+        same = [c for c in names if many[c].max() == 1]
         if len(same) == 1:
             return same[0]
+        if same:
+            break
     return _asked(frame, "label", "is the class of a series", LABELS, taken, where)
 
 

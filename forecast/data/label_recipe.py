@@ -11,7 +11,7 @@ import polars as pl
 from forecast.data.label_batch import LabelGather
 from forecast.data.label_card import LabelCard, read_label_frames
 from forecast.data.labelled import LabelColumns, Labelled, read_labelled
-from forecast.errors import ArtifactError, DataError, UsageError, nearest
+from forecast.errors import ArtifactError, DataError
 from forecast.types import LabelSpec
 
 VERSION: Final = 1
@@ -28,8 +28,6 @@ class LabelScale(NamedTuple):
     def of(cls, train: Labelled, kind: str) -> "LabelScale":
         """standard: mean and deviation of all steps of train that were measured, a channel that never changes is only
         shifted; none: as they are. DataError for a channel that was never measured."""
-        if kind not in SCALES:
-            raise UsageError(f"data.scale is '{kind}'", nearest(kind, SCALES), "set data.scale=standard")
         count = len(train.channels)
         if (empty := np.isnan(train.values).all(axis=0)).any():
             name = train.channels[int(empty.argmax())]

@@ -67,7 +67,7 @@ def _packaged(file: CardFile) -> Path:
     raise DataError(
         f"the file {file.path} does not come with the package {file.package} that is installed here",
         f"looked in {folders[0]}" if folders else f"{file.package} is not installed",
-        f"install the version that this program asks for: pip install --force-reinstall {file.package}",
+        f"install the version of {file.package} that this program asks for",
     )
 
 

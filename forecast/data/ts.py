@@ -8,9 +8,8 @@ sktime 1.2 turns all text to lower case, takes a comment that is no UTF-8 for da
 It is therefore given a copy of the numbers, some lines at a time; class names are kept as they are written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
-from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -23,7 +22,7 @@ from forecast.errors import DataError
 
 ID: Final = "id"  # of a series: its number in the file, from 1
 LABEL: Final = "label"
-AT_ONCE: Final = 4 << 20  # bytes of text: sktime makes an object of every channel of every series
+AT_ONCE: Final = 4 << 20  # characters of a file: what sktime makes of them takes several times as much memory
 
 
 class Lines(NamedTuple):
@@ -43,13 +42,16 @@ def read_ts(path: Path, notes: list[str]) -> pl.DataFrame:
     """
     lines = _taken_apart(path, notes)
     timed = "@timestamps true" in (tag.lower() for tag in lines.tags)
+    if not timed:
+        _alike(lines, path.name)
     frames = []
-    for first, nested in _read(lines):
-        one = (_timed if timed else _plain)(nested, lines.number[first:], path.name)
+    for first, last in _pieces(lines.values):
+        some = lines._replace(number=lines.number[first:last], values=lines.values[first:last])
+        one = _timed(some, path.name) if timed else _plain(some, path.name)
         frames.append(one.with_columns(pl.col(ID) + first))
     frame = pl.concat(frames)
     if lines.labels is None:
-        return frame
+        return frame.with_columns(pl.col(ID) + 1)
     of = pl.DataFrame({ID: range(len(lines.labels)), LABEL: lines.labels}, schema={ID: pl.Int64, LABEL: pl.String})
     return frame.join(of, on=ID, how="left", maintain_order="left").with_columns(pl.col(ID) + 1)
 
@@ -84,47 +86,68 @@ def _taken_apart(path: Path, notes: list[str]) -> Lines:
     return Lines(tags, numbers, [values for values, *_ in parts], list(labels))
 
 
-def _read(lines: Lines) -> Iterator[tuple[int, Any]]:
-    """sktime's tables of so many lines at a time, each with the number of its first series. Lines keep their numbers,
-    so that what sktime says of one is true of the file."""
+def _alike(lines: Lines, where: str) -> None:
+    """Refuse a series with more or fewer channels than the first one."""
+    counts = [values.count(":") + 1 for values in lines.values]
+    if odd := next((i for i, count in enumerate(counts) if count != counts[0]), 0):
+        many = f"{counts[odd]} channel{'s' if counts[odd] > 1 else ''}"
+        raise DataError(
+            f"{where}: the series in line {lines.number[odd]} has {many}",
+            f"expected {counts[0]}, as in the first one",
+            "correct the line",
+        )
+
+
+def _pieces(values: Sequence[str]) -> list[tuple[int, int]]:
+    """First and last of so many lines as are read at once."""
+    turn = np.cumsum([len(line) + 1 for line in values]) // AT_ONCE
+    borders = [0, *(np.flatnonzero(np.diff(turn)) + 1).tolist(), len(values)]
+    return list(zip(borders, borders[1:], strict=False))
+
+
+def _read(lines: Lines) -> Any:
+    """sktime's table of these lines. They keep their numbers, so that what it says of one is true of the file."""
     from sktime.datasets import load_from_tsfile_to_dataframe
 
-    sizes = list(accumulate(len(values) + 1 for values in lines.values))
-    turn = np.array(sizes) // AT_ONCE
-    borders = [0, *(np.flatnonzero(np.diff(turn)) + 1).tolist(), len(sizes)]
+    copy = [*lines.tags]
+    for number, values in zip(lines.number, lines.values, strict=True):
+        copy += [*[""] * (number - 1 - len(copy)), values]
     with TemporaryDirectory() as folder:
-        copy = Path(folder) / "some.ts"
-        for first, last in zip(borders, borders[1:], strict=False):
-            some = [*lines.tags, *[""] * max(0, lines.number[first] - 1 - len(lines.tags))]
-            for number, values in zip(lines.number[first:last], lines.values[first:last], strict=True):
-                some += [*[""] * (number - 1 - len(some)), values]
-            copy.write_text("\n".join(some), encoding="utf-8")
-            yield first, load_from_tsfile_to_dataframe(str(copy), replace_missing_vals_with="nan")
+        place = Path(folder) / "some.ts"
+        place.write_text("\n".join(copy), encoding="utf-8")
+        return load_from_tsfile_to_dataframe(str(place), replace_missing_vals_with="nan")
 
 
-def _plain(nested: Any, number: Sequence[int], where: str) -> pl.DataFrame:
-    """Series below each other; `number` tells their lines."""
-    lengths = np.array([[len(cell) for cell in nested[name]] for name in nested.columns]).T  # (n, C)
-    steps = lengths.max(axis=1)
-    odd = ((lengths != steps[:, None]) & (lengths > 0)).any(axis=1) | (steps == 0)
-    if odd.any():
-        at = int(odd.argmax())
-        many = ", ".join(str(n) for n in sorted(set(lengths[at].tolist())))
+def _plain(lines: Lines, where: str) -> pl.DataFrame:
+    """Series below each other. sktime makes an object of each channel of each series, and is slow where these are many:
+    it is given the channels of a series one after the other, as one."""
+    parts = [values.split(":") for values in lines.values]
+    sizes = np.array([[part.count(",") + 1 if part.strip() else 0 for part in some] for some in parts])  # (n, C)
+    steps = sizes.max(axis=1)
+    if (wrong := ((sizes != steps[:, None]) & (sizes > 0)).any(axis=1) | (steps == 0)).any():
+        at = int(wrong.argmax())
         raise DataError(
-            f"{where}: the channels of the series in line {number[at]} have {many} steps",
+            f"{where}: the channels of the series in line {lines.number[at]} have "
+            f"{', '.join(str(n) for n in sorted(set(sizes[at].tolist())))} steps",
             "expected as many in each, or none where a channel was not measured",
             "correct the line; write ? for a value that is missing",
         )
-    columns: dict[str, Any] = {ID: np.repeat(np.arange(len(steps)), steps)}
-    for name, length in zip(nested.columns, lengths.T, strict=True):
-        values = np.full(int(steps.sum()), np.nan)
-        values[np.repeat(length > 0, steps)] = np.concatenate(list(nested[name])).astype(np.float64)
-        columns[name] = values
+    flat = [",".join(part for part in some if part.strip()) for some in parts]
+    values = np.concatenate([cell.to_numpy(np.float64) for cell in _read(lines._replace(values=flat))["dim_0"]])
+    number = np.repeat(np.arange(len(steps)), steps)
+    step = np.arange(len(number)) - np.repeat(np.cumsum(steps) - steps, steps)
+    starts = (np.cumsum(sizes) - sizes.reshape(-1)).reshape(sizes.shape)
+    columns: dict[str, Any] = {ID: number}
+    for channel in range(sizes.shape[1]):
+        there = sizes[number, channel] > 0
+        places = np.where(there, starts[number, channel] + step, 0)
+        columns[f"dim_{channel}"] = np.where(there, values[places], np.nan)
     return pl.DataFrame(columns)
 
 
-def _timed(nested: Any, number: Sequence[int], where: str) -> pl.DataFrame:
+def _timed(lines: Lines, where: str) -> pl.DataFrame:
     """Series whose values have stamps: a row for each stamp that a channel has, in their order."""
+    nested = _read(lines)
     channels = []
     for name in nested.columns:
         cells = list(nested[name])
@@ -137,7 +160,7 @@ def _timed(nested: Any, number: Sequence[int], where: str) -> pl.DataFrame:
         if (twice := one.select(ID, "time").is_duplicated()).any():
             row = one.row(int(twice.arg_max() or 0), named=True)
             raise DataError(
-                f"{where}: the series in line {number[row[ID]]} has two values of {name} at {row['time']}",
+                f"{where}: the series in line {lines.number[row[ID]]} has two values of {name} at {row['time']}",
                 "expected one for each stamp",
                 "correct the line",
             )

@@ -60,10 +60,10 @@ class ClassifyTask(Task):
         self.steps += 1
         n = int(self.steps)
         share = 1.0 - min(self.average, (1 + n) / (10 + n))
-        for mean, now in zip(self.averaged.parameters(), self.chain.parameters(), strict=True):
-            mean.lerp_(now, share)
-        for kept, last in zip(self.averaged.buffers(), self.chain.buffers(), strict=True):
-            kept.copy_(last)
+        trained = {name for name, _ in self.chain.named_parameters()}
+        now = self.chain.state_dict()
+        for name, mean in self.averaged.state_dict().items():  # which hold the same memory as the modules
+            mean.lerp_(now[name], share) if name in trained else mean.copy_(now[name])
 
     def kept(self) -> dict[str, Tensor]:
         """The weights to keep: the averaged ones, where they are averaged."""

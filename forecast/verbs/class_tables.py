@@ -10,24 +10,17 @@ SMALL = 10  # classes whose table of confusion a terminal has room for
 WORST = 8  # pairs of classes that are listed where there are more
 LETTERS = 9  # of the name of a class above its column
 ORDER = ("model", "ensemble", "rival", "floor")
-EARLY = (0.25, 0.5, 0.75)  # shares of a series that are told, the nearest that were measured
-PARTS = ("train", "val", "test")
+EARLY = (0.2, 0.5, 0.8)  # shares of a series that are told, the nearest that were measured
 
 
 class Labels(Protocol):
-    """What is told of the data: a line for each finding, its card, which has a name, its spec, which has classes, and
-    how many series of each class a part has, (K,)."""
+    """What is told of the data: a line for each finding, and its card, which has a name."""
 
     @property
     def findings(self) -> list[str]: ...
 
     @property
     def card(self) -> Any: ...
-
-    @property
-    def spec(self) -> Any: ...
-
-    def counts(self, part: str, /) -> Sequence[int]: ...
 
 
 def class_scores(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -59,14 +52,8 @@ def class_opening(config: Mapping[str, Any], data: Labels, parameters: int, run:
     """What is about to happen."""
     facts = "\n".join(f"  {line}" for line in data.findings)
     model, head = (config[group]["_target_"].rpartition(".")[2].lower() for group in ("model", "head"))
-    counts = {part: [int(n) for n in data.counts(part)] for part in PARTS}
-    series = ", ".join(f"{sum(each):,} {part}" for part, each in counts.items())
-    least, most = min(counts["train"]), max(counts["train"])
-    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-    return (
-        f"{data.card.name}\n{facts}\n  {series} series of {len(data.spec.classes)} classes, {each} of each in train\n"
-        f"{model}\n  {parameters:,} parameters, head {head}, seed {config['seed']}\n  run {short(run.path)}"
-    )
+    lines = [data.card.name, facts, model, f"  {parameters:,} parameters, head {head}, seed {config['seed']}"]
+    return "\n".join([*lines, f"  run {short(run.path)}"])
 
 
 def class_closing(metrics: Mapping[str, Any], run: Run, config: Mapping[str, Any]) -> str:

@@ -94,7 +94,7 @@ def test_a_packages_file_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPat
     with pytest.raises(DataError, match=r"the file x.ts does not come with the package sktime .* looked in .*sktime;"):
         locate(card, CardFile("x.ts", package="sktime"))
     monkeypatch.setattr("forecast.data.read.find_spec", lambda name: None)
-    with pytest.raises(DataError, match="sktime is not installed; install the version"):
+    with pytest.raises(DataError, match="sktime is not installed; install the version of sktime"):
         locate(card, card.files[0])
 
 
@@ -150,6 +150,10 @@ def test_columns_are_inferred_and_told() -> None:
     assert notes == ["inferred: id=case time=step label=kind channels=x"]
     card, _ = inferred(table(**{"class": [1, 1, 2]}).drop("kind", "step"))
     assert (card.time, card.label) == (None, "class")
+    card, _ = inferred(table(y=[1.0, 2.0, 3.0], z=[4.0, 5.0, 6.0]))  # y is a channel: it changes within a series
+    assert (card.label, card.channels) == ("kind", ("x", "y", "z"))
+    card, _ = inferred(table(label=["u", "v", "v"]).drop("kind"))  # a fault, which the reader tells
+    assert card.label == "label"
     card, _ = inferred(table(when=["2024-01-01", "2024-01-02", "2024-01-01"]), channels=["x"])
     assert card.time == "when"
     assert inferred(table(), id="kind", label="case", time="x", channels=["step"])[0].channels == ("step",)
@@ -165,7 +169,7 @@ def test_columns_are_inferred_and_told() -> None:
         ),
         (table(series=[1, 1, 2]), {}, "the columns case, series may all be the id"),
         (table().drop("kind"), {}, "no column seems to be the label; expected one that is the class of a series"),
-        (table(y=[1, 2, 3], label=["a", "a", "b"]), {}, "the columns y, label may all be the label"),
+        (table(y=[1, 1, 3], label=["a", "a", "b"]), {}, "the columns y, label may all be the label"),
         (
             table(note=["p", "q", "r"]),
             {"label": "kind"},

@@ -82,7 +82,12 @@ def test_a_file_of_many_pieces_is_read_as_a_whole(ts, monkeypatch) -> None:
         ("1,2:3:a\n", HEAD, "in line 7 have 1, 2 steps; expected as many in each"),
         (":: a\n", HEAD, "in line 7 have 0 steps"),
         ("1,x:3,4:a\n", HEAD, "cannot be read: could not convert string to float: 'x'"),
-        ("1:2:a\n1:a\n", HEAD, "cannot be read: inconsistent number of dimensions"),
+        ("1:2:a\n1:a\n", HEAD, "the series in line 8 has 1 channel; expected 2, as in the first one"),
+        (
+            "(0,1):(0,2):a\n(0,1):a\n",
+            HEAD.replace("timeStamps false", "timeStamps true"),
+            "cannot be read: line 8 does",
+        ),
         ("1:2:a\n", HEAD.replace("@timeStamps false\n", ""), "cannot be read: a full set of metadata"),
     ],
 )

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from forecast.artifacts import Run
-from forecast.errors import ArtifactError, UsageError
+from forecast.errors import ArtifactError, DataError, UsageError
 from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.predictor import Predictor
 from tests.verbs.conftest import command
@@ -85,6 +85,10 @@ def test_logistic_regression_is_one_word(tmp_path):
     assert (config["embed"]["_target_"], config["head"]["_target_"]) == (
         "forecast.models.FlatSeries", "forecast.heads.FlatLabel",
     )  # fmt: skip
+    longer = pl.DataFrame({"id": "a", "step": range(101), **{f"dim_{i}": 0.0 for i in range(6)}})
+    predictor = ClassPredictor.load(Run(last(tmp_path)))
+    with pytest.raises(DataError, match="a series has 101 tokens and the longest of train 100"):
+        predictor.predict(longer.rename({f"dim_{i}": name for i, name in enumerate(predictor.recipe.spec.channels)}))
 
 
 @pytest.mark.parametrize(
@@ -177,16 +181,27 @@ def test_seeds_together_stand_beside_each_alone(tmp_path):
     assert "ensemble= names 1 different runs" in done.stderr
 
 
+def test_runs_on_other_data_are_no_ensemble(tmp_path):
+    for name in ("basic_motions", "gunpoint"):
+        command("train", SMOKE, f"data={name}", "model=none", cwd=tmp_path)
+    ids = [path.name for path in sorted((tmp_path / "runs" / "train").iterdir())]
+    done = command("evaluate", f"ensemble=[{','.join(ids)}]", cwd=tmp_path, code=2)
+    assert f"runs {ids[0]} and {ids[1]} differ in their data; leave one out" in done.stderr
+
+
 def test_a_run_of_another_task_is_named(plant, tmp_path):
     with pytest.raises(UsageError, match="tells classes, and forecasts nothing"):
         Predictor.load(Run(last(plant)))
+    command("train", "experiment=smoke", "model=linear", cwd=tmp_path)
+    with pytest.raises(UsageError, match="is of task=forecast"):
+        ClassPredictor.load(Run(last(tmp_path)))
     damaged = tmp_path / "run"
     damaged.mkdir()
     for path in last(plant).iterdir():
-        if path.is_file() and path.name != "manifest.json":
+        if path.is_file() and path.name != "MANIFEST.json":
             (damaged / path.name).write_bytes(path.read_bytes())
     (damaged / "temperature.json").write_text("{}")
-    with pytest.raises(ArtifactError):
+    with pytest.raises(ArtifactError, match="is no configuration of a run"):
         ClassPredictor.load(Run(damaged))
 
 
