@@ -22,8 +22,8 @@ from forecast.streaming.taken import Taken
 
 
 class File:
-    """Readings, events or steps in the order of time, `batch` at once. windowed: score the windowed model of series from
-    the same moments too, which takes most of the time; scores: a JSON file for the scores."""
+    """Readings, events or steps in the order of time, `batch` at once. windowed: score the windowed model of series
+    from the same moments too, which takes most of the time; scores: a JSON file for the scores."""
 
     def __init__(
         self, *, path: str, batch: int = 1000, windowed: bool | None = None, scores: str | None = None
