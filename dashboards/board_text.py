@@ -22,7 +22,7 @@ class Table(NamedTuple):
     drawn: list[Interval | None]  # the difference of each of the first rows, drawn below its figure
     column: int  # where that figure stands, from 0, without the names
     sign: int  # 1: a difference above 0 is good; -1: one below
-    runs: int
+    runs: int  # 0 for a table over others
 
 
 def spread(values: Sequence[float]) -> str:
@@ -33,19 +33,28 @@ def spread(values: Sequence[float]) -> str:
     return f"{number(mean)} ± {statistics.stdev(values):.2g}"
 
 
-def difference(found: Interval | None) -> str:
-    """`−0.0031 [−0.0040, −0.0021] ▼`."""
+def share(values: Sequence[float]) -> str:
+    """`84.2 ± 0.61 %`; a dash where one is missing."""
+    mean = 100 * statistics.fmean(values)
+    if not math.isfinite(mean):
+        return "–"
+    return f"{mean:.1f} %" if len(values) < 2 else f"{mean:.1f} ± {100 * statistics.stdev(values):.2g} %"
+
+
+def difference(found: Interval | None, places: int = 4, scale: float = 1.0) -> str:
+    """`−0.0031 [−0.0040, −0.0021] ▼`; of shares, `scale` 100, in percentage points."""
     if found is None or not math.isfinite(found.value):
         return "–"
+    value = signed(found.value * scale, places)
     if found.low is None or found.high is None:
-        return signed(found.value)
+        return value
     mark = " ▼" if found.high < 0 else " ▲" if found.low > 0 else ""
-    return f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]{mark}"
+    return f"{value} [{signed(found.low * scale, places)}, {signed(found.high * scale, places)}]{mark}"
 
 
-def signed(value: float) -> str:
-    size = f"{abs(value):.4f}"
-    return "0.0000" if float(size) == 0 else f"{'−' if value < 0 else '+'}{size}"
+def signed(value: float, places: int = 4) -> str:
+    size = f"{abs(value):.{places}f}"
+    return size if float(size) == 0 else f"{'−' if value < 0 else '+'}{size}"
 
 
 def line_name(line: Line, unsaid: Sequence[str] = ()) -> str:
@@ -71,10 +80,10 @@ def _md(words: str) -> str:
 def html(title: str, how: str, tables: Sequence[Table]) -> str:
     """The page, in the dress of a run's report."""
     links = "".join(f'<li><a href="#s{k}">{text(each.title)}</a></li>' for k, each in enumerate(tables))
-    runs = count(sum(each.runs for each in tables))
+    runs, settings = count(sum(each.runs for each in tables)), sum(each.runs > 0 for each in tables)
     header = (
         f'<header><p class="eyebrow">Leaderboard</p><h1>{text(title)}</h1>'
-        f'<p class="lead">{runs} runs in {len(tables)} setting{"s" * (len(tables) != 1)}.</p>'
+        f'<p class="lead">{runs} runs in {settings} setting{"s" * (settings != 1)}.</p>'
         f'<p class="verdict">{text(how)}</p><nav aria-label="Contents"><ul>{links}</ul></nav></header>'
     )
     body = [section(f"s{k}", each.title, *_section(each)) for k, each in enumerate(tables)]

@@ -10,11 +10,15 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from forecast.dashboards import event_paired, paired
-from forecast.dashboards.event_paired import Nats
+from forecast.dashboards import event_paired
+from forecast.dashboards.compared import Ruler, compared
 from forecast.dashboards.event_scores import EventRow, event_rows
-from forecast.dashboards.lines import CONTROL, Interval, Line, apart, at, budgets, gather, left_out, mean
+from forecast.dashboards.lines import Line, apart, at, budgets, gather, left_out
 from forecast.dashboards.load import Run
+
+RULER = Ruler(
+    event_paired.KEYS, "sequences", "the same events", event_paired.read, event_paired.same, event_paired.interval
+)
 
 
 class EventSetting(NamedTuple):
@@ -66,56 +70,9 @@ def _setting(run: Run) -> EventSetting:
 
 def _group(runs: Sequence[Run]) -> EventGroup:
     lines, repeated = gather(runs)
-    lines, notes = _compared(lines)
+    lines, notes = compared(lines, RULER)
     first = runs[0]
     floors = [row for row in event_rows(first) if row.kind != "model"]
     events, sequences = (int(first.part(part).get("test") or 0) for part in ("events", "sequences"))
     notes = [*left_out(repeated), *budgets(lines), *notes]
     return EventGroup(_setting(first), lines, floors, events, sequences, notes)
-
-
-def _compared(lines: list[Line]) -> tuple[list[Line], list[str]]:
-    """The lines with their differences to the control, and what is to be said about it."""
-    controls = [line for line in lines if line.parts[0] == CONTROL] or lines[:1]
-    known: dict[str, Nats | None] = {}
-    made, lacking, others = [], 0, 0
-    for line in lines:
-        if line in controls:
-            made.append(line)
-            continue
-        control = next((each for each in controls if each.parts[1:] == line.parts[1:]), controls[0])
-        others += control.parts[1:] != line.parts[1:]
-        delta = _delta(line, control, known)
-        lacking += delta["total"].low is None
-        several = len(line.runs) > 1 or len(control.runs) > 1
-        basis = "" if delta["total"].low is None else "sequences and seeds" if several else "sequences"
-        made.append(line._replace(delta=delta, against=" · ".join(control.parts), basis=basis))
-    best = " · ".join((*controls[0].parts, controls[0].variant)).removesuffix(" · ")
-    notes = []
-    if len(lines) > 1 and controls[0].parts[0] != CONTROL:
-        notes.append(f"No run of model=none is among them: differences are to {best}.")
-    elif others:
-        notes.append(f"{others} without a none of the same embedding, norm and head: compared to {best}.")
-    few = f"it needs predictions=true and {paired.FEWEST} sequences of the same events"
-    return made, [*notes, *([f"{lacking} without an interval: {few}."] if lacking else [])]
-
-
-def _delta(line: Line, control: Line, known: dict[str, Nats | None]) -> dict[str, Interval]:
-    """The differences of a line to its control, with intervals where both wrote their predictions."""
-    ours, theirs = ([_nats(run, known) for run in each.runs] for each in (line, control))
-    usable = [each for each in (*ours, *theirs) if each is not None]
-    whole = len(usable) == len(ours) + len(theirs) and event_paired.same(usable)
-    delta, split = {}, len(ours)
-    for key in event_paired.KEYS:
-        value = mean(line.values(key)) - mean(control.values(key))
-        found = event_paired.interval(usable[:split], usable[split:], key) if whole else None
-        delta[key] = Interval(value, *(found or (None, None)))
-    return delta
-
-
-def _nats(run: Run, known: dict[str, Nats | None]) -> Nats | None:
-    """Nats by sequence, read once; None where the run wrote no predictions."""
-    key = str(run.path)
-    if key not in known:
-        known[key] = event_paired.read(run.predictions) if run.predictions is not None else None
-    return known[key]

@@ -5,7 +5,7 @@ import io
 import statistics
 from collections.abc import Sequence
 
-from forecast.dashboards.board_text import Table, difference, line_name, spread
+from forecast.dashboards.board_text import Table, difference, line_name, share, spread
 from forecast.dashboards.event_board import EventGroup
 from forecast.dashboards.event_scores import COLUMNS, EventRow, shown
 from forecast.dashboards.lines import Line
@@ -37,18 +37,10 @@ def cells(line: Line) -> list[str]:
     size, seconds, memory = line.fact("parameters"), line.fact("seconds", "fit"), line.fact("memory", "peak_mib")
     total, *rest = (spread(line.values(key)) for key in TEST[:-1])
     return [
-        spread(line.values("val")), total, difference(line.delta.get("total")), *rest, _accuracy(line),
+        spread(line.values("val")), total, difference(line.delta.get("total")), *rest, share(line.values("accuracy")),
         "–" if size is None else count(round(size)), "–" if seconds is None else duration(seconds),
         "–" if memory is None else f"{memory:,.0f} MiB", " ".join(map(str, line.seeds)),
     ]  # fmt: skip
-
-
-def _accuracy(line: Line) -> str:
-    values = [100 * value for value in line.values("accuracy")]
-    mean = statistics.fmean(values)
-    if mean != mean:
-        return "–"
-    return f"{mean:.1f} %" if len(values) < 2 else f"{mean:.1f} ± {statistics.stdev(values):.2g} %"
 
 
 def tables(groups: Sequence[EventGroup]) -> list[Table]:

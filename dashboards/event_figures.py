@@ -3,10 +3,8 @@ gaps are off, what each event of a sequence adds."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -19,6 +17,7 @@ from forecast.dashboards.event_marks import accuracies, confusion
 from forecast.dashboards.event_scores import event_unit, plural, the_model
 from forecast.dashboards.event_summary import EDGES, PARTS, EventSummary, Gaps
 from forecast.dashboards.event_timeline import timelines
+from forecast.dashboards.fitting import likelihood
 from forecast.dashboards.load import Run
 from forecast.dashboards.style import LIGHT, number, tick
 
@@ -28,7 +27,7 @@ LEVELS = 7  # shades of the table of gaps
 
 def event_pictures(run: Run, summary: EventSummary | None) -> list[Picture]:
     """Every picture there is data for."""
-    found: list[Picture | None] = [pit(run, summary), training(run)]
+    found: list[Picture | None] = [pit(run, summary), likelihood(run, "validation NLL", "nats per event")]
     if summary is not None:
         found += [make(run, summary) for make in (timelines, rescaling, gaps, confusion, accuracies, position)]
     return [picture for picture in found if picture is not None]
@@ -216,7 +215,7 @@ def _corners(found: Gaps, x: int, y: int) -> list[tuple[float, float]]:
     return [(left, low), (right, low), (right, high), (left, high), (left, low)]
 
 
-# Sequences and training --------------------------------------------------------------------------------------
+# Sequences ---------------------------------------------------------------------------------------------------
 
 
 def position(run: Run, summary: EventSummary) -> Picture | None:
@@ -255,47 +254,6 @@ def _far(axes: Axes, numbers: Sequence[float]) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(tick))
-
-
-def training(run: Run) -> Picture | None:
-    """Training loss and validation NLL, the best epoch marked; nats may be negative, so the axis is linear."""
-    train, val, best = run.curve("train/loss"), run.curve(run.monitor), run.best_epoch
-    if not train.height and not val.height:
-        return None
-    words = "Training loss by optimiser step, pale, and its mean over each epoch"
-    words += f"; validation NLL after each of {val.height:,d} epochs, in nats per event." if val.height else "."
-    if best is not None:
-        words += f" The best is epoch {best['epoch'] + 1} with {number(best['value'])}."
-
-    def draw(width: float) -> Figure:
-        figure, (axes,) = sheet(width, 1, 2.7)
-        if train.height:
-            means = train.group_by("epoch").agg(pl.col("step").max(), pl.col("value").mean()).sort("step")
-            single: dict[str, Any] = {"label": "training loss"} if means.height < 2 else {"alpha": 0.35}
-            each = max(1, -(-train.height // 240))
-            thin = train.group_by((pl.int_range(pl.len()) // each).alias("b"), maintain_order=True).agg(
-                pl.col("step", "value").mean()
-            )
-            axes.plot(thin["step"], thin["value"], color=LIGHT["other"], lw=0.9, **single)
-            if means.height > 1:
-                axes.plot(means["step"], means["value"], color=LIGHT["other"], lw=1.6, marker="s", ms=2.5,
-                          label="training loss")  # fmt: skip
-        if val.height:
-            dots: dict[str, Any] = {"marker": "o", "ms": 3} if val.height <= 60 else {}
-            axes.plot(val["step"], val["value"], color=LIGHT["model"], lw=1.8, label="validation NLL", **dots)
-        if best is not None:
-            axes.axvline(best["step"], color=LIGHT["muted"], lw=0.9, ls=(0, (3, 2)), zorder=1)
-            axes.plot(best["step"], best["value"], "o", ms=7, mfc=LIGHT["card"], mec=LIGHT["model"], mew=1.8,
-                      label=f"best: epoch {best['epoch'] + 1}")  # fmt: skip
-        axes.set_xlabel("optimiser step")
-        axes.set_ylabel("loss (nats per event)")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(tick))
-        axes.yaxis.set_major_formatter(FuncFormatter(tick))
-        legend(figure, axes, run, columns=2)
-        return figure
-
-    return Picture("loss", "Loss", words, words, True, draw)
 
 
 def _events(run: Run) -> int:

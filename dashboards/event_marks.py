@@ -1,5 +1,7 @@
 """Figures of marks: which is guessed for which, and how often each is guessed rightly."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
@@ -7,9 +9,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from forecast.dashboards.canvas import NARROW, Picture, array, legend, sheet
-from forecast.dashboards.event_scores import percent
 from forecast.dashboards.event_summary import EventSummary
 from forecast.dashboards.load import Run
+from forecast.dashboards.measures import percent
 from forecast.dashboards.style import LIGHT
 
 TALLEST = 12  # marks in the figure of accuracies
@@ -80,25 +82,41 @@ def accuracies(run: Run, summary: EventSummary) -> Picture | None:
     alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
                           zip(frame["mark"], recall, frame["came"], strict=True))  # fmt: skip
 
+    total = int(summary.marks["came"].sum())
+    labels = [f"{_short(name, 12)}  {100 * n / total:.0f} %" for name, n in
+              zip(frame["mark"], frame["came"], strict=True)]  # fmt: skip
+
     def draw(width: float) -> Figure:
-        figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * frame.height + 0.7))
-        place = np.arange(frame.height)
-        axes.barh(place, recall, height=0.62, color=LIGHT["model"], alpha=0.3, lw=0)
-        axes.plot(recall, place, "|", ms=11, mew=2, color=LIGHT["model"], label="of those that came")
-        axes.plot(precision, place, "D", ms=4.5, mfc="none", mec=LIGHT["seasonal"], mew=1.4, label="of the guesses")
-        total = int(summary.marks["came"].sum())
-        labels = [f"{_short(name, 12)}  {100 * n / total:.0f} %" for name, n in
-                  zip(frame["mark"], frame["came"], strict=True)]  # fmt: skip
-        axes.set_yticks(place, labels)
-        axes.set_ylim(frame.height - 0.4, -0.6)
-        axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel("share that is right")
-        legend(figure, axes, run, columns=2)
-        return figure
+        return shares(run, width, labels, recall, precision)
 
     return Picture("accuracies", "Right by mark", words, alt, True, draw)
+
+
+def shares(
+    run: Run,
+    width: float,
+    labels: Sequence[str],
+    recall: np.ndarray,
+    precision: np.ndarray,
+    first: str = "of those that came",
+) -> Figure:
+    """A row for each label: of those that came the share that was told, of the guesses the share that came."""
+    k = len(labels)
+    figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * k + 0.7))
+    place = np.arange(k)
+    axes.barh(place, recall, height=0.62, color=LIGHT["model"], alpha=0.3, lw=0)
+    axes.plot(recall, place, "|", ms=11, mew=2, color=LIGHT["model"], clip_on=False, zorder=3,
+              label=first)  # fmt: skip
+    axes.plot(precision, place, "D", ms=4.5, mfc="none", mec=LIGHT["seasonal"], mew=1.4, clip_on=False, zorder=3,
+              label="of the guesses")  # fmt: skip
+    axes.set_yticks(place, labels)
+    axes.set_ylim(k - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("share that is right")
+    legend(figure, axes, run, columns=2)
+    return figure
 
 
 def _short(name: str, most: int) -> str:

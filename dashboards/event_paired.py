@@ -8,15 +8,14 @@ several seeds the scores' deviations from their mean are drawn too.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from forecast.dashboards.paired import FEWEST, REPEATS, seeds, widened
+from forecast.dashboards.paired import over_units
 
 KEYS = ("total", "time", "mark")
-AT_ONCE = 1 << 22  # draws held at once
 
 
 class Nats(NamedTuple):
@@ -56,18 +55,5 @@ def same(found: Sequence[Nats]) -> bool:
 
 def interval(ours: Sequence[Nats], theirs: Sequence[Nats], key: str, *, seed: int = 0) -> tuple[float, float] | None:
     """The 95 % interval of (ours - theirs) in nats per event, one Nats for each seed; None for too few sequences."""
-    count = ours[0].events.astype(np.float64)
-    size = len(count)
-    if size < FEWEST:
-        return None
-    rng: Any = np.random.default_rng(seed)
     mine, other = (np.stack([getattr(each, key) for each in several]) for several in (ours, theirs))
-    off, total = mine.mean(0) - other.mean(0), np.empty(REPEATS)
-    step = max(1, AT_ONCE // size)
-    for first in range(0, REPEATS, step):
-        drawn = rng.integers(0, size, (min(step, REPEATS - first), size))
-        total[first : first + step] = off[drawn].sum(1) / count[drawn].sum(1)
-    total += seeds(mine.sum(1) / count.sum(), rng) - seeds(other.sum(1) / count.sum(), rng)
-    middle = float(off.sum() / count.sum())
-    low, high = middle + widened(size) * (np.percentile(total, [2.5, 97.5]) - middle)
-    return float(low), float(high)
+    return over_units(mine, other, ours[0].events.astype(np.float64), seed=seed)

@@ -1,23 +1,12 @@
 """How good a model of events is, in words and in a table: always beside the floors, better or worse by each column."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from forecast.dashboards.load import Run
-from forecast.dashboards.page import note, swatch, table, text
+from forecast.dashboards.measures import Column, best_other, lead, measured, percent, signed
+from forecast.dashboards.page import note
 from forecast.dashboards.style import number, role_of
-
-
-class Column(NamedTuple):
-    """A column of the score table: where it stands in a row of metrics.json, and which way is better."""
-
-    key: str
-    title: str
-    group: str
-    sign: int  # 1: the higher the better; -1: the lower
-    how: str  # of a difference: "nats", "percent", "points"
-
 
 COLUMNS = (
     Column("time", "Time", "Nats per event", 1, "nats"),
@@ -103,16 +92,12 @@ def columns(run: Run) -> list[Column]:
 
 def rival(run: Run, column: Column) -> EventRow | None:
     """The best floor of a column; of equal ones that which forecasts least besides."""
-    floors = [row for row in event_rows(run) if row.kind == "floor" and column.key in row.values]
-    return max(floors, key=lambda row: (column.sign * row.values[column.key], -len(row.values)), default=None)
+    return best_other(event_rows(run), column)
 
 
 def advantage(run: Run, column: Column) -> float | None:
     """How much better the model is than the best floor, in the column's own measure; below 0: worse."""
-    model, floor = the_model(run), rival(run, column)
-    if model is None or floor is None or column.key not in model.values:
-        return None
-    return column.sign * (model.values[column.key] - floor.values[column.key])
+    return lead(event_rows(run), column)
 
 
 def headline(run: Run) -> tuple[str, str, str]:
@@ -150,10 +135,10 @@ def _verdict(run: Run) -> tuple[str, str]:
     if not found:
         return "", ""
     worse, first = [column for column, gain in found if gain < 0], main_column(run)
-    lead = advantage(run, first) if first else None
+    over = advantage(run, first) if first else None
     times = ""
-    if lead is not None and abs(lead) < 5:
-        times = (f"On average it gives what came {number(math.exp(lead), 3)} times the probability that the best floor "
+    if over is not None and abs(over) < 5:
+        times = (f"On average it gives what came {number(math.exp(over), 3)} times the probability that the best floor "
                  "gives it (geometric mean).")  # fmt: skip
     if not worse:
         return f"{run.model} beats every floor in every column. {times}".strip(), "good"
@@ -190,43 +175,12 @@ def tiles(run: Run, coverage: float | None) -> list[tuple[str, str, str]]:
 
 def score_table(run: Run) -> list[str]:
     """The model beside all floors, the best of each column bold, and a verdict under each column."""
-    rows, shown = event_rows(run), columns(run)
+    rows, seen = event_rows(run), columns(run)
     if not rows:
         return [note("This run wrote no scores (metrics.json is missing or has no rows).")]
-    unit = event_unit(run)
-    groups: dict[str, list[Column]] = {}
-    for column in shown:
-        title = f"Gap ({plural(unit)})" if column.group == "Gap" else column.group
-        groups.setdefault(title, []).append(column)
-    above = "".join(f'<th class="group edge" scope="colgroup" colspan="{len(held)}">{text(title)}</th>'
-                    for title, held in groups.items())  # fmt: skip
-    first = {held[0].key for held in groups.values()}
-    edge = {column.key: ' class="edge"' if column.key in first else "" for column in shown}
-    below = "".join(f'<th scope="col"{edge[column.key]}>{text(column.title)}<span class="aim">'
-                    f"{'↑' if column.sign > 0 else '↓'}</span></th>" for column in shown)  # fmt: skip
-    head = f'<tr><td></td>{above}</tr><tr><th scope="col">Forecast</th>{below}</tr>'
-    body: list[str] = []
-    gained: list[str] = []  # behind the verdict: what could be had
-    for row in rows:
-        cells = "".join(f"<td{edge[column.key]}>{_cell(row, column, rows)}</td>" for column in shown)
-        name = f'<th scope="row">{swatch(row.role)}{text(row.name)}</th>'
-        kind = f" class={row.kind}" if row.kind in ("model", "oracle") else ""
-        lines = gained if row.kind == "oracle" else body
-        lines.append(f"<tr{kind}>{name}{cells}</tr>")
-    gains = "".join(f"<td{edge[column.key]}>{_gain(run, column)}</td>" for column in shown)
-    body.append(f'<tr class="gain"><th scope="row">against the best floor</th>{gains}</tr>')
-    return [table("Scores on the test events", head, [*body, *gained], "dense"), note(_note(run))]
-
-
-def _cell(row: EventRow, column: Column, rows: Sequence[EventRow]) -> str:
-    value = row.values.get(column.key)
-    if value is None:
-        return '<span class="none">–</span>'
-    known = [each.values[column.key] for each in rows if column.key in each.values and each.kind != "oracle"]
-    if row.kind == "oracle":
-        return shown(column, value)
-    best = len(known) > 1 and shown(column, value) == shown(column, column.sign * max(column.sign * v for v in known))
-    return f"<strong>{shown(column, value)}</strong>" if best else shown(column, value)
+    titles = {"Gap": f"Gap ({plural(event_unit(run))})"}
+    made = measured("Scores on the test events", rows, seen, shown, "against the best floor", titles=titles)
+    return [made, note(_note(run))]
 
 
 def shown(column: Column, value: float) -> str:
@@ -235,24 +189,6 @@ def shown(column: Column, value: float) -> str:
     if column.key in OF_MARKS or column.group == "Calibration":
         return f"{value:.3f}".replace("-", "−")
     return f"{value:.3f}".replace("-", "−") if column.how == "nats" else number(value)
-
-
-def _gain(run: Run, column: Column) -> str:
-    """`+0.340`, `14.1 % lower`, with the tone of better or worse in words and colour."""
-    gain, floor = advantage(run, column), rival(run, column)
-    if gain is None or floor is None:
-        return '<span class="none">–</span>'
-    other = floor.values[column.key]
-    if column.how == "percent":
-        words = f"{'−' if gain > 0 else '+'}{abs(gain / other) * 100:.1f}\u00a0%" if other else "–"
-    elif column.how == "points":
-        words = f"{'+' if gain >= 0 else '−'}{abs(gain) * 100:.1f}\u00a0pp"
-    else:
-        words = signed(gain)
-    if gain == 0 or words in ("+0.000", "+0.0\u00a0pp"):
-        return '<span class="none">level</span>'
-    tone, sign, word = ("good", "▲", "better") if gain > 0 else ("bad", "▼", "worse")
-    return f'<span class="{tone}" title="{word} than {text(floor.name)}">{sign}\u00a0{words}</span>'
 
 
 def _note(run: Run) -> str:
@@ -280,13 +216,3 @@ def event_unit(run: Run) -> str:
 
 def plural(unit: str) -> str:
     return unit if unit.endswith("s") else f"{unit}s".replace("unit of times", "units of time")
-
-
-def percent(share: float) -> str:
-    """`93 %`, finer where it is near to all or nothing."""
-    fine = share >= 0.995 or share < 0.1
-    return f"{share * 100:.{2 if fine and share < 1 else 1}f}\u00a0%"
-
-
-def signed(value: float) -> str:
-    return f"{'−' if value < 0 else '+'}{abs(value):.3f}"

@@ -12,8 +12,8 @@ from forecast.dashboards.canvas import NARROW, Picture, array, dates
 from forecast.dashboards.event_scores import event_unit, plural
 from forecast.dashboards.event_summary import EventSummary, scan
 from forecast.dashboards.load import Run
+from forecast.dashboards.stored import stored
 from forecast.dashboards.style import LIGHT, tick
-from forecast.errors import ArtifactError
 
 MOST = 4  # sequences
 BEFORE = 8  # events of the context that are shown
@@ -63,20 +63,13 @@ def sequences(run: Run) -> list[Sequence]:
 
 
 def _read(run: Run, name: str, columns: tuple[str, ...]) -> pl.DataFrame | None:
-    path = run.path / name
-    if not path.is_file():
+    frame = stored(run, name, columns)
+    if frame is None:
         return None
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise ArtifactError(f"{name} cannot be read ({reason})", "a parquet file", "run it again") from fault
-    if lost := [column for column in columns if column not in frame.columns]:
-        raise ArtifactError(f"{name} has no column {lost[0]}", f"expected {', '.join(columns)}", "run it again")
     texts = [column for column in ("unique_id", "mark") if column in columns]
     if "mark" in columns:
         frame = frame.with_columns(_told_marks())
-    return frame.select(columns).with_columns(pl.col(texts).cast(pl.String)) if frame.height else None
+    return frame.with_columns(pl.col(texts).cast(pl.String))
 
 
 def _told_marks() -> pl.Expr:

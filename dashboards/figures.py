@@ -27,6 +27,7 @@ from forecast.dashboards.canvas import (
     sheet,
     with_unit,
 )
+from forecast.dashboards.class_figures import class_pictures
 from forecast.dashboards.event_figures import event_pictures
 from forecast.dashboards.event_summary import summarise_events
 from forecast.dashboards.intervals import reliability
@@ -38,12 +39,16 @@ from forecast.dashboards.windows import Window
 
 def figures(run_dir: Path) -> dict[str, Figure]:
     """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
-    loss, pit, timelines, rescaling, gaps, confusion, accuracies, position.
+    loss, pit, timelines, rescaling, gaps, confusion, accuracies, position; of classes confusion, recalls,
+    reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
     run = load.read(run_dir)
-    found = event_pictures(run, summarise_events(run)) if run.events else pictures(run, summarise(run))
+    if run.kind == "series":
+        found = pictures(run, summarise(run))
+    else:
+        found = event_pictures(run, summarise_events(run)) if run.events else class_pictures(run)
     with styled():
         return {picture.name: picture.draw(HALF if picture.half else WIDE) for picture in found}
 

@@ -1,8 +1,8 @@
-"""What the reports of series and of events share: the document, its header, how a run was trained and is repeated."""
+"""What all reports share: the document, its header, how a run was trained and is repeated."""
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from forecast.dashboards.canvas import Picture
@@ -60,14 +60,18 @@ def grid(drawn: Mapping[str, Picture], *names: str) -> str:
     return f'<div class="grid">{"".join(found)}</div>' if found else ""
 
 
-def training(run: Run, drawn: Mapping[str, Picture], trained: str, group: str) -> list[str]:
-    """The loss beside the facts of the training; `trained` names the number in `group` of metrics.json."""
+def training(
+    run: Run, drawn: Mapping[str, Picture], trained: str, group: str, more: Sequence[tuple[str, object]] = ()
+) -> list[str]:
+    """The loss beside the facts of the training; `trained` names the number in `group` of metrics.json, `more` are
+    facts besides."""
     best, parts = run.best_epoch, run.part(group)
     known = facts([
         ("Epochs", run.metrics.get("epochs")),
         ("Best epoch", best["epoch"] + 1 if best else None),
         (trained, count(parts["train"]) if "train" in parts else None),
         ("Parameters", count(run.metrics["parameters"]) if "parameters" in run.metrics else None),
+        *more,
         *((f"Time: {name}", duration(value)) for name, value in run.part("seconds").items()),
     ])  # fmt: skip
     box = f'<div class="box"><h3>In numbers</h3>{known}</div>' if known else ""

@@ -45,8 +45,9 @@ class Run(NamedTuple):
         return sorted(found, key=lambda row: {"model": 0, "streamed": 1, "baseline": 3}.get(row.kind, 2))
 
     def score(self, key: str) -> float:
-        """A test score of the model: scaled, of series; nats (total, time, mark) or another, of events."""
-        if not self.events:
+        """A test score of the model: scaled, of series; nats (total, time, mark) or another, of events; accuracy, … of
+        classes."""
+        if self.kind == "series":
             return next((row.scaled.get(key, math.nan) for row in self.rows if row.kind == "model"), math.nan)
         given = (row for row in self.metrics.get("rows") or [] if isinstance(row, dict) and row.get("kind") == "model")
         row = next(given, {})
@@ -167,9 +168,19 @@ class Run(NamedTuple):
         return self.metrics.get("task") == "event"
 
     @property
+    def classes(self) -> bool:
+        """Whether it tells series apart and forecasts nothing."""
+        return self.metrics.get("task") == "classify"
+
+    @property
+    def kind(self) -> str:
+        """What it is about: series, events or classes; only runs of one kind have scores in common."""
+        return "events" if self.events else "classes" if self.classes else "series"
+
+    @property
     def monitor(self) -> str:
-        """The validation score by which weights were chosen, the lowest: val/mse, or val/nll of events."""
-        return next(iter(self.part("best")), "val/nll" if self.events else "val/mse")
+        """The validation score by which weights were chosen, the lowest: val/mse, or val/nll of events and classes."""
+        return next(iter(self.part("best")), "val/mse" if self.kind == "series" else "val/nll")
 
     @property
     def best_epoch(self) -> Facts | None:

@@ -121,7 +121,7 @@ section{margin:44px 0 0}
 .grid{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:16px}
 figure,.box{margin:0;background:var(--card);border:1px solid var(--grid);border-radius:12px;padding:16px 18px;
  min-width:0}
-.grid+h3,.scroll+h3{margin-top:28px}
+.grid+h3,.scroll+h3,.note+h3{margin-top:28px}
 figure.full{grid-column:1/-1}
 figure svg{display:block;width:100%;height:auto}
 figure svg *{stroke-linejoin:round;stroke-linecap:butt}

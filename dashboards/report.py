@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from forecast.dashboards import event_report, load
+from forecast.dashboards import class_report, event_report, load
 from forecast.dashboards.canvas import Picture, moment
 from forecast.dashboards.figures import pictures
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
@@ -25,7 +25,7 @@ def write_report(run_dir: Path) -> Path:
     What the run did not leave behind gets a sentence instead of a section; ArtifactError for a damaged file.
     """
     run = load.read(run_dir)
-    html = event_report.render(run) if run.events else render(run)
+    html = {"series": render, "events": event_report.render, "classes": class_report.render}[run.kind](run)
     target = run.path / "report.html"
     hidden = target.with_name(f".report.html.{uuid4().hex[:8]}.tmp")
     try:

@@ -12,10 +12,12 @@ from forecast import heads, models
 from forecast.errors import UsageError, nearest
 from forecast.heads import Chain, Output
 from forecast.heads.event_chain import EventChain
-from forecast.types import EventSpec, Spec
+from forecast.heads.label_chain import LabelChain
+from forecast.types import EventSpec, LabelSpec, Spec
 
 if TYPE_CHECKING:
     from forecast.data.event_module import EventModule
+    from forecast.data.label_module import LabelModule
     from forecast.data.module import SeriesModule
 
 Config = Mapping[str, Any]
@@ -35,8 +37,7 @@ NORMS = {"none": models.NoNorm, "instance": models.InstanceNorm, "rolling": mode
 # What build hands over, no key of a config.
 GIVEN = (
     "spec", "d_memory", "length", "bare", "layout", "width", "seed", "params", "fused", "marks", "log_mean", "log_std",
-    "grid", "extra", "labels", "most", "levels",
-    "nominal",
+    "grid", "extra", "labels", "most", "levels", "nominal", "channels", "missing", "classes", "longest",
 )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def chain(config: Config, spec: Spec, *, masked: bool) -> Chain:
     seed = int(config["seed"])
     for group in ("model", "embed", "head"):  # all keys first: what is set once may be handed on to other groups
         check(config[group], group)
-    _of_kind(config, events=False)
+    _of_kind(config, "forecast")
     embed = make(config["embed"], "embed", spec=spec)
     encoder = make(config["model"], "model", d_model=embed.d_model, seed=seed)
     if encoder.d_model != embed.d_model:
@@ -139,48 +140,97 @@ def event_chain(config: Config, spec: EventSpec) -> EventChain:
     for each event will do. Weights come from torch's generator."""
     for group in ("model", "embed", "head"):
         check(config[group], group)
-    _of_kind(config, events=True)
+    _of_kind(config, "event")
     if config["norm"] != "none":
         raise UsageError(f"norm is {config['norm']}", "their embedding scales gaps", "leave it out")
     facts = {"marks": len(spec.marks), "log_mean": spec.log_mean, "log_std": spec.log_std, "labels": spec.labels,
              "levels": spec.levels}  # fmt: skip
     embed = make(config["embed"], "embed", **facts, extra=len(spec.extra))
     encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]), nominal=spec.longest)
-    if encoder.d_model != embed.d_model:
-        raise UsageError(
-            f"the embedding gives tokens of width {embed.d_model}, the encoder takes {encoder.d_model}",
-            do="set embed.d_model to the width of the model",
-        )
+    _same_width(embed, encoder)
     require(encoder, "event")
     head = make(config["head"], "head", d_memory=encoder.d_model, **facts, grid=spec.grid, most=spec.most)
     return EventChain(embed=embed, encoder=encoder, head=head, spec=spec)
 
 
-def _of_kind(config: Config, *, events: bool) -> None:
-    """UsageError where the embedding or the head is for the other kind of data."""
-    for group, its in (("embed", models.EventEmbedding), ("head", heads.NextEvent)):
+def label_chain(config: Config, spec: LabelSpec) -> LabelChain:
+    """The whole model of a run of classification: embedding, encoder, head. Every encoder that gives one token for each
+    will do, where the result of a series does not depend on what it is padded to. Weights come from torch's generator.
+    """
+    for group in ("model", "embed", "head"):
+        check(config[group], group)
+    _of_kind(config, "classify")
+    if config["norm"] != "none":
+        raise UsageError(f"norm is {config['norm']}", "data.scale scales labelled series", "leave it out")
+    embed = make(config["embed"], "embed", channels=len(spec.channels), missing=spec.missing, longest=spec.longest)
+    tokens = embed.length(spec.longest)
+    encoder = make(config["model"], "model", d_model=embed.d_model, seed=int(config["seed"]), nominal=tokens)
+    _same_width(embed, encoder)
+    require(encoder, "classify")
+    given = {"d_memory": encoder.d_model, "classes": len(spec.classes), "length": tokens}
+    head = make(config["head"], "head", **given)
+    return LabelChain(embed=embed, encoder=encoder, head=head, spec=spec, skip=bool(config["task"].get("skip", True)))
+
+
+def _same_width(embed: Any, encoder: models.Encoder) -> None:
+    if encoder.d_model != embed.d_model:
+        raise UsageError(
+            f"the embedding gives tokens of width {embed.d_model}, the encoder takes {encoder.d_model}",
+            do="set embed.d_model to the width of the model",
+        )
+
+
+# What is for a task of its own: its embeddings and heads, the first of each group being the usual one.
+OF_TASK: dict[str, tuple[str, dict[str, dict[str, type]]]] = {
+    "event": ("events", {"embed": {"event": models.EventEmbedding}, "head": {"next_event": heads.NextEvent}}),
+    "classify": ("labelled series", {
+        "embed": {"series": models.SeriesEmbedding, "flat_series": models.FlatSeries},
+        "head": {"pool": heads.Pool, "flat_label": heads.FlatLabel},
+    }),
+}  # fmt: skip
+USUAL = {"embed": "value", "head": "direct"}  # of series
+
+
+def _of_kind(config: Config, task: str) -> None:
+    """UsageError where the embedding or the head is for another kind of data."""
+    for group in ("embed", "head"):
         target = check(config[group], group)
-        if (target is its) != events:
-            of, other = ("events", "series") if events else ("series", "events")
-            fits = (
-                ("event" if group == "embed" else "next_event") if events else "value" if group == "embed" else "direct"
-            )
-            raise UsageError(f"{target.__name__} is for {other}", f"the task is about {of}", f"set {group}={fits}")
+        owner = next((name for name, (_, own) in OF_TASK.items() if target in own[group].values()), "forecast")
+        if owner != task:
+            called = {name: called for name, (called, _) in OF_TASK.items()}
+            fits = next(iter(OF_TASK[task][1][group])) if task in OF_TASK else USUAL[group]
+            raise UsageError(
+                f"{target.__name__} is for {called.get(owner, 'series')}",
+                f"the task is about {called.get(task, 'series')}", f"set {group}={fits}",
+            )  # fmt: skip
 
 
 def require(encoder: models.Encoder, task: str) -> None:
-    """UsageError unless each token is made of its step and those before it, and there is one for each step."""
+    """UsageError unless there is a token for each that comes in, and it is made of what the task lets it see: an event
+    of those before it; what a series is padded with must not matter."""
     name = type(encoder).__name__
-    identity = isinstance(encoder, models.Identity)
-    if any(encoder.out_len(length) != length for length in (1, 2, 7, 64)):
+    if encoder.out_len(64) > 64:
         raise UsageError(
-            f"{name} gives fewer tokens than it takes", f"task={task} forecasts after every step",
+            f"{name} gives more tokens than it takes", f"task={task} has one for each step", "set model.decompose=0"
+            + ("; as a model of its own: experiment=linear_classes" if task == "classify" else ""),
+        )  # fmt: skip
+    if any(encoder.out_len(length) != length for length in (1, 2, 7, 64)):
+        asks = "forecasts after every step" if task == "event" else "takes series of any length"
+        raise UsageError(
+            f"{name} gives fewer tokens than it takes", f"task={task} {asks}",
             "set model.distil=false and one replica, e.g. model.layers=[2]",
         )  # fmt: skip
-    if not encoder.causal and not identity:
+    if encoder.causal:
+        return
+    if task == "event":
         raise UsageError(
             f"{name} looks ahead", f"task={task} needs a model that does not: its forecasts would be of what it saw",
             "set model.causal=true where it has that, or model=aaren",
+        )  # fmt: skip
+    if isinstance(encoder, models.Informer):
+        raise UsageError(
+            f"{name} that looks ahead gives a padded series another result", "expected one that does not depend on it",
+            "set model.causal=true",
         )  # fmt: skip
 
 
@@ -213,7 +263,7 @@ def output(config: Config) -> Output:
 
 
 def task_of(config: Config) -> str:
-    """forecast or event; a record that does not say is of an older run, and those were forecasts."""
+    """forecast, event or classify; a record that does not say is of an older run, and those were forecasts."""
     return str((config.get("task") or {}).get("name", "forecast"))
 
 
@@ -223,6 +273,13 @@ def event_data(config: Config) -> "EventModule":
 
     settings = {key: value for key, value in config["data"].items() if value is not None}
     return EventModule(**settings, survival=config["task"].get("survival", True))
+
+
+def label_data(config: Config) -> "LabelModule":
+    """The data module of a run of classification, not yet prepared."""
+    from forecast.data.label_module import LabelModule
+
+    return LabelModule(**{key: value for key, value in config["data"].items() if value is not None})
 
 
 def data(config: Config) -> "SeriesModule":
@@ -235,9 +292,11 @@ def data(config: Config) -> "SeriesModule":
     return SeriesModule(**settings)
 
 
-def data_of(config: Config) -> "SeriesModule | EventModule":
+def data_of(config: Config) -> "SeriesModule | EventModule | LabelModule":
     """The data module of a run of any task, not yet prepared."""
-    return event_data(config) if task_of(config) == "event" else data(config)
+    kinds: dict[str, Callable[[Config], Any]] = {"event": event_data, "classify": label_data}
+    made: SeriesModule | EventModule | LabelModule = kinds.get(task_of(config), data)(config)
+    return made
 
 
 def optimiser(config: Config) -> Callable[[Any], torch.optim.Optimizer]:

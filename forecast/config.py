@@ -74,6 +74,12 @@ class Twice(StrEnum):
     drop = "drop"
 
 
+class Balance(StrEnum):
+    none = "none"
+    sqrt = "sqrt"
+    inverse = "inverse"
+
+
 class Format(StrEnum):
     onnx = "onnx"
     torch = "torch"
@@ -137,6 +143,53 @@ class Event:
     origins: int = 256
     causal: bool = True
     aligned: bool = True
+
+
+@dataclass
+class Augment:
+    """The changes that each batch of a classifier's training undergoes; 0: none. See forecast.tasks.augment."""
+
+    jitter: float = 0.0
+    scale: float = 0.0
+    warp: float = 0.0
+    channel_dropout: float = 0.0
+    mixup: float = 0.0
+
+
+@dataclass
+class Classify:
+    """conf/task/classify.yaml: what is learned from, how, and what stands beside it."""
+
+    name: str = "classify"
+    skip: bool = True
+    refit: bool = True
+    rival: bool = True
+    balance: Balance = Balance.none
+    smoothing: float = 0.0
+    average: float | None = None
+    augment: Augment = field(default_factory=Augment)
+    causal: bool = True
+    aligned: bool = True
+
+
+@dataclass
+class Labelled:
+    """conf/data/labelled.yaml and those built on it: the arguments of forecast.data.LabelModule."""
+
+    card: str | None = None
+    path: str | None = None
+    test: str | None = None
+    id: str | None = None
+    time: str | None = None
+    label: str | None = None
+    channels: Any = None  # a name or a list of names
+    missing: Any = None  # a number or a list of numbers that mean "not observed"
+    splits: Any = None  # shares or lists of ids
+    val: float = 0.2
+    scale: Scale = Scale.standard
+    batch_size: int = 16
+    places: int = 65536
+    seed: int = MISSING
 
 
 @dataclass
@@ -449,8 +502,10 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
     store.store(group="task", name="schema_event", node=Event)
+    store.store(group="task", name="schema_classify", node=Classify)
     store.store(group="data", name="schema_series", node=Series)
     store.store(group="data", name="schema_events", node=Events)
+    store.store(group="data", name="schema_labelled", node=Labelled)
     store.store(group="optim", name="schema_optim", node=Optim)
     # Cached, so that all jobs of a sweep see the same name.
     OmegaConf.register_new_resolver("sweep_folder", sweep, use_cache=True, replace=True)
@@ -488,14 +543,26 @@ def check(cfg: DictConfig) -> None:
         raise UsageError(f"{key} is not set", "it has no default", f"set {NEEDED.get(key, f'{key}=…')}")
 
 
+# Of each task: the schema of its data, what they are called, and an example.
+FITTING: dict[type, tuple[type, str, str]] = {
+    Forecast: (Series, "series", "electricity"),
+    Event: (Events, "events", "retail"),
+    Classify: (Labelled, "labelled series", "japanese_vowels"),
+}
+
+
 def fitting(cfg: DictConfig) -> None:
     """UsageError where the data are not of the kind that the task is about."""
     task, data = (OmegaConf.get_type(cfg, key) if key in cfg else None for key in ("task", "data"))
-    name = data is not None and (cfg.data.get("card") or "these data")
-    if task is Event and data is Series:
-        raise UsageError(f"task=event with {name}, which are series", "expected events", "e.g. set data=retail")
-    if task is Forecast and data is Events:
-        raise UsageError(f"task=forecast with {name}, which are events", "expected series", "set task=event")
+    if task not in FITTING or data is None or data is FITTING[task][0]:
+        return
+    for other, (schema, called, _) in FITTING.items():
+        if data is schema:
+            raise UsageError(
+                f"task={cfg.task.name} with {cfg.data.get('card') or 'these data'}, which are {called}",
+                f"expected {FITTING[task][1]}",
+                f"set task={other.__name__.lower()}, or data, e.g. data={FITTING[task][2]}",
+            )
 
 
 def spine(node: Any, above: str) -> None:

@@ -4,11 +4,8 @@ A process of its own sends the journal on (forecast.verbs.follow), so a server t
 training nothing; what was not sent stays in the run folder for `forecast sync`.
 """
 
-import hashlib
-import json
 import logging
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -21,6 +18,7 @@ from typing import Any
 from forecast.artifacts import Run
 from forecast.errors import UsageError
 from forecast.spool import SQLITE, Journal, absolute, lines, shown, trouble
+from forecast.told import final_metrics, inputs, part_of
 from forecast.where import PACKAGE, RUNS
 
 log = logging.getLogger(__name__)
@@ -28,7 +26,6 @@ PARAM_LENGTH = 500  # MLflow refuses longer values on some stores
 SILENCE_S = 0.4  # of a store that is at work, before it is asked whether it lives, and how long it may take to answer
 WAIT_AFTER_FAILURE_S = 5.0
 SAMPLE_S = 10.0  # between two looks at the machine
-EVENT_SCORES = ("rmse", "mae", "accuracy", "macro_f1", "calibration", "ks", "survival")
 History = list[tuple[int, int, str, float, float]]
 
 
@@ -71,7 +68,7 @@ class MLflowTracker(Tracker):
             first = next((line for _, line in lines(run.path) if line["do"] == "create"), None)
             if first is None:
                 self.journal.append("create", **self._create(run, config, data.card.name))
-                self.journal.append("data", **_inputs(data))
+                self.journal.append("data", **inputs(data))
             else:  # the directory may be another; the store is the same unless another is asked for
                 began = first["at"] / 1000
                 self.uri = first["uri"] if first["asked"] == self.asked else self.uri
@@ -112,7 +109,7 @@ class MLflowTracker(Tracker):
                 self.journal.append("log", rows=rows)
 
     def finish(self, run: Run, metrics: Mapping[str, Any]) -> None:
-        steps, part = metrics["rows"][0].get("horizon", {}), _part(metrics)
+        steps, part = metrics["rows"][0].get("horizon", {}), part_of(metrics)
         scores = [[name, value, 0] for name, value in final_metrics(metrics).items()]
         scores += [
             [f"{part}/{key}_by_step", value, i + 1]
@@ -283,74 +280,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         name = f"{prefix}{key}"
         flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: str(value)})
     return flat
-
-
-def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Names that MLflow takes: test/mse_z in scaled units, test/mae in original ones, test_ridge/mse_z beside it;
-    test_streamed/mse_z, …, ratio and bytes_per_series of a model that streams; test/coverage_90, crps_z, wql, energy_z
-    of its intervals, test_adapting/… of those that follow what comes. Of events see `event_metrics`."""
-    if metrics.get("task") == "event":
-        return event_metrics(metrics)
-    part = _part(metrics)
-    stream = metrics.get("stream") or {}
-    flat = {f"test_streamed/{key}": stream[key] for key in ("ratio", "bytes_per_series") if stream.get(key) is not None}
-    for way, found in (metrics.get("intervals") or {}).items():
-        of = "test" if way == "calibrated" else f"test_{way}"
-        kept = {"crps_z": found.get("crps"), "wql": found.get("wql"), "energy_z": found.get("energy")}
-        kept |= {f"coverage_{c}": each["coverage"] for c, each in found.get("nominal", {}).items()}
-        flat.update({f"{of}/{key}": value for key, value in kept.items() if value is not None})
-    for row in metrics["rows"]:
-        head = {"model": part, "streamed": f"{part}_streamed"}.get(row["kind"])
-        head = head or f"{part}_{_plain(row['name'])}"
-        flat.update({f"{head}/{key}_z": value for key, value in row["scaled"].items() if value is not None})
-        flat.update({f"{head}/{key}": value for key, value in row["original"].items() if value is not None})
-    return flat
-
-
-def _part(metrics: Mapping[str, Any]) -> str:
-    """test, or validation (val/… are the scaled scores of the history) where a fit without a test part was scored."""
-    return "validation" if metrics.get("part") == "val" else "test"
-
-
-def event_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """test/nats_total, nats_time, nats_mark, rmse, …, calibration, ks of the model, test_mixture/… of the floors;
-    test_ahead/tmap, otd, … of a window; test_metatpp/nll, … under that protocol."""
-    flat: dict[str, float | None] = {}
-    for row in metrics["rows"]:
-        head = "test" if row["kind"] == "model" else f"test_{_plain(row['name'])}"
-        flat |= {f"{head}/nats_{part}": value for part, value in row["nats"].items()}
-        flat |= {f"{head}/{key}": row.get(key) for key in EVENT_SCORES}
-    ahead = (metrics.get("horizon") or {}).get("rows", [])
-    for k, row in enumerate(ahead):
-        head = "test_ahead" if k == 0 else f"test_ahead_{_plain(row['name'])}"
-        flat |= {f"{head}/{key}": value for key, value in row.items() if key not in ("name", "kind")}
-    line = metrics.get("metatpp") or {}
-    flat |= {f"test_metatpp/{key}": line.get(key) for key in ("nll", "rmse", "accuracy")}
-    return {name: value for name, value in flat.items() if value is not None}
-
-
-def _plain(name: str) -> str:
-    """A name with the letters that MLflow takes."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("_")
-
-
-def _inputs(data: Any) -> dict[str, Any]:
-    """The parts of the data. A digest is one of the file's sha256, the part's rows, the channels and gaps; of events,
-    of their file, how many sequences and events there are until when, and the marks."""
-    parts = {}
-    for part in ("train", "val", "test"):
-        if data.card.kind == "events":
-            held = data.part(part)
-            known = [len(held.events.ids), len(held.events.time), float(held.end.max())]
-            what = json.dumps([data.source["sha256"], known, data.spec.marks])
-            parts[part] = {"rows": int(held.target.sum()), "digest": hashlib.sha256(what.encode()).hexdigest()[:8]}
-            continue
-        ranges = getattr(data.split, part).tolist()
-        what = json.dumps([data.source["sha256"], ranges, data.spec.channels, data.gaps])
-        rows = sum(last - first for first, last in ranges)
-        parts[part] = {"rows": rows, "digest": hashlib.sha256(what.encode()).hexdigest()[:8]}
-    channels = data.spec.marks if data.card.kind == "events" else data.spec.channels
-    return {"name": data.card.name, "source": data.source, "channels": list(channels), "parts": parts}
 
 
 __all__ = ["MLflowTracker", "Tracker", "final_metrics", "flatten", "make_tracker"]

@@ -9,7 +9,8 @@ import pytest
 from forecast.artifacts import Run
 from forecast.data.event_module import EventModule
 from forecast.spool import Journal, lines
-from forecast.track import MLflowTracker, _inputs, final_metrics
+from forecast.told import final_metrics, inputs
+from forecast.track import MLflowTracker
 from tests.dashboards.events import make_event_run
 
 HAWKES: dict[str, Any] = {"base": [0.5, 0.2], "excite": [[0.2, 0.1], [0.3, 0.1]], "decay": 2.0, "end": 20.0,
@@ -57,12 +58,12 @@ def test_the_end_is_journalled(run: Run) -> None:
 
 def test_parts_of_the_data() -> None:
     data = EventModule(hawkes=HAWKES).prepare()
-    found = _inputs(data)
+    found = inputs(data)
     assert found["channels"] == ["0", "1"]
     assert {part: facts["rows"] for part, facts in found["parts"].items()} == {
         part: int(data.part(part).target.sum()) for part in ("train", "val", "test")
     }
-    other = _inputs(EventModule(hawkes={**HAWKES, "end": 21.0}).prepare())
+    other = inputs(EventModule(hawkes={**HAWKES, "end": 21.0}).prepare())
     assert all(found["parts"][part]["digest"] != other["parts"][part]["digest"] for part in found["parts"])
     json.dumps(found)
 

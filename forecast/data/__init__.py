@@ -1,4 +1,4 @@
-"""Files → batches: cards, readers, regular tables, splits, scalers, windows; tables of events.
+"""Files → batches: cards, readers, regular tables, splits, scalers, windows; tables of events; labelled series.
 
 Names are imported when first used: reading a card or a file must not wait for torch or Lightning.
 (The functions `clock` and `split` share the names of their modules: import them from there.)
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from forecast.data.events import EventColumns, Events, read_events, recode
     from forecast.data.freq import infer_freq, parse_freq
     from forecast.data.infer import infer_card
+    from forecast.data.label_batch import LabelGather
+    from forecast.data.label_card import (
+        LabelCard,
+        infer_label_card,
+        load_label_card,
+        read_label_card,
+        read_label_frames,
+    )
+    from forecast.data.labelled import LabelColumns, Labelled, read_labelled
     from forecast.data.module import SeriesModule
     from forecast.data.read import read_series
     from forecast.data.recipe import Recipe
@@ -49,6 +58,9 @@ _HOME = {
     "events": ("EventColumns", "Events", "read_events", "recode"),
     "freq": ("infer_freq", "parse_freq"),
     "infer": ("infer_card",),
+    "label_batch": ("LabelGather",),
+    "label_card": ("LabelCard", "infer_label_card", "load_label_card", "read_label_card", "read_label_frames"),
+    "labelled": ("LabelColumns", "Labelled", "read_labelled"),
     "module": ("SeriesModule",),
     "read": ("read_series",),
     "recipe": ("Recipe",),
@@ -74,6 +86,10 @@ __all__ = [
     "Events",
     "Gap",
     "Gather",
+    "LabelCard",
+    "LabelColumns",
+    "LabelGather",
+    "Labelled",
     "Part",
     "Recipe",
     "Scaler",
@@ -91,11 +107,16 @@ __all__ = [
     "gaps",
     "infer_card",
     "infer_freq",
+    "infer_label_card",
     "last_windows",
     "load_card",
+    "load_label_card",
     "parse_freq",
     "read_card",
     "read_events",
+    "read_label_card",
+    "read_label_frames",
+    "read_labelled",
     "read_series",
     "recode",
     "save_card",

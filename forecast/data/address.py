@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from forecast.errors import DataError
 
 ARCHIVES: Final = (".zip", ".tar.gz", ".tgz", ".gz")
+PACKAGES: Final = ("sktime",)  # whose files a card may name
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class CardFile:
     """One file, relative to the data set's folder or to FORECAST_DATA.
 
     `url` is where `forecast data fetch` gets it; of an archive, `member` is its name there (else that of `path`).
+    `package`: the file comes with that Python package, one of PACKAGES, and `path` is below the package's folder.
     """
 
     path: str
@@ -25,11 +27,12 @@ class CardFile:
     bytes: int | None = None
     url: str = ""
     member: str = ""
+    package: str = ""
 
 
 def check_file(file: CardFile, where: str) -> None:
     """A path below the data folder, a digest, a size, and an address that may be fetched from."""
-    for key in ("path", "sha256", "url", "member"):
+    for key in ("path", "sha256", "url", "member", "package"):
         if not isinstance(value := getattr(file, key), str):
             raise DataError(f"{where}: {key} is {value}", "expected text", "write it in quotation marks")
     out = Path(file.path).is_absolute() or ".." in Path(file.path).parts  # as this system writes paths
@@ -45,6 +48,12 @@ def check_file(file: CardFile, where: str) -> None:
     for key, count in (("rows", file.rows), ("bytes", file.bytes)):
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
             raise DataError(f"{where}: {key} is '{count}'", "expected a number", "correct the card")
+    if file.package and (file.package not in PACKAGES or file.url):
+        raise DataError(
+            f"{where} takes {file.path} from the package '{file.package}'{' and from an address' if file.url else ''}",
+            f"expected no package but {', '.join(PACKAGES)}, and then no url",
+            "correct the card",
+        )
     if file.url:
         check_url(file.url, where)
     if file.member and not archive(file.url):

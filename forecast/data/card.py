@@ -17,11 +17,15 @@ from forecast.where import DATASETS
 
 if TYPE_CHECKING:
     from forecast.data.event_card import EventCard
+    from forecast.data.label_card import LabelCard
 
 T = TypeVar("T")
 
 KINDS: Final = ("series",)
 EVENTS: Final = "events"  # the kind of the cards in event_card.py
+LABELLED: Final = "labelled"  # … in label_card.py
+TASKS: Final = {"series": "forecast", EVENTS: "event", LABELLED: "classify"}  # kind → task
+WORDS: Final = {"series": "series", EVENTS: "events", LABELLED: "labelled series"}  # kind → what it is called
 ALL: Final = "all"  # the channels of a card that leaves their names to the file
 ROLES: Final = ("target", "past_only", "known_future", "static")
 SPLITS: Final[dict[str, Any]] = {"train": 0.7, "val": 0.1, "test": 0.2}  # of a file that has no card
@@ -171,7 +175,9 @@ def _check(card: Card, where: str, every: bool) -> None:
     """What the types cannot say: known kinds and roles, unique names, at least one target."""
     if card.kind not in KINDS:
         raise DataError(
-            f"{where} has the kind '{card.kind}'", f"expected {' or '.join((*KINDS, EVENTS))}", "correct the card"
+            f"{where} has the kind '{card.kind}'",
+            f"expected {', '.join((*KINDS, EVENTS))} or {LABELLED}",
+            "correct the card",
         )
     for channel in card.channels:
         if channel.role not in ROLES:
@@ -212,7 +218,7 @@ def plain_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def card_names(kind: str | None = None) -> tuple[str, ...]:
-    """The data sets that have a card, sorted: all of them, or those of one kind, series or events."""
+    """The data sets that have a card, sorted: all of them, or those of one kind: series, events or labelled."""
     names = sorted(p.parent.name for p in DATASETS.glob("*/card.yaml"))
     return tuple(name for name in names if kind is None or card_kind(name) == kind)
 
@@ -249,9 +255,9 @@ def load_card(name: str) -> Card:
 
 
 def card_kind(name: str) -> str:
-    """What a card describes: series (also where it does not say), or events. Errors as of `load_card`."""
-    plain = read_plain(card_place(name))
-    return EVENTS if isinstance(plain, Mapping) and plain.get("kind") == EVENTS else "series"
+    """What a card describes: series (also where it does not say), events or labelled. Errors as of `load_card`."""
+    kind = plain.get("kind") if isinstance(plain := read_plain(card_place(name)), Mapping) else None
+    return str(kind) if kind in (EVENTS, LABELLED) else "series"
 
 
 def read_plain(path: Path) -> Any:
@@ -269,16 +275,26 @@ def read_plain(path: Path) -> Any:
 
 
 def read_card(path: Path) -> Card:
-    """A card of series from a YAML file; UsageError for one of events."""
+    """A card of series from a YAML file; UsageError for one of another kind."""
     plain = read_plain(path)
-    if isinstance(plain, Mapping) and plain.get("kind") == EVENTS:
-        raise UsageError(f"'{plain.get('name', path)}' is a data set of events", "expected series", "set task=event")
+    other_kind(plain, "series", path)
     card = Card.from_dict(plain, str(path))
     beside = None if card.covariates is None else str((path.parent / os.path.expanduser(card.covariates)).absolute())
     return replace(card, holidays=placed(card.holidays, path.parent), covariates=beside)
 
 
-def save_card(card: "Card | EventCard", path: Path) -> None:
+def other_kind(plain: Any, wanted: str, path: Path) -> None:
+    """UsageError for the card of a known kind that is not the wanted one; it names the task that fits."""
+    kind = plain.get("kind", wanted) if isinstance(plain, Mapping) else wanted
+    if kind != wanted and kind in TASKS:
+        raise UsageError(
+            f"'{plain.get('name', path)}' is a data set of {WORDS[kind]}",
+            f"expected {WORDS[wanted]}",
+            f"set task={TASKS[kind]}",
+        )
+
+
+def save_card(card: "Card | EventCard | LabelCard", path: Path) -> None:
     """Write a card as YAML, whole or not at all."""
     import yaml
 

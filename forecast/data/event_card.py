@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from forecast.data.address import CardFile, check_file
-from forecast.data.card import EVENTS, card_place, check_keys, read_plain, record
+from forecast.data.card import EVENTS, card_place, check_keys, other_kind, read_plain, record
 from forecast.data.card import card_kind as card_kind
 from forecast.data.event_card_checks import PARTS, amount, check, listed, parts, period, text
 from forecast.data.events import UNITS, EventColumns, Floats
@@ -126,10 +126,9 @@ def load_event_card(name: str) -> EventCard:
 
 
 def read_event_card(path: Path) -> EventCard:
-    """A card of events from a YAML file; UsageError for one of series."""
+    """A card of events from a YAML file; UsageError for one of another kind."""
     plain = read_plain(path)
-    if isinstance(plain, Mapping) and plain.get("kind", EVENTS) == "series":
-        raise UsageError(f"'{plain.get('name', path)}' is a data set of series", "expected events", "set task=forecast")
+    other_kind(plain, EVENTS, path)
     return EventCard.from_dict(plain, str(path))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from forecast.data.card import EVENTS, number, plain_splits
+from forecast.data.card import EVENTS, LABELLED, number, plain_splits
 from forecast.data.events import TWICE, UNITS
 from forecast.errors import DataError, nearest
 
@@ -69,7 +69,9 @@ def _id(value: Any) -> str:
 def check(card: "EventCard", where: str) -> None:
     """What the types cannot say: each column in one role, a unit that periods can be counted in, files of parts."""
     if card.kind != EVENTS:
-        raise DataError(f"{where} has the kind '{card.kind}'", f"expected {EVENTS} or series", "correct the card")
+        raise DataError(
+            f"{where} has the kind '{card.kind}'", f"expected series, {EVENTS} or {LABELLED}", "correct the card"
+        )
     if not card.time or not card.unit.strip():
         empty = "unit" if card.time else "time"
         raise DataError(f"{where}: {empty} is empty", "expected a name", "correct the card")

@@ -1,8 +1,11 @@
-"""Batches of events for a training loop: whose order is a function of (seed, epoch) alone, divided among ranks."""
+"""Batches for a training loop whose order is a function of (seed, epoch) alone, divided among ranks: of events here,
+of labelled series in label_batch.py."""
 
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from forecast.data.event_batch import EventGather, buckets
 from forecast.data.freq import Ints
@@ -10,9 +13,10 @@ from forecast.errors import UsageError
 from forecast.types import EventBatch
 
 Done = Callable[[int], tuple[int, int]]
+B = TypeVar("B")
 
 
-class EventLoader:
+class PieceLoader(Generic[B]):
     """The batches of one rank. Shuffled: every rank gets as many as the others, the first ones twice where that needs
     padding; in order: each batch goes to one rank.
 
@@ -21,20 +25,20 @@ class EventLoader:
     """
 
     def __init__(
-        self, gather: EventGather, batch_size: int, *, survival: bool, seed: int | None = None, rank: int = 0,
-        world: int = 1, done: Done | None = None, places: int | None = None,
+        self, take: Callable[[Tensor], B], used: Ints, lengths: Ints, batch_size: int, *, what: str,
+        seed: int | None = None, rank: int = 0, world: int = 1, done: Done | None = None, places: int | None = None,
     ) -> None:  # fmt: skip
-        """`seed` shuffles, None: the longest first; `places`: of a batch, events and padding."""
-        self.gather, self.used = gather, gather.used(survival=survival)
-        self.lengths = gather.length.numpy()[self.used]
+        """`take` gathers pieces by their numbers, `used` (K,) are those that are served, `lengths` (K,) theirs; `what`
+        they are called. `seed` shuffles, None: the longest first; `places`: of a batch, with padding."""
+        self.take, self.used, self.lengths = take, used, lengths
         if seed is None and world > 1:
-            if len(self.used) < world:
+            if len(used) < world:
                 raise UsageError(
-                    f"{len(self.used):,} sequence(s) for {world} processes",
+                    f"{len(used):,} {what} for {world} processes",
                     "expected at least one for each",
-                    f"set trainer.devices={max(len(self.used), 1)}, or give more data to the part",
+                    f"set trainer.devices={max(len(used), 1)}, or give more data to the part",
                 )
-            batch_size = min(batch_size, len(self.used) // world)
+            batch_size = min(batch_size, len(used) // world)
         self.batch_size, self.places, self.seed = batch_size, places, seed
         self.rank, self.world, self.done, self.epoch = rank, world, done, 0
         self.count = len(self._pieces(0))
@@ -55,8 +59,24 @@ class EventLoader:
     def __len__(self) -> int:
         return len(self._mine())
 
-    def __iter__(self) -> Iterator[EventBatch]:
+    def __iter__(self) -> Iterator[B]:
         mine = self._mine()
         epoch, skip = (self.epoch, 0) if self.done is None else self.done(len(mine))
         pieces = self._pieces(epoch)
-        return (self.gather(torch.from_numpy(self.used[pieces[i]])) for i in mine[skip:])
+        return (self.take(torch.from_numpy(self.used[pieces[i]])) for i in mine[skip:])
+
+
+class EventLoader(PieceLoader[EventBatch]):
+    """The pieces of sequences that have a target or, with `survival`, a last interval."""
+
+    def __init__(
+        self, gather: EventGather, batch_size: int, *, survival: bool, seed: int | None = None, rank: int = 0,
+        world: int = 1, done: Done | None = None, places: int | None = None,
+    ) -> None:  # fmt: skip
+        """`seed` shuffles, None: the longest first; `places`: of a batch, events and padding."""
+        used = gather.used(survival=survival)
+        super().__init__(
+            gather, used, gather.length.numpy()[used], batch_size, what="sequence(s)", seed=seed, rank=rank,
+            world=world, done=done, places=places,
+        )  # fmt: skip
+        self.gather = gather

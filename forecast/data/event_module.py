@@ -20,7 +20,7 @@ from forecast.data.event_split import EventSplit, Part, split_events, split_file
 from forecast.data.events import Floats, read_events
 from forecast.data.hawkes import Hawkes, hawkes, simulate
 from forecast.data.loader import served
-from forecast.data.read import absolute, sha256
+from forecast.data.read import absolute, digested, source_of
 from forecast.data.settings import asked, shares, whole
 from forecast.data.split import PARTS
 from forecast.errors import DataError, UsageError, nearest
@@ -114,8 +114,8 @@ class EventModule(lightning.LightningDataModule):
             own = card_file(self.name)
             card = EventCard.from_dict({**load_event_card(self.name).to_dict(), **facts})
             frames, read = read_event_frames(card, path=self.path, folder=own and own.parent, notes=notes)
-        read = [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]
-        self.source = _source([(file.path, file.sha256, file.rows or 0) for file in read])
+        read = digested(read)
+        self.source = source_of(read)
         card = replace(card, files=tuple(replace(f, path=Path(f.path).name) for f in read) if self.path else card.files)
         tables = {where: read_events(frame, card.columns, where, notes=notes) for where, frame in frames}
         if card.by_files and self.path is None:
@@ -200,13 +200,6 @@ class EventModule(lightning.LightningDataModule):
 
 def _words(given: Any) -> list[Any] | None:
     return None if given is None else list(given) if isinstance(given, list | tuple) else [given]
-
-
-def _source(read: list[tuple[str, str, int]]) -> dict[str, Any]:
-    """What was read, for the record; several files: the first one's path and the digest of their digests."""
-    digests = [digest for _, digest, _ in read]
-    joined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return {"path": read[0][0], "sha256": joined, "rows": sum(rows for _, _, rows in read)}
 
 
 def _gaps(part: Part) -> Floats:

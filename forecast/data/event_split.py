@@ -120,12 +120,12 @@ def _numbers(events: Events, splits: Mapping[str, Any]) -> list[Ints]:
         return [np.arange(low, high) for low, high in zip(borders, borders[1:], strict=False)]
     if not all(isinstance(share, Sequence) and not isinstance(share, str) for share in shares):
         raise DataError(f"splits is {dict(splits)}", "expected numbers, or lists of ids", _HOW)
-    return _named(events, [[str(one) for one in share] for share in shares])
+    return named(events.ids, [[str(one) for one in share] for share in shares])
 
 
-def _named(events: Events, parts: list[list[str]]) -> list[Ints]:
+def named(ids: Sequence[str], parts: list[list[str]]) -> list[Ints]:
     """Numbers of the sequences of these ids; an id that is not there, or twice, is refused."""
-    place = {name: number for number, name in enumerate(events.ids)}
+    place = {name: number for number, name in enumerate(ids)}
     listed = [name for part in parts for name in part]
     if missing := next((name for name in listed if name not in place), None):
         raise DataError(f"splits names the id '{missing}'", "expected ids of the table", "correct the list")

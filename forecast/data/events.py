@@ -146,11 +146,11 @@ def read_events(
                 f"found {', '.join(frame.columns[:12])}",
                 nearest(name, frame.columns),
             )
-    ids, number = _coded(frame, columns.id, "events", where)
+    ids, number = coded(frame, columns.id, "events", where)
     ticks, origin, grid = _times(frame[columns.time], columns, where)
-    names, mark = _coded(frame, columns.mark, ONE_MARK, where)
+    names, mark = coded(frame, columns.mark, ONE_MARK, where)
     order = np.lexsort((ticks, number))  # stable: rows of one time stay in their order
-    _tell_sorted(number, ticks, where, notes)
+    tell_sorted(number, ticks, where, notes)
     order = _once(order, number, ticks, mark, columns.twice, where, notes)
     number, ticks, mark = number[order], ticks[order], mark[order]
     if origin is not None and columns.grid is None:
@@ -208,7 +208,7 @@ def moment_of(events: Events, value: Any, key: str, how: str = "correct it") -> 
     return float((stamp - events.origin).astype(np.int64)) / UNITS[events.unit]
 
 
-def _coded(frame: pl.DataFrame, name: str | None, alone: str, where: str) -> tuple[tuple[str, ...], Ints]:
+def coded(frame: pl.DataFrame, name: str | None, alone: str, where: str) -> tuple[tuple[str, ...], Ints]:
     """Names of a column in order of appearance, and the number of each row's name (N,)."""
     if name is None:
         return (alone,), np.zeros(frame.height, dtype=np.int64)
@@ -302,7 +302,7 @@ def _exact(micros: Floats, columns: EventColumns, where: str) -> Floats:
     return time
 
 
-def _tell_sorted(number: Ints, ticks: Floats, where: str, notes: list[str]) -> None:
+def tell_sorted(number: Ints, ticks: NDArray[Any], where: str, notes: list[str]) -> None:
     """A note on rows that come before, in the file, what happened earlier in their sequence."""
     by_id = np.argsort(number, kind="stable")
     back = (np.diff(number[by_id]) == 0) & (np.diff(ticks[by_id]) < 0)

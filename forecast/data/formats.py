@@ -33,7 +33,12 @@ KINDS: Final = (
 DAMAGE: Final = (
     pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError, NotImplementedError, MemoryError,
 )  # fmt: skip
-TEXT: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}  # ending → what such a table is called
+TEXT: Final = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".ts": "ts",
+}  # ending → what such a table is called
 KEYS: Final = 10_000  # keys of all lines together, each a column
 CELLS: Final = 500_000_000  # of a table, filled or not
 DEEP: Final = 4  # lists and objects in each other

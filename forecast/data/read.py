@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +25,9 @@ from forecast.where import DATASETS, data_root
 
 if TYPE_CHECKING:
     from forecast.data.event_card import EventCard
+    from forecast.data.label_card import LabelCard
+
+Reader = Callable[[Path, list[str]], pl.DataFrame]
 
 
 def absolute(path: str | Path) -> Path:
@@ -30,11 +35,13 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.expanduser(path)).absolute()
 
 
-def locate(card: "Card | EventCard", file: CardFile, folder: Path | None = None) -> Path:
+def locate(card: "Card | EventCard | LabelCard", file: CardFile, folder: Path | None = None) -> Path:
     """Where a card's file is: beside the card, or under FORECAST_DATA; DataError naming the places.
 
     A card of the user's own lies in `folder`; its file may also stand in the start directory.
     """
+    if file.package:
+        return _packaged(file)
     root = data_root()
     near = [DATASETS / card.name] if folder is None else [folder, Path.cwd()]
     places = list(dict.fromkeys(place / file.path for place in (*near, *([root] if root else []))))
@@ -50,6 +57,20 @@ def locate(card: "Card | EventCard", file: CardFile, folder: Path | None = None)
     )
 
 
+def _packaged(file: CardFile) -> Path:
+    """Where a file is that comes with a package, which is not imported for it."""
+    spec = find_spec(file.package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        if (place := Path(folder) / file.path).is_file():
+            return place
+    raise DataError(
+        f"the file {file.path} does not come with the package {file.package} that is installed here",
+        f"looked in {folders[0]}" if folders else f"{file.package} is not installed",
+        f"install the version of {file.package} that this program asks for",
+    )
+
+
 def _how(file: CardFile, root: Path | None, name: str) -> str:
     """What to do about a file that is not there."""
     if not file.url:
@@ -62,6 +83,18 @@ def sha256(path: Path) -> str:
     """The digest of a file, read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digested(read: Sequence[CardFile]) -> list[CardFile]:
+    """Files that were read, with the digests that were not known."""
+    return [file if file.sha256 else replace(file, sha256=sha256(Path(file.path))) for file in read]
+
+
+def source_of(read: Sequence[CardFile]) -> dict[str, Any]:
+    """What was read, for the record; several files: the first one's path and the digest of their digests."""
+    digests = [file.sha256 for file in read]
+    joined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return {"path": read[0].path, "sha256": joined, "rows": sum(file.rows or 0 for file in read)}
 
 
 def read_series(
@@ -96,7 +129,10 @@ def read_frame(
 
 
 def read_files(
-    card: "Card | EventCard", folder: Path | None, notes: list[str] | None
+    card: "Card | EventCard | LabelCard",
+    folder: Path | None,
+    notes: list[str] | None,
+    readers: Mapping[str, Reader] = READERS,
 ) -> tuple[list[pl.DataFrame], list[CardFile]]:
     """The tables of a card's own files, digests checked; each file with its absolute path and its rows."""
     frames, read = [], []
@@ -108,12 +144,12 @@ def read_files(
                 f"the card expects {file.sha256[:12]}…",
                 f"get the file again, or give it as your own: data={card.kind} data.path={place}",
             )
-        frames.append(read_file(place, notes))
+        frames.append(read_file(place, notes, readers))
         read.append(replace(file, path=str(place), rows=frames[-1].height))
     return frames, read
 
 
-def read_file(path: Path, notes: list[str] | None = None) -> pl.DataFrame:
+def read_file(path: Path, notes: list[str] | None = None, readers: Mapping[str, Reader] = READERS) -> pl.DataFrame:
     """A table as it is in the file; csv columns stay text, so that a fault can quote what was written."""
     try:
         there = path.is_file()
@@ -121,12 +157,12 @@ def read_file(path: Path, notes: list[str] | None = None) -> pl.DataFrame:
     except OSError as fault:
         there, what = False, f"cannot be reached: {fault.strerror}"
     if not there:
-        raise DataError(f"{path} {what}", f"expected a file ({', '.join(sorted(READERS))})", "correct the path")
-    reader = READERS.get(path.suffix.lower())
+        raise DataError(f"{path} {what}", f"expected a file ({', '.join(sorted(readers))})", "correct the path")
+    reader = readers.get(path.suffix.lower())
     if reader is None:
         raise DataError(
             f"{path.name} has the ending '{path.suffix}'",
-            f"expected {', '.join(sorted(READERS))}",
+            f"expected {', '.join(sorted(readers))}",
             "convert the file",
         )
     if not path.stat().st_size:

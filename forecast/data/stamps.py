@@ -291,13 +291,13 @@ def sentinel(values: NDArray[np.float64], name: str, where: str) -> str:
     return ""
 
 
-def parse_names(column: pl.Series, where: str) -> pl.Series:
-    """(N,) names of series as text without blanks around them; DataError for what is no name."""
+def parse_names(column: pl.Series, where: str, what: str = "names of series", key: str = "data.id") -> pl.Series:
+    """(N,) names as text without blanks around them; DataError for what is no name."""
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
         raise DataError(
-            f"{where}: column '{column.name}' holds {str(column.dtype).lower()} values, not names of series",
+            f"{where}: column '{column.name}' holds {str(column.dtype).lower()} values, not {what}",
             "expected text or numbers",
-            "name another column in data.id",
+            f"name another column in {key}",
         )
     return column.cast(pl.String).str.strip_chars()
 

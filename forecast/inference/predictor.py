@@ -80,6 +80,8 @@ class Predictor:
         config, state = run.read("config.json"), run.read("data.json")
         if build.task_of(config) == "event":
             raise UsageError(f"run {run.id} forecasts events, not series", do="name a run of task=forecast")
+        if build.task_of(config) == "classify":
+            raise UsageError(f"run {run.id} tells classes, and forecasts nothing", do="name a run of task=forecast")
         recipe = Recipe.from_state(state)
         try:
             chain = build.chain(config, recipe.spec, masked=recipe.gaps != "error")

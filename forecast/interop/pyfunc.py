@@ -8,17 +8,19 @@ from mlflow.pyfunc.model import PythonModel
 
 from forecast.artifacts import Run
 from forecast.build import task_of
+from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.predictor import Predictor
 
+PREDICTORS: dict[str, Any] = {"event": EventPredictor, "classify": ClassPredictor}
+
 
 class RunModel(PythonModel):
-    """A frame of history in, a frame of forecasts out (see `Predictor.predict`, `EventPredictor.predict`)."""
+    """A frame of history in, a frame of forecasts out, or of classes (see `predict` of each Predictor)."""
 
     def load_context(self, context: Any) -> None:
         run = Run(Path(context.artifacts["run"]))
-        events = task_of(run.read("config.json")) == "event"
-        self.predictor: Predictor | EventPredictor = EventPredictor.load(run) if events else Predictor.load(run)
+        self.predictor: Any = PREDICTORS.get(task_of(run.read("config.json")), Predictor).load(run)
 
     def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         return self.predictor.predict(model_input).to_pandas()

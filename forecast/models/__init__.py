@@ -11,6 +11,7 @@ from forecast.models.lstm import LSTM
 from forecast.models.none import Identity
 from forecast.models.normalise import InstanceNorm, NoNorm, RollingNorm
 from forecast.models.patch import ChannelEmbedding, PatchEmbedding
+from forecast.models.series_embed import FlatSeries, SeriesEmbedding
 from forecast.models.tcnca import TCNCA
 from forecast.models.transformer import Transformer
 
@@ -20,6 +21,7 @@ __all__ = [
     "CovariateTokens",
     "Encoder",
     "EventEmbedding",
+    "FlatSeries",
     "Identity",
     "Informer",
     "InstanceNorm",
@@ -29,6 +31,7 @@ __all__ = [
     "NoNorm",
     "PatchEmbedding",
     "RollingNorm",
+    "SeriesEmbedding",
     "StreamingEncoder",
     "TCNCA",
     "Transformer",

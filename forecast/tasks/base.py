@@ -87,7 +87,7 @@ class Task(pl.LightningModule):
             self.plateau.step(scores[self.SCORES[0]])
 
     def configure_optimizers(self) -> Any:
-        optimiser = self.optimiser(self.parameters())
+        optimiser = self.optimiser(self.chain.parameters())
         if self.schedule == "plateau":
             # Stepped above and kept below: Lightning steps it after the checkpoint of an epoch, so a resume would
             # lose that step.

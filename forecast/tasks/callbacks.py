@@ -23,6 +23,7 @@ from forecast.artifacts import atomic
 log = logging.getLogger(__name__)
 Row = tuple[int, int, str, float, float]  # step, epoch, name, value, seconds since the start
 Sink = Callable[[list[Row]], None]
+MANY = 30  # epochs: of more than that only the best ones have a line, and every so many
 HEADER = ("step", "epoch", "name", "value", "seconds")
 
 
@@ -199,8 +200,11 @@ class Lines(pl.Callback):
         value = float(trainer.callback_metrics.get(self.monitor, float("nan")))
         mark = "  best so far" if value < self.best else ""
         self.best = min(self.best, value)
+        done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        if not mark and epochs > MANY and done % (epochs // MANY) and done < epochs and not trainer.should_stop:
+            return  # a line for each of a hundred short epochs tells nobody anything
         self.console.print(
-            f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  train loss {self.loss.value:.4f}"
+            f"epoch {done:>3}/{epochs}  train loss {self.loss.value:.4f}"
             f"  {self.monitor.replace('/', ' ')} {value:.4f}  {seconds:.0f} s  {self._speed():.1f} steps/s{mark}"
         )
 

@@ -95,6 +95,11 @@ def make_trainer(
         callbacks.append(Budget(seconds(budget), history))
     if settings["patience"] is not None:
         callbacks.append(Patience(monitor, patience=settings["patience"], mode="min", strict=False))
+    return _trainer(settings, callbacks, folder)
+
+
+def _trainer(settings: Mapping[str, Any], callbacks: list[pl.Callback], folder: Path, **more: Any) -> pl.Trainer:
+    """UsageError where Lightning refuses a setting."""
     try:
         return pl.Trainer(
             accelerator=settings["accelerator"],
@@ -117,6 +122,7 @@ def make_trainer(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            **more,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
@@ -124,6 +130,17 @@ def make_trainer(
 
 def fit(trainer: pl.Trainer, task: Task, data: pl.LightningDataModule, *, resume: Path | None = None) -> float:
     """Train; returns the best validation score. Ctrl-C comes out as KeyboardInterrupt, the last checkpoint is kept."""
+    _train(trainer, task, data, resume)
+    callback = trainer.checkpoint_callback
+    assert isinstance(callback, ModelCheckpoint)
+    if callback.best_model_score is None:  # max_steps or max_time came before the first validation
+        (scores,) = trainer.validate(task, datamodule=data, verbose=False)
+        trainer.save_checkpoint(Path(callback.dirpath or ".") / BEST_CHECKPOINT.rpartition("/")[2])
+        return float(scores[task.SCORES[0]])
+    return float(callback.best_model_score)
+
+
+def _train(trainer: pl.Trainer, task: Task, data: pl.LightningDataModule, resume: Path | None = None) -> None:
     start = None if resume is None else str(resume)
     size, accumulate = getattr(data, "batch_size", 1), 2 * trainer.accumulate_grad_batches
     try:
@@ -135,13 +152,6 @@ def fit(trainer: pl.Trainer, task: Task, data: pl.LightningDataModule, *, resume
         if trainer.interrupted:
             raise KeyboardInterrupt from stop
         raise
-    callback = trainer.checkpoint_callback
-    assert isinstance(callback, ModelCheckpoint)
-    if callback.best_model_score is None:  # max_steps or max_time came before the first validation
-        (scores,) = trainer.validate(task, datamodule=data, verbose=False)
-        trainer.save_checkpoint(Path(callback.dirpath or ".") / BEST_CHECKPOINT.rpartition("/")[2])
-        return float(scores[task.SCORES[0]])
-    return float(callback.best_model_score)
 
 
 def seconds_of(trainer: pl.Trainer) -> float:
@@ -162,7 +172,31 @@ def _one(trainer: pl.Trainer, kind: type[C]) -> C:
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The chain's weights at the best validation."""
-    path = folder / BEST_CHECKPOINT
-    state = AtomicCheckpoints().load_checkpoint(path)["state_dict"]
-    return {key.removeprefix("chain."): value for key, value in state.items() if key.startswith("chain.")}
+    """The chain's weights at the best validation; the averaged ones, where the task averages them."""
+    state = AtomicCheckpoints().load_checkpoint(folder / BEST_CHECKPOINT)["state_dict"]
+    kept = "averaged." if any(key.startswith("averaged.") for key in state) else "chain."
+    return {key.removeprefix(kept): value for key, value in state.items() if key.startswith(kept)}
+
+
+def best_epoch(folder: Path) -> int:
+    """Epochs that the best weights were trained for, those not finished too."""
+    return int(AtomicCheckpoints().load_checkpoint(folder / BEST_CHECKPOINT)["epoch"]) + 1
+
+
+class Until(pl.Callback):
+    """Ends the training after some epochs, whatever the schedule of the learning rate was made for."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.current_epoch + 1 >= self.epochs:
+            trainer.should_stop = True
+
+
+def refit(settings: Mapping[str, Any], task: Task, data: pl.LightningDataModule, folder: Path, *, epochs: int) -> None:
+    """Train once more, for as many epochs as were found best, with nothing to choose by; the schedule is that of the
+    whole training. Nothing is left in `folder`."""
+    _check(settings)
+    trainer = _trainer(settings, [Interrupt(), Until(epochs)], folder, limit_val_batches=0, enable_checkpointing=False)
+    _train(trainer, task, data)

@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from forecast.errors import DataError
+from forecast.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from forecast.data.module import SeriesModule
     from forecast.inference.named import Named
+
+
+def meaningless(asked: Mapping[str, Any], keys: tuple[str, ...], run: str, why: str) -> None:
+    """UsageError for a key that is set and says nothing of `run`."""
+    for key in keys:
+        if asked[key] not in (None, 0):
+            raise UsageError(f"{key}={asked[key]} with {run}", why, "leave it out")
 
 
 def something_to_learn(data: "SeriesModule") -> None:

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("forecast")
 OF_COMPARE = ("compare", "output", "runs")  # the keys of forecast evaluate that mean something with compare=
 SHOWN = 8  # columns on a terminal; the files have all
+KINDS = {"series": "series", "events": "events", "classes": "classification"}
 CHECKED = ("config.json", "data.json", "env.json", "metrics.json")
 
 
@@ -59,20 +61,24 @@ def compare(cfg: "DictConfig", overrides: list[str]) -> None:
 
 
 def _tables(runs: "Sequence[Record]") -> "tuple[list[Table], str, str]":
-    """The tables, the same as CSV, and how they are to be read; series and events have no score in common."""
-    from forecast.dashboards import board, board_page, event_board, event_board_page
+    """The tables, the same as CSV, and how they are to be read; series, events and classes have no score in common."""
+    from forecast.dashboards import board, board_page, class_board, class_board_page, event_board, event_board_page
 
-    events = [run for run in runs if run.events]
-    if not events:
-        series = board.groups(runs)
-        return board_page.tables(series), board_page.table_csv(series), board_page.HOW
-    if len(events) < len(runs):
+    kinds = Counter(run.kind for run in runs)
+    if len(kinds) > 1:
+        found = [f"{n} of {KINDS[kind]}" for kind, n in sorted(kinds.items())]
         raise UsageError(
-            f"{len(events)} of {len(runs)} runs forecast events, the others series", "expected runs of one task",
+            f"the {len(runs)} runs are {', '.join(found[:-1])} and {found[-1]}", "expected runs of one task",
             "name fewer: compare=EXPERIMENT, a sweep, or runs",
         )  # fmt: skip
-    groups = event_board.groups(events)
-    return event_board_page.tables(groups), event_board_page.table_csv(groups), event_board_page.HOW
+    if kinds["events"]:
+        events = event_board.groups(runs)
+        return event_board_page.tables(events), event_board_page.table_csv(events), event_board_page.HOW
+    if kinds["classes"]:
+        classes = class_board.groups(runs)
+        return class_board_page.tables(classes), class_board_page.table_csv(classes), class_board_page.HOW
+    series = board.groups(runs)
+    return board_page.tables(series), board_page.table_csv(series), board_page.HOW
 
 
 def chosen(wanted: Sequence[str], runs: Path) -> list[Run]:

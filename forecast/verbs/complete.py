@@ -102,8 +102,12 @@ end
 complete -c forecast -f -a '(__forecast_answer)'"""
 
 SCRIPTS: Final = {"bash": BASH, "zsh": ZSH, "fish": FISH}
-OF_DATA: Final = {"gaps": ("all",), "kind": ("series", "events"), "twice": ("keep", "drop")}  # of `forecast data`
-OF_FILES: Final = ("input", "output", "runs", "data.path", "data.card", "data.holidays")  # keys
+OF_DATA: Final = {
+    "gaps": ("all",),
+    "kind": ("series", "events", "labelled"),
+    "twice": ("keep", "drop"),
+}  # of `forecast data`
+OF_FILES: Final = ("input", "output", "runs", "data.path", "data.test", "data.card", "data.holidays")  # keys
 OF_FLAG: Final = {**pages.ALLOWED, "--config-dir": (FILES,)}
 
 
@@ -152,11 +156,11 @@ def _data(before: Sequence[str], word: str) -> Iterable[str]:
     if joined:
         if key in OF_DATA:
             return (f"{key}={value}" for value in OF_DATA[key])
-        return (FILES,) if key in ("save", "holidays", "to") else ()
+        return (FILES,) if key in ("save", "holidays", "to", "test") else ()
     sets = sorted(card.parent.name for card in DATASETS.glob("*/card.yaml"))
     options = {"list": (), "fetch": ("to",), "convert": ("to", "name", "unit")}.get(before[0])
     if options is None:
-        options = ("kind", *data.OPTIONS, *data.OF_EVENTS)
+        options = tuple(dict.fromkeys(("kind", *data.OPTIONS, *data.OF_EVENTS, *data.OF_LABELLED)))
     shown = () if before[0] == "convert" else sets
     return () if before[0] == "list" else (*shown, *(f"{key}=" for key in options), FILES)
 

@@ -13,6 +13,7 @@ from forecast.verbs.data_table import show_table
 if TYPE_CHECKING:
     from forecast.data.card import Card, CardFile
     from forecast.data.event_card import EventCard
+    from forecast.data.label_card import LabelCard
     from forecast.data.table import Series
 
 HELP: Final = """\
@@ -27,6 +28,9 @@ zone=Europe/Berlin season=24 missing=-999 holidays=DE; save=card.yaml keeps what
 data.card=card.yaml trains with it. `check` lists the longest gaps; gaps=all lists every one. `fetch` goes on
 where it was broken off.
 
+A file .ts, or a table of labelled series (kind=labelled), is told by: id=COLUMN time=COLUMN label=COLUMN
+channels=A,B missing=-999 test=FILE, which holds the test part. `show` tells classes, channels and lengths.
+
 A file of events needs kind=events, and maybe: id=COLUMN time=COLUMN mark=COLUMN unit=day labels=, grid=0.001
 floor=0.0001 twice=drop covariates=A,B periods=day,week val=DATE test=DATE. `show` tells sequences, gaps, the
 grid of the times and the shares of marks, `check` also marks that the training does not have.
@@ -40,12 +44,15 @@ Examples
   forecast data show electricity
   forecast data check my.csv time=when target=sales freq=D
   forecast data show orders.csv kind=events id=customer mark=size unit=day save=card.yaml
+  forecast data show japanese_vowels
+  forecast data show gestures.csv kind=labelled id=take label=gesture save=card.yaml
   forecast data fetch etth1 to=~/data
 
 Files that are not part of the program are looked up under $FORECAST_DATA."""
 WORDS: Final = ("list", "show", "check", "fetch", "convert")
 LISTS: Final = ("target", "past", "known", "static", "holidays")
 OPTIONS: Final = ("time", "id", *LISTS, "freq", "zone", "season", "missing", "save", "gaps")
+OF_LABELLED: Final = ("label", "channels", "test")
 OF_EVENTS: Final = ("mark", "unit", "labels", "grid", "floor", "twice", "covariates", "periods", "val", "test")
 HEAD: Final = 5  # rows shown
 WIDE: Final = 8  # channels shown
@@ -82,15 +89,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _of_one(word: str, name: str, words: list[str]) -> int:
-    """Show or check a data set or a file: of events by its card or by kind=events, else of series."""
-    from forecast.verbs.data_events import is_events, show_events
+    """Show or check a data set or a file of the kind that its card or kind= says."""
+    from forecast.data.card import EVENTS, LABELLED
+    from forecast.verbs.data_kind import kind_of
 
-    if is_events(name, words):
-        if word == "show":
-            return show_events(name, words)
+    if (kind := kind_of(name, words)) == EVENTS:
         from forecast.verbs.data_event_check import check_events
+        from forecast.verbs.data_events import show_events
 
-        return check_events(name, words)
+        return show_events(name, words) if word == "show" else check_events(name, words)
+    if kind == LABELLED:
+        from forecast.verbs.data_label_check import check_labelled
+        from forecast.verbs.data_labelled import show_labelled
+
+        return show_labelled(name, words) if word == "show" else check_labelled(name, words)
     options = _options(words)
     if (every := options.pop("gaps", None)) not in (None, "all"):
         raise UsageError(f"gaps is '{every}'", "expected all", "write gaps=all, or leave it out for the longest")
@@ -105,15 +117,21 @@ def _of_one(word: str, name: str, words: list[str]) -> int:
 
 def _options(words: list[str]) -> dict[str, Any]:
     """KEY=VALUE words as arguments of infer_card, and `save`."""
+    from forecast.data.card import WORDS
+
     options: dict[str, Any] = {}
     for word in words:
         key, _, value = word.partition("=")
         if key == "kind":
             continue
-        if key in OF_EVENTS:
-            raise UsageError(f"'{key}' is an option of events", do="write kind=events too, or leave it out")
+        if key in (*OF_EVENTS, *OF_LABELLED):
+            kinds = ["events"] * (key in OF_EVENTS) + ["labelled"] * (key in OF_LABELLED)
+            raise UsageError(
+                f"'{key}' is an option of {' and '.join(WORDS[kind] for kind in kinds)}",
+                do=f"write kind={' or kind='.join(kinds)} too, or leave it out",
+            )
         if key == "task":
-            raise UsageError("`forecast data` has no task", do="write kind=events or kind=series")
+            raise UsageError("`forecast data` has no task", do="write kind=series, kind=events or kind=labelled")
         if key not in OPTIONS:
             raise UsageError(f"'{key}' is not an option of `forecast data`", nearest(key, OPTIONS))
         if not value:
@@ -134,8 +152,9 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 
 def _list() -> int:
-    from forecast.data.card import EVENTS, card_names, load_card
+    from forecast.data.card import EVENTS, LABELLED, card_names, load_card
     from forecast.data.event_card import load_event_card
+    from forecast.data.label_card import load_label_card
 
     rows = []
     for card in map(load_card, card_names("series")):
@@ -147,23 +166,40 @@ def _list() -> int:
     show_table(("name", "rows", "channels", "freq", "season", "fetch", "where"), rows, right=(1, 2, 4))
     of_events = []
     for one in map(load_event_card, card_names(EVENTS)):
-        places = dict.fromkeys(_where(one, file) for file in one.files)
-        count = sum(file.rows or 0 for file in one.files)
-        where = " ".join(places) or f"described only: forecast data show {one.name}"
-        of_events.append((one.name, f"{count:,}" if count else "", one.unit, where))
+        of_events.append((one.name, _count(one), one.unit, _places(one)))
     print("\nevents")
     show_table(("name", "events", "unit", "where"), of_events, right=(1,))
+    labelled = []
+    for card_of in map(load_label_card, card_names(LABELLED)):
+        channels = str(len(card_of.channels) or "")
+        labelled.append((card_of.name, _count(card_of), channels, _places(card_of)))
+    print("\nlabelled series")
+    show_table(("name", "steps", "channels", "where"), labelled, right=(1, 2))
     return 0
 
 
-def _where(card: "Card | EventCard", file: "CardFile") -> str:
+def _count(card: "EventCard | LabelCard") -> str:
+    """Rows of all files of a card, where it tells them."""
+    count = sum(file.rows or 0 for file in card.files)
+    return f"{count:,}" if count else ""
+
+
+def _places(card: "EventCard | LabelCard") -> str:
+    """Where the files of a card are, once each."""
+    places = dict.fromkeys(_where(card, file) for file in card.files)
+    return " ".join(places) or f"described only: forecast data show {card.name}"
+
+
+def _where(card: "Card | EventCard | LabelCard", file: "CardFile") -> str:
     """The path of a file, that of its folder where it is one of several, or what to do about it."""
     from forecast.data.read import locate
     from forecast.where import data_root
 
     try:
         place = locate(card, file)
-    except DataError:
+    except DataError as fault:
+        if file.package:
+            return f"missing: {fault.do}"
         if not file.url:
             below = file.path if len(card.files) == 1 else Path(file.path).parent.as_posix()
             return f"missing: set FORECAST_DATA to the folder of {below}"
@@ -176,50 +212,21 @@ def described(name: str, options: dict[str, Any]) -> tuple["Card", Path | None, 
     """A known card, or one from a YAML file (then its folder too), or one inferred from a file (then its path)."""
     from dataclasses import replace
 
-    from forecast.data.card import card_file, card_names, load_card
+    from forecast.data.card import load_card
     from forecast.data.holidays import named, placed
     from forecast.data.infer import infer_card
     from forecast.data.settings import asked
+    from forecast.verbs.data_kind import described as of_one
 
-    save = options.pop("save", None)
     with asked():
         holidays = placed(named(options.pop("holidays", None), "holidays"), Path.cwd())
-    own = card_file(name)
-    if name in card_names() or own:
-        if options or save:
-            raise UsageError(
-                f"'{name}' has a card, which takes no '{next(iter(options), 'save')}'",
-                do="leave it out, or give the file of the data",
-            )
+    facts = {key: value for key, value in options.items() if key != "save"}
+
+    def known(name: str) -> "Card":
         card = load_card(name)
-        return replace(card, holidays=holidays or card.holidays), None, own and own.parent
-    path = Path(name)
-    if not path.exists():
-        raise UsageError(
-            f"'{name}' is neither a data set nor a file",
-            nearest(name, card_names()),
-            "see `forecast data list`",
-        )
-    card = replace(infer_card(path, **options), holidays=holidays)
-    if save:
-        _save(card, path, save)
-    return card, path, None
+        return replace(card, holidays=holidays or card.holidays)
 
-
-def _save(card: "Card", path: Path, save: str) -> None:
-    """Write a card that names its file from the card's folder, or else from the start directory."""
-    from dataclasses import replace
-
-    from forecast.data.card import card_file, save_card
-
-    target = card_file(save)
-    if target is None:
-        raise UsageError(f"save is '{save}'", "expected a name ending in .yaml", "write save=card.yaml")
-    place = path.absolute()
-    below = next((folder for folder in (target.parent, Path.cwd()) if place.is_relative_to(folder)), None)
-    file = replace(card.files[0], path=place.relative_to(below).as_posix() if below else place.name)
-    save_card(replace(card, files=(file,)), target)
-    print(f"saved: {save}{'' if below else f' (train with data.card={save} data.path={path})'}")
+    return of_one(name, options, "series", known, lambda p: replace(infer_card(p, **facts), holidays=holidays))
 
 
 def _show(name: str, options: dict[str, Any]) -> int:

@@ -64,13 +64,18 @@ def check(card: Card, path: Path | None, folder: Path | None, *, every: bool = F
     if fault:
         raise fault
     _gap_table(found, len(found) if every else GAPS)
+    differs(card.name, rows)
+    return 0
+
+
+def differs(name: str, rows: list[Row]) -> None:
+    """DataError where a fact contradicts the card of that name."""
     if wrong := dict.fromkeys(row.fact for row in rows if row.good is False):
         raise DataError(
-            f"'{card.name}' differs from its card in {', '.join(wrong)}",
+            f"'{name}' differs from its card in {', '.join(wrong)}",
             "expected the file the card describes",
             "get the file again, or correct the card",
         )
-    return 0
 
 
 def _file(card: Card, file: CardFile, place: Path, frame: pl.DataFrame) -> list[Row]:

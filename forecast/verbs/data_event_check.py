@@ -13,7 +13,7 @@ from forecast.data.event_split import PARTS, EventSplit, split_events, split_fil
 from forecast.data.events import Events, read_events
 from forecast.data.read import locate, read_file, sha256
 from forecast.errors import DataError, ForecastError
-from forecast.verbs.data_check import Row, names, same
+from forecast.verbs.data_check import Row, differs, names, same
 from forecast.verbs.data_events import described, moment, title, told_grid
 from forecast.verbs.data_table import show_table
 
@@ -48,12 +48,7 @@ def check_events(name: str, words: Sequence[str]) -> int:
         print(f"note: {note}")
     if fault:
         raise fault
-    if wrong := dict.fromkeys(row.fact for row in rows if row.good is False):
-        raise DataError(
-            f"'{card.name}' differs from its card in {', '.join(wrong)}",
-            "expected the file the card describes",
-            "get the file again, or correct the card",
-        )
+    differs(card.name, rows)
     return 0
 
 

@@ -1,13 +1,12 @@
 """forecast data show | check of events: what a card says, what its files hold."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from forecast.data.card import EVENTS, card_file, card_kind, card_names, save_card
+from forecast.data.card import EVENTS
 from forecast.data.event_card import (
     EventCard,
     describe_events,
@@ -20,7 +19,9 @@ from forecast.data.event_facts import EventFacts, event_facts
 from forecast.data.events import Events, read_events
 from forecast.data.read import absolute, read_file
 from forecast.data.table import stamp
-from forecast.errors import UsageError, nearest
+from forecast.errors import UsageError
+from forecast.verbs.data_kind import described as of_one
+from forecast.verbs.data_kind import options_of
 from forecast.verbs.data_table import show_table
 
 NUMBERS: Final = ("grid", "floor")
@@ -57,51 +58,24 @@ def show_events(name: str, words: Sequence[str]) -> int:
 def described(name: str, words: Sequence[str]) -> tuple[EventCard, Path | None, Path | None]:
     """A known card of events, one from a YAML file (then its folder), or one inferred from a file (then its path)."""
     options = _options(words)
-    save, own = options.pop("save", None), card_file(name)
-    if name in card_names() or own:
-        if options or save:
-            raise UsageError(
-                f"'{name}' has a card, which takes no '{next(iter(options), 'save')}'",
-                do="leave it out, or give the file of the data",
-            )
-        return load_event_card(name), None, own and own.parent
-    path = absolute(name)
-    if not Path(name).exists():
-        raise UsageError(
-            f"'{name}' is neither a data set nor a file", nearest(name, card_names(EVENTS)), "see `forecast data list`"
-        )
-    card = infer_event_card(read_file(path), Path(name).name, name=Path(name).stem, **options)
-    if save:
-        _save(card, path, save)
-    return card, path, None
+    facts = {key: value for key, value in options.items() if key != "save"}
 
+    def infer(path: Path) -> EventCard:
+        return infer_event_card(read_file(absolute(path)), path.name, name=path.stem, **facts)
 
-def is_events(name: str, words: Sequence[str]) -> bool:
-    """Whether a data set, a card or a file is of events: by its card, or by kind=events."""
-    kinds = [word.partition("=")[2] for word in words if word.startswith("kind=")]
-    if kinds and kinds[-1] not in ("series", EVENTS):
-        raise UsageError(f"kind is '{kinds[-1]}'", nearest(kinds[-1], ("series", EVENTS)), "write kind=events")
-    known = card_kind(name) if name in card_names() or (own := card_file(name)) and own.is_file() else None
-    if kinds and known not in (None, kinds[-1]):
-        raise UsageError(f"'{name}' is a data set of {known}", do=f"leave out kind={kinds[-1]}")
-    return (known or (kinds or ["series"])[-1]) == EVENTS
+    card, path, folder = of_one(name, options, EVENTS, load_event_card, infer)
+    return card, path and absolute(path), folder
 
 
 def _options(words: Sequence[str]) -> dict[str, Any]:
     """KEY=VALUE words as arguments of infer_event_card, and `save`."""
     options: dict[str, Any] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in OPTIONS:
-            raise UsageError(f"'{key}' is not an option of `forecast data` for events", nearest(key, OPTIONS))
-        if not value:
-            raise UsageError(f"{key} has no value", f"expected {key}=VALUE", "see `forecast data --help`")
+    for key, value in options_of(words, OPTIONS, "events").items():
         options[key] = [_maybe(v) for v in value.split(",")] if key in LISTS else value
         if key in NUMBERS and not isinstance(number := _maybe(value), float):
             raise UsageError(f"{key} is '{value}'", "expected a number", f"write {key}=0.001")
         if key in NUMBERS:
             options[key] = number
-    options.pop("kind", None)
     options["covariates"] = [str(name) for name in options.get("covariates", ())]
     cuts = {part: _maybe(options.pop(part)) for part in ("val", "test") if part in options}
     if len(cuts) == 1:
@@ -117,17 +91,6 @@ def _maybe(value: str) -> float | str:
         return float(value)
     except ValueError:
         return value
-
-
-def _save(card: EventCard, path: Path, save: str) -> None:
-    """Write a card that names its file from the card's folder, or else from the start directory."""
-    target = card_file(save)
-    if target is None:
-        raise UsageError(f"save is '{save}'", "expected a name ending in .yaml", "write save=card.yaml")
-    below = next((folder for folder in (target.parent, Path.cwd()) if path.is_relative_to(folder)), None)
-    file = replace(card.files[0], path=path.relative_to(below).as_posix() if below else path.name)
-    save_card(replace(card, files=(file,)), target)
-    print(f"saved: {save}{'' if below else f' (train with data.card={save} data.path={path})'}")
 
 
 def title(card: EventCard, where: str) -> str:

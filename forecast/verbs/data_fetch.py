@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from forecast.data.card import Card
     from forecast.data.event_card import EventCard
     from forecast.data.fetch import Report
+    from forecast.data.label_card import LabelCard
 
 CONVERT: Final = ", or make one of your copy with `forecast data convert FILE to=DIR`"
 
 
 def fetch(name: str, words: Sequence[str]) -> int:
     """Download what is not there yet; every file is checked. Returns the exit code."""
-    from forecast.data.card import EVENTS, card_kind, load_card
-    from forecast.data.event_card import EventCard, load_event_card, only_described
+    from forecast.data.card import EVENTS
     from forecast.data.fetch import fetch as download
+    from forecast.verbs.data_kind import with_files
 
     folder = _folder(words)
-    card = load_event_card(name) if card_kind(name) == EVENTS else load_card(name)
-    if isinstance(card, EventCard) and not card.files:
-        raise only_described(card)
+    card = with_files(name)
+    if packages := {file.package for file in card.files if file.package}:
+        print(f"{card.name} comes with the package {', '.join(packages)}; its source is {card.source}")
+        return 0
     if _embedded(card):
         print(f"{card.name} comes with the program, at {DATASETS / card.name}; its source is {card.source}")
         return 0
@@ -69,7 +71,7 @@ def _folder(words: Sequence[str]) -> Path | None:
     return folder
 
 
-def _embedded(card: "Card | EventCard") -> bool:
+def _embedded(card: "Card | EventCard | LabelCard") -> bool:
     return bool(card.files) and all((DATASETS / card.name / file.path).is_file() for file in card.files)
 
 

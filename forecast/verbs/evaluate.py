@@ -31,6 +31,10 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
         from forecast.verbs.evaluate_event import evaluate_event
 
         return evaluate_event(asked, run, config)
+    if build.task_of(config) == "classify":
+        from forecast.verbs.evaluate_class import evaluate_class
+
+        return evaluate_class(asked, run, config)
     named = parse(asked["baseline"], asked["baseline_windows"])
     saved = run.read("metrics.json")["rows"]  # before an hour of scoring
     predictor = Predictor.load(run)

@@ -5,9 +5,9 @@ from typing import Any
 
 from forecast import build
 from forecast.artifacts import Run
-from forecast.errors import UsageError
 from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.event_scoring import score
+from forecast.verbs.checks import meaningless
 from forecast.verbs.evaluate import same_data
 from forecast.verbs.event_tables import event_horizon, event_scores
 from forecast.verbs.train_event import scored_ahead
@@ -17,7 +17,7 @@ OTHERS = ("ensemble", "baseline", "baseline_windows", "batch_size")  # keys that
 
 def evaluate_event(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> None:
     """Score a run on one part of its data and say whether the numbers are those it was saved with."""
-    only_series(asked, OTHERS)
+    meaningless(asked, OTHERS, "a run of events", "it is about series")
     saved = run.read("metrics.json")["rows"]
     predictor = EventPredictor.load(run)
     data = build.event_data(config).prepare()
@@ -34,13 +34,6 @@ def evaluate_event(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> N
         sys.stdout.write(f"\n{_compared(saved[0], rows[0])}\n")
     if asked["save"]:
         run.add(f"metrics_{part}.json", {"part": part, "rows": rows, "horizon": horizon, "metatpp": line})
-
-
-def only_series(asked: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """UsageError for a key that says nothing of events."""
-    for key in keys:
-        if asked[key] not in (None, 0):
-            raise UsageError(f"{key}={asked[key]} with a run of events", "it is about series", "leave it out")
 
 
 def _compared(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from forecast.where import CONF
 VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again, or compare runs in a leaderboard",
-    "predict": "forecast the steps after the end of a file, or the next event of each sequence",
+    "predict": "forecast the steps after the end of a file, the next event of sequences, the class of series",
     "stream": "a forecast after each reading or event, from a pipe, a file or a server",
     "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
     "tune": "seek settings by the validation score, with Optuna",
@@ -40,9 +40,9 @@ class Page(NamedTuple):
 FRONT = (
     ("forecast train", "Informer on the electricity data that comes along"),
     ("forecast train task=event", "events: when is the next one, and which"),
+    ("forecast train task=classify", "classes: of which one is a series"),
     ("forecast predict run=latest input=new.csv output=next.csv", "forecast the future"),
     ("forecast data list", "what there is to learn from"),
-    ("forecast train --help", "groups, keys and examples of a verb"),
 )
 PAGES = {
     "train": Page(
@@ -50,8 +50,8 @@ PAGES = {
             ("forecast train", "Informer on electricity, a day ahead"),
             ("forecast train data=series data.path=my.csv task.horizon=48", "your own file"),
             ("forecast train task=event data=events data.path=my.csv", "events of your own"),
+            ("forecast train task=classify data=labelled data.path=my.csv", "labelled series of your own"),
             ("forecast train -m model=informer,linear seed=1,2,3", "six runs, one after another"),
-            ("forecast train budget=10m", "ten minutes of training, then the scores"),
         ),
         (
             ("task.context", "steps that the model sees"),

@@ -12,6 +12,7 @@ from forecast.data.hierarchy import Hierarchy
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference import reconcile
 from forecast.inference.predictor import Predictor
+from forecast.verbs.checks import meaningless
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,13 +38,16 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     if size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
     run = find(asked["run"], asked["runs"])
-    if task_of(run.read("config.json")) == "event":
+    kind = task_of(run.read("config.json"))
+    if kind == "event":
         from forecast.verbs.predict_event import predict_event
 
         return predict_event(asked, run, source, output)
-    for key in ("now", "window", "events", "hazard"):
-        if asked[key] not in (None, 0):
-            raise UsageError(f"{key}={asked[key]} with a run of series", "it is about events", "leave it out")
+    if kind == "classify":
+        from forecast.verbs.predict_class import predict_class
+
+        return predict_class(asked, run, source, output)
+    meaningless(asked, ("now", "window", "events", "hazard"), "a run of series", "it is about events")
     predictor, levels = Predictor.load(run), _levels(asked["levels"], hierarchy)
     wanted = predictor.asked(levels)
     for key in ("paths", "adapt"):

@@ -7,7 +7,7 @@ from typing import Any
 from forecast.artifacts import Run
 from forecast.errors import UsageError, fits_in_memory
 from forecast.inference.event_predictor import EventPredictor
-from forecast.verbs.evaluate_event import only_series
+from forecast.verbs.checks import meaningless
 from forecast.verbs.predict import beside, free, levels_of, whole, write
 
 OTHERS = ("covariates", "adapt", "short", "hierarchy", "reconcile", "batch_size")  # keys that are about series
@@ -15,7 +15,7 @@ OTHERS = ("covariates", "adapt", "short", "hierarchy", "reconcile", "batch_size"
 
 def predict_event(asked: dict[str, Any], run: Run, source: Path, output: Path) -> None:
     """Read, forecast, write; each output appears whole or not at all."""
-    only_series(asked, OTHERS)
+    meaningless(asked, OTHERS, "a run of events", "it is about series")
     for key in ("paths", "events", "hazard"):
         whole(key, asked[key])
     window = asked["window"]

@@ -107,7 +107,7 @@ def _checked(origin: str, *parts: Any) -> Record:
     config, data, env, metrics = parts
     try:
         rows = metrics["rows"][0]
-        ok = isinstance(rows["nats"], dict) if "nats" in rows else all(isinstance(rows[unit], dict) for unit in UNITS)
+        ok = "accuracy" in rows or all(isinstance(rows[key], dict) for key in (["nats"] if "nats" in rows else UNITS))
         ok = (
             ok
             and isinstance(data["source"]["sha256"], str)
@@ -164,9 +164,9 @@ def _fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
     from forecast import config as schema
     from forecast.build import task_of
 
-    events = task_of(config) == "event"
-    kinds: dict[str, type] = {"optim": schema.Optim, "task": schema.Event if events else schema.Forecast,
-                              "data": schema.Events if events else schema.Series}  # fmt: skip
+    of_task = {task.__name__.lower(): (task, data) for task, (data, *_) in schema.FITTING.items()}
+    task, data = of_task.get(task_of(config), (schema.Forecast, schema.Series))
+    kinds: dict[str, type] = {"optim": schema.Optim, "task": task, "data": data}
     try:
         typed: dict[str, Any] = {
             key: OmegaConf.merge(OmegaConf.structured(kind), config[key]) for key, kind in kinds.items()
@@ -222,7 +222,7 @@ def _compare(record: Record, again: Run, tolerance: float, resumed: bool) -> int
     if not different:
         print(f"\n{record.origin} again: all {len(off):,} scores are equal, to the last bit")
         return 0
-    shown = [key for key in different if key.split("/")[1] in (*UNITS, "nats")]
+    shown = [key for key in different if key.split("/")[1] in (*UNITS, "nats", "accuracy", "log_loss")]
     rows = [[key.replace("/", " "), repr(before.get(key)), repr(after.get(key)), f"{off[key]:.1e}"] for key in shown]
     print(f"\n{record.origin} again: {len(different):,} of {len(off):,} scores are not equal to the last bit")
     print(table(("", "saved", "again", "difference"), rows) if rows else "those of all windows together are")

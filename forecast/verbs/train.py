@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from forecast.track import Tracker
 
 log = logging.getLogger("forecast")
-TASKS = ("forecast", "event")  # what each does by itself stands in train_TASK.py
+TASKS = ("forecast", "event", "classify")  # what each does by itself stands in train_TASK.py
 RESUMES = "resumes.json"  # in the run folder: each command that went on with it
 FOLDER_OF_RANK_0 = "FORECAST_RUN_DIR"  # tells the other processes of a distributed run where to write
 CHANGEABLE = (
@@ -83,7 +83,9 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
 def work_of(task: str) -> Any:
     """The module of what a task does by itself."""
     if task not in TASKS:
-        raise UsageError(f"task.name is {task!r}", f"expected {' or '.join(TASKS)}", "choose with task=")
+        raise UsageError(
+            f"task.name is {task!r}", f"expected {', '.join(TASKS[:-1])} or {TASKS[-1]}", "choose with task="
+        )
     return import_module(f"forecast.verbs.train_{task}")
 
 
@@ -119,11 +121,12 @@ def _fit_and_score(
         best = learn(trainer, task, data, run.path, resume=resume, keep=not trial)
         if not trainer.is_global_zero or trial:
             return best
+        settled = work.settle(config, run, data, task, trainer)
         run.save_weights(chain)
         fitted = {"best": {task.SCORES[0]: best}, "epochs": trainer.current_epoch, "steps": trainer.global_step,
                   "seconds": {"fit": round(seconds_of(trainer), 1)},
                   "memory": peak_memory(trainer.strategy.root_device.type),  # the model is back on the CPU by now
-                  **({"stopped": "budget"} if spent(trainer) else {})}  # fmt: skip
+                  **({"stopped": "budget"} if spent(trainer) else {}), **settled}  # fmt: skip
         if spent(trainer):
             log.info("the budget of %s is used up after %s steps", config["budget"], f"{trainer.global_step:,}")
         metrics = work.finish(config, run, data, fitted)

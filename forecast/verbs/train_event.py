@@ -42,6 +42,11 @@ def warm(model: EventChain, made: "EventModule") -> None:
     """Nothing is fitted before the training."""
 
 
+def settle(*_: Any) -> dict[str, Any]:
+    """The weights of the best validation are those that are kept."""
+    return {}
+
+
 def finish(config: dict[str, Any], run: Run, made: "EventModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
     from forecast.inference.event_predictor import EventPredictor

@@ -23,6 +23,11 @@ def data(config: dict[str, Any], run: Run | None) -> "SeriesModule":
     return made
 
 
+def settle(*_: Any) -> dict[str, Any]:
+    """The weights of the best validation are those that are kept."""
+    return {}
+
+
 def finish(config: dict[str, Any], run: Run, made: "SeriesModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
     from forecast.inference.beside import beside
@@ -64,4 +69,4 @@ def begin(run: Run, made: "SeriesModule") -> None:
 
 opening, closing = tables.opening, tables.closing
 
-__all__ = ["begin", "chain", "closing", "data", "finish", "opening", "task", "warm"]
+__all__ = ["begin", "chain", "closing", "data", "finish", "opening", "settle", "task", "warm"]

@@ -18,7 +18,8 @@ from forecast.where import CONF
 from tests.problems import spec
 
 Compose = Callable[..., DictConfig]
-GIVEN = {"data=series": "data.path=some.csv", "data=events": "data.path=some.csv"}  # what a choice cannot do without
+# What a choice cannot do without.
+GIVEN = {f"data={kind}": "data.path=some.csv" for kind in ("series", "events", "labelled")}
 
 
 @pytest.fixture(scope="module")
@@ -34,31 +35,40 @@ def given(*words: str) -> list[str]:
 
 GROUPS = ("task", "model", "head", "embed", "data")
 TINY = "model=informer_tiny"  # informer, but for its sizes: once is enough
-# Of series and of events: one shares nothing with the other but its models.
-EVENTS = {"task=event", "head=next_event", "embed=event"} | {
-    f"data={name}"
-    for name in choices("data")
-    if name.startswith("hawkes") or "events" in (CONF / "data" / f"{name}.yaml").read_text()
-}
 
 
-def family(*, events: bool) -> list[list[str]]:
-    """The words of each group that fit each other."""
+def based_on(kind: str) -> set[str]:
+    """The data sets whose files are built on those of a kind."""
+    texts = {name: (CONF / "data" / f"{name}.yaml").read_text() for name in choices("data")}
+    found = {kind}
+    for _ in range(2):
+        found |= {name for name, text in texts.items() if any(f"\n  - {base}\n" in text for base in found)}
+    return {f"data={name}" for name in found}
+
+
+# Of series, of events, of labelled series: one shares nothing with another but its models.
+EVENTS = {"task=event", "head=next_event", "embed=event"} | based_on("events")
+LABELLED = {"task=classify", "head=pool", "head=flat_label", "embed=series", "embed=flat_series"} | based_on("labelled")
+
+
+def family(kind: set[str]) -> list[list[str]]:
+    """The words of each group that fit each other; an empty kind is that of series."""
     words = [[f"{group}={name}" for name in choices(group)] for group in GROUPS]
-    own = [[word for word in some if word.startswith("model=") or (word in EVENTS) == events] for some in words]
+    fits = (lambda word: word in kind) if kind else (lambda word: word not in EVENTS | LABELLED)
+    own = [[word for word in some if word.startswith("model=") or fits(word)] for some in words]
     return [[word for word in some if word != TINY] for some in own]
 
 
-FAMILIES = [family(events=False), family(events=True)]
+FAMILIES = [family(set()), family(EVENTS), family(LABELLED)]
 ALL = [words for kind in FAMILIES for words in itertools.product(*kind)]  # a thousand and more: tests/soak
 
 
 def in_turn(kind: list[list[str]]) -> Iterator[tuple[str, ...]]:
-    """Every task × model × head × embedding, each with another data set in turn, so that each choice meets each; of
-    events all there are."""
+    """Every task × model × head × embedding, each with another data set in turn, so that each choice meets each;
+    of events and labelled series all there are."""
     for words in itertools.product(*kind):
         at = [some.index(word) for some, word in zip(kind, words, strict=True)]
-        if kind is FAMILIES[1] or at[4] == (at[0] + at[1] + 2 * at[2] + 3 * at[3]) % len(kind[4]):
+        if kind is not FAMILIES[0] or at[4] == (at[0] + at[1] + 2 * at[2] + 3 * at[3]) % len(kind[4]):
             yield words
 
 
@@ -77,11 +87,13 @@ def test_every_choice_meets_every_data_set() -> None:
 
 def test_series_and_events_are_not_mixed(made: Compose) -> None:
     with pytest.raises(
-        UsageError, match="task=event with etth1, which are series; expected events; e.g. set data=retail"
+        UsageError, match="task=event with etth1, which are series; expected events; set task=forecast, or data, e.g."
     ):
         config.check(made("train", "task=event", "data=etth1"))
     with pytest.raises(UsageError, match="task=forecast with taxi, which are events; expected series; set task=event"):
         config.check(made("train", "data=taxi"))
+    with pytest.raises(UsageError, match="which are labelled series; expected events; set task=classify, or data, e.g"):
+        config.check(made("train", "task=event", "data=gunpoint"))
 
 
 @pytest.mark.parametrize("words", COMBINATIONS, ids=" ".join)

@@ -12,7 +12,7 @@ import pytest
 
 from forecast import __main__ as program
 from forecast.artifacts import Run
-from forecast.dashboards import event_board, event_board_page, event_paired, load
+from forecast.dashboards import event_board, event_board_page, event_paired, load, paired
 from forecast.dashboards.event_paired import Nats, interval
 from tests.dashboards.conftest import make_run
 from tests.dashboards.events import make_event_run
@@ -72,7 +72,7 @@ def test_series_and_events_have_no_score_in_common(home: Path, capsys: pytest.Ca
     assert main(home, "evaluate compare=all output=mixed") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
-        "forecast: 4 of 5 runs forecast events, the others series; expected runs of one task; "
+        "forecast: the 5 runs are 4 of events and 1 of series; expected runs of one task; "
         "name fewer: compare=EXPERIMENT, a sweep, or runs"
     )
     assert not (home / "mixed").exists()
@@ -109,7 +109,7 @@ def sums(rng: np.random.Generator, shift: float, hard: np.ndarray, events: np.nd
 
 
 def test_the_interval_holds_the_true_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_paired, "REPEATS", 300)
+    monkeypatch.setattr(paired, "REPEATS", 300)
     rng, held, widths = np.random.default_rng(0), 0, []
     for _ in range(150):
         events = rng.integers(1, 60, 40)

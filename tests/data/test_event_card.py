@@ -39,7 +39,7 @@ def test_every_card_survives_json_and_yaml(name: str, tmp_path: Path) -> None:
 
 def test_cards_of_both_kinds_are_listed_and_told_apart() -> None:
     assert {"retail", "taxi", "taobao", "earthquake", "stackoverflow", "mimic"} <= set(card_names("events"))
-    assert set(card_names()) == {*card_names("series"), *card_names("events")}
+    assert set(card_names()) == {*card_names("series"), *card_names("events"), *card_names("labelled")}
     assert (card_kind("retail"), card_kind("electricity")) == ("events", "series")
 
 
@@ -69,7 +69,7 @@ def test_ids_and_dates_of_splits_become_text() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "images"}, "has the kind 'images'; expected events or series"),
+        ({"kind": "images"}, "has the kind 'images'; expected series, events or labelled"),
         ({"marc": "x"}, r"unknown key 'marc'; did you mean mark\?"),
         ({"time": None}, "time is empty"),
         ({"unit": " "}, "unit is empty"),

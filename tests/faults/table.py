@@ -3,12 +3,21 @@
 import re
 from pathlib import Path
 
-from . import events, files, others, runs, tables, usage
+from . import classify, events, files, labelled, others, runs, tables, usage
 from .case import ANY, Case
 from .elsewhere import ELSEWHERE
 from .sites import ROOT, Site, resolve
 
-CASES: list[Case] = [*usage.CASES, *files.CASES, *tables.CASES, *others.CASES, *events.CASES, *runs.CASES]
+CASES: list[Case] = [
+    *usage.CASES,
+    *files.CASES,
+    *tables.CASES,
+    *others.CASES,
+    *events.CASES,
+    *labelled.CASES,
+    *classify.CASES,
+    *runs.CASES,
+]
 PAGE = ROOT / "docs" / "messages.md"
 HEAD = """\
 # Messages

@@ -93,6 +93,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("data check my.csv gaps=", ["gaps=all"]),
         ("data list ", []),
         ("data show my.csv kind=e", ["kind=events"]),
+        ("data show my.csv kind=l", ["kind=labelled"]),
+        ("data show my.csv kind=labelled la", ["labels=", "label=", FILES]),
         ("data show my.csv kind=events m", ["mimic", "mooc", "missing=", "mark=", FILES]),
         ("data convert all.pkl t", ["to=", FILES]),
         ("data fetch etth1 to=", [FILES]),
