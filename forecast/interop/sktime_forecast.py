@@ -20,7 +20,7 @@ from forecast.interop.sktime_fit import Plan, Trained, train
 from forecast.interop.sktime_plain import restored
 from forecast.interop.sktime_runs import document, opened, parameters, track, trained_by, where_to
 from forecast.interop.sktime_saved import Saved
-from forecast.interop.sktime_store import STATE, read_run
+from forecast.interop.sktime_store import STATE, read_run, write_run
 from forecast.interop.sktime_table import Layout
 from forecast.where import RUNS
 
@@ -32,6 +32,8 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     """What the four have in common; `MODEL` is the name in conf/model."""
 
     MODEL: ClassVar = ""
+    KEPT: ClassVar = ("_fh", "_cutoff", "_y_mtype_last_seen", "_is_vectorized")
+    PARTLY: ClassVar = ("_y_metadata", "_converter_store_y")
     _tags = {
         "authors": ["the forecast project"],
         "maintainers": ["the forecast project"],
@@ -99,7 +101,7 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         found, config = opened(run, runs, cls.MODEL, cls.__name__)
         if (found.path / STATE).is_file():
             state = restored(found.read(STATE))
-            return cls._restored(state, read_run(found, state["facts"], held_out=state["held_out"]))
+            return cls._restored(state, read_run(found, state))
         made = cls(**parameters(found, config))
         trained, made._layout = trained_by(found, config)
         made._keep(trained)
@@ -216,7 +218,15 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         self.best_score_, self.epochs_ = trained.facts.get("best"), trained.facts.get("epochs")
 
     def _own_state(self) -> dict[str, Any]:
-        return {"layout": self._layout.to_state()}
+        trained = self._trained
+        return {"layout": self._layout.to_state(), "facts": trained.facts, "held_out": trained.held_out}
+
+    def _write(self, run: Run) -> None:
+        write_run(self._trained, run)
+
+    @classmethod
+    def _read(cls, run: Run, state: dict[str, Any]) -> Trained:
+        return read_run(run, state)
 
     def _take(self, state: dict[str, Any], trained: Trained) -> None:
         self._layout = Layout.from_state(state["layout"])
