@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 from sktime.utils.warnings import warn
 
@@ -15,7 +14,7 @@ from forecast.data.freq import parse_freq
 from forecast.data.table import Floats
 from forecast.errors import DataError
 from forecast.inference.predictor import column
-from forecast.interop.sktime_config import settings
+from forecast.interop.sktime_config import seed_of, settings
 from forecast.interop.sktime_fit import Plan, Trained, train
 from forecast.interop.sktime_plain import restored
 from forecast.interop.sktime_runs import document, opened, parameters, track, trained_by, where_to
@@ -196,7 +195,7 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         keys = {
             **plan.keys(), "task.horizon": horizon, "task.output": self.output, "model.d_model": self.d_model,
             "model.layers": self._layers(), "model.dropout": self.dropout, "optim.lr": self.learning_rate,
-            "trainer.max_epochs": epochs, "trainer.patience": max(5, epochs // 5), "seed": self._seed(),
+            "trainer.max_epochs": epochs, "trainer.patience": max(5, epochs // 5), "seed": seed_of(self.random_state),
             "data.batch_size": self.batch_size, "data.time": layout.time, "data.id": layout.id,
             "data.target": layout.targets, "data.known": layout.known, "data.freq": layout.clock.freq,
             "data.zone": layout.clock.zone, "data.season": self.sp,
@@ -205,11 +204,6 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
 
     def _layers(self) -> Any:
         return self.layers
-
-    def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer) and 0 <= self.random_state < 1 << 31:
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(1 << 31, dtype=np.int64))
 
     def _keep(self, trained: Trained) -> None:
         """What `get_fitted_params` shows ends with an underscore."""
