@@ -3,7 +3,7 @@ chain, its task and optimiser, what is fitted beforehand, the best weights."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # Lightning
     from forecast.data.module import SeriesModule
     from forecast.tasks.base import Task
     from forecast.tasks.forecast import ForecastTask
+
+T = TypeVar("T", bound="Task")
 
 
 def chain(config: Mapping[str, Any], data: "SeriesModule") -> Chain:
@@ -40,7 +42,7 @@ def warm(model: Chain, data: "SeriesModule") -> None:
         warm_start(model.head, data.gather, data.windows("train"))
 
 
-def assemble(make: Callable[..., "Task"], config: Mapping[str, Any], model: Any, data: Any) -> "Task":
+def assemble(make: Callable[..., T], config: Mapping[str, Any], model: Any, data: Any) -> T:
     """The task that `make` makes, with the optimiser and schedule of the config; a wrong key or value of these is said
     before anything is written."""
     optim = config["optim"]

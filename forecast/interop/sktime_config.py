@@ -5,8 +5,10 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from sklearn.utils import check_random_state
 
 from forecast import config as schema
 from forecast.errors import UsageError
@@ -37,6 +39,13 @@ def settings(
         return schema.plain(cfg)
     except OmegaConfBaseException as error:
         raise _wrong(error) from error
+
+
+def seed_of(random_state: Any) -> int:
+    """A seed from what scikit-learn calls a random state; None draws one from numpy's generator."""
+    if isinstance(random_state, int | np.integer) and 0 <= random_state < 1 << 31:
+        return int(random_state)
+    return int(check_random_state(random_state).randint(1 << 31, dtype=np.int64))
 
 
 @lru_cache(maxsize=64)

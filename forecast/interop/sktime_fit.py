@@ -21,6 +21,7 @@ from forecast.data.table import Floats
 from forecast.errors import DataError
 from forecast.inference.predictor import Ahead, Predictor, column
 from forecast.inference.training import assemble, chain, learn, task, warm
+from forecast.tasks.base import Task
 from forecast.tasks.callbacks import Row
 from forecast.tasks.trainer import hush, make_trainer, seconds_of
 
@@ -150,18 +151,13 @@ def train(
     data = TableModule(table, config["data"], like=like, held_out=held_out)
     data.prepare()
     counts = {part: len(data.windows(part)) for part in ("train", "val")}
-    history: list[Row] = []
-    with _apart(config["seed"]), TemporaryDirectory(prefix="forecast-") as name:
+    with apart(config["seed"]), TemporaryDirectory(prefix="forecast-") as name:
         folder = Path(name)
         model = chain(config, data) if after is None else deepcopy(after.predictor.chain).train()
         made = assemble(task, config, model, data)
         if after is None:
             warm(model, data)
-        words: dict[str, Any] = {"sink": history.extend, "quiet": True, "budget": config["budget"], "resumable": False}
-        trainer = make_trainer(config["trainer"], folder, monitor=made.SCORES[0], **words)
-        best = learn(trainer, made, data, folder)
-        facts = {"best": best, "epochs": trainer.current_epoch, "steps": trainer.global_step,
-                 "seconds": seconds_of(trainer), "windows": counts["val"]}  # fmt: skip
+        facts, history, _ = learned(config, made, data, folder)
         model.cpu()
     predictor = Predictor(
         model, Recipe.from_state(data.state()), str(config["name"] or kind(config)),
@@ -169,7 +165,19 @@ def train(
     )  # fmt: skip
     if config["task"]["calibrate"] and (counts["val"] >= FEW or not model.output.spread):
         predictor.calibrate(data)
+    facts["windows"] = counts["val"]
     return Trained(config, predictor, table, held_out=held_out, facts=facts, history=history)
+
+
+def learned(config: dict[str, Any], made: Task, data: Any, folder: Path) -> tuple[dict[str, Any], list[Row], Any]:
+    """Train in a folder: best, epochs, steps and seconds; the history; Lightning's trainer."""
+    history: list[Row] = []
+    words: dict[str, Any] = {"quiet": True, "budget": config["budget"], "resumable": False}
+    trainer = make_trainer(config["trainer"], folder, sink=history.extend, monitor=made.SCORES[0], **words)
+    best = learn(trainer, made, data, folder)
+    facts = {"best": best, "epochs": trainer.current_epoch, "steps": trainer.global_step,
+             "seconds": seconds_of(trainer)}  # fmt: skip
+    return facts, history, trainer
 
 
 def kind(config: Mapping[str, Any]) -> str:
@@ -178,7 +186,7 @@ def kind(config: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _apart(seed: int) -> Iterator[None]:
+def apart(seed: int) -> Iterator[None]:
     """Draws from `seed` on; the generators and settings of the process are as before afterwards."""
     strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
 from sktime.forecasting.base import BaseForecaster, ForecastingHorizon
 from sktime.utils.warnings import warn
 
@@ -15,12 +14,12 @@ from forecast.data.freq import parse_freq
 from forecast.data.table import Floats
 from forecast.errors import DataError
 from forecast.inference.predictor import column
-from forecast.interop.sktime_config import settings
+from forecast.interop.sktime_config import seed_of, settings
 from forecast.interop.sktime_fit import Plan, Trained, train
 from forecast.interop.sktime_plain import restored
 from forecast.interop.sktime_runs import document, opened, parameters, track, trained_by, where_to
 from forecast.interop.sktime_saved import Saved
-from forecast.interop.sktime_store import STATE, read_run
+from forecast.interop.sktime_store import STATE, read_run, write_run
 from forecast.interop.sktime_table import Layout
 from forecast.where import RUNS
 
@@ -32,6 +31,8 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     """What the four have in common; `MODEL` is the name in conf/model."""
 
     MODEL: ClassVar = ""
+    KEPT: ClassVar = ("_fh", "_cutoff", "_y_mtype_last_seen", "_is_vectorized")
+    PARTLY: ClassVar = ("_y_metadata", "_converter_store_y")
     _tags = {
         "authors": ["the forecast project"],
         "maintainers": ["the forecast project"],
@@ -99,7 +100,7 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         found, config = opened(run, runs, cls.MODEL, cls.__name__)
         if (found.path / STATE).is_file():
             state = restored(found.read(STATE))
-            return cls._restored(state, read_run(found, state["facts"], held_out=state["held_out"]))
+            return cls._restored(state, read_run(found, state))
         made = cls(**parameters(found, config))
         trained, made._layout = trained_by(found, config)
         made._keep(trained)
@@ -194,7 +195,7 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         keys = {
             **plan.keys(), "task.horizon": horizon, "task.output": self.output, "model.d_model": self.d_model,
             "model.layers": self._layers(), "model.dropout": self.dropout, "optim.lr": self.learning_rate,
-            "trainer.max_epochs": epochs, "trainer.patience": max(5, epochs // 5), "seed": self._seed(),
+            "trainer.max_epochs": epochs, "trainer.patience": max(5, epochs // 5), "seed": seed_of(self.random_state),
             "data.batch_size": self.batch_size, "data.time": layout.time, "data.id": layout.id,
             "data.target": layout.targets, "data.known": layout.known, "data.freq": layout.clock.freq,
             "data.zone": layout.clock.zone, "data.season": self.sp,
@@ -204,11 +205,6 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     def _layers(self) -> Any:
         return self.layers
 
-    def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer) and 0 <= self.random_state < 1 << 31:
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(1 << 31, dtype=np.int64))
-
     def _keep(self, trained: Trained) -> None:
         """What `get_fitted_params` shows ends with an underscore."""
         self._trained = trained
@@ -216,7 +212,15 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         self.best_score_, self.epochs_ = trained.facts.get("best"), trained.facts.get("epochs")
 
     def _own_state(self) -> dict[str, Any]:
-        return {"layout": self._layout.to_state()}
+        trained = self._trained
+        return {"layout": self._layout.to_state(), "facts": trained.facts, "held_out": trained.held_out}
+
+    def _write(self, run: Run) -> None:
+        write_run(self._trained, run)
+
+    @classmethod
+    def _read(cls, run: Run, state: dict[str, Any]) -> Trained:
+        return read_run(run, state)
 
     def _take(self, state: dict[str, Any], trained: Trained) -> None:
         self._layout = Layout.from_state(state["layout"])

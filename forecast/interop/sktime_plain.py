@@ -29,6 +29,8 @@ def plain(value: Any) -> Any:
                 "range": isinstance(value, pd.RangeIndex)}  # fmt: skip
     if isinstance(value, ForecastingHorizon):
         return {"horizon": plain(value.to_pandas()), "relative": value.is_relative, "freq": value.freq}
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return {"array": [plain(each) for each in value.tolist()], "dtype": str(value.dtype)}
     if isinstance(value, list):
         return [plain(each) for each in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
@@ -53,6 +55,8 @@ def restored(held: Any) -> Any:
             return pd.Period(held["period"], freq=held["freq"])
         if "tuple" in held:
             return tuple(restored(each) for each in held["tuple"])
+        if "array" in held:
+            return np.array([restored(each) for each in held["array"]], dtype=held["dtype"])
         if "index" in held:
             return _index(held)
         if "horizon" in held:

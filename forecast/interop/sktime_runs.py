@@ -47,7 +47,7 @@ def document(trained: Trained, run: Run, state: dict[str, Any]) -> dict[str, Any
     run.write("env.json", provenance.environment(f"{state['class']}.fit"))
     metrics = _metrics(trained, data)
     run.write("metrics.json", metrics)
-    run.write(STATE, plain({**state, "facts": trained.facts, "held_out": trained.held_out}))
+    run.write(STATE, plain(state))
     write_report(run.path)
     run.seal()
     return metrics

@@ -3,9 +3,10 @@
 import csv
 import io
 import pickle
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import polars as pl
@@ -15,8 +16,9 @@ from forecast.errors import ArtifactError
 from forecast.inference.predictor import Predictor
 from forecast.interop.sktime_fit import Trained
 from forecast.interop.sktime_plain import plain, restored
-from forecast.tasks.callbacks import HEADER
+from forecast.tasks.callbacks import HEADER, Row
 
+T = TypeVar("T")
 STATE: Final = "estimator.json"  # what sktime knows beside our run
 TABLE: Final = "y.parquet"  # the data that it was fitted on and updated with
 INSIDE: Final = "run/"  # the folder in the zip
@@ -33,32 +35,41 @@ def write_run(trained: Trained, run: Run) -> None:
     run.save_weights(trained.predictor.chain)
     if trained.predictor.calibration is not None:
         run.save_tensors(CALIBRATION, trained.predictor.calibration.tensors())
+    write_history(trained.history, run)
+
+
+def write_history(history: Sequence[Row], run: Run) -> None:
+    """As a training of the command line leaves it."""
     with atomic(run.path / "history.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([HEADER, *((s, e, k, repr(v), f"{t:.3f}") for s, e, k, v, t in trained.history)])
+        csv.writer(file).writerows([HEADER, *((s, e, k, repr(v), f"{t:.3f}") for s, e, k, v, t in history)])
 
 
-def read_run(run: Run, facts: dict[str, Any], *, held_out: bool) -> Trained:
-    """The inverse of `write_run`, of a sealed folder."""
+def read_history(run: Run) -> list[Row]:
+    """The inverse of `write_history`."""
+    with open(run.checked("history.csv"), newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    return [(int(s), int(e), k, float(v), float(t)) for s, e, k, v, t in rows]
+
+
+def read_run(run: Run, state: dict[str, Any]) -> Trained:
+    """The inverse of `write_run`, of a sealed folder; `state`: facts and held_out."""
     config: dict[str, Any] = run.read("config.json")
     config["data"]["path"] = Path(TABLE).stem  # the table is in memory
     try:
         table = pl.read_parquet(run.checked(TABLE))
     except pl.exceptions.PolarsError as error:
         raise ArtifactError(f"{run.path / TABLE} cannot be read: {error}", do="restore the run folder") from error
-    with open(run.checked("history.csv"), newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
-    history = [(int(s), int(e), k, float(v), float(t)) for s, e, k, v, t in rows]
-    return Trained(config, Predictor.load(run), table, held_out=held_out, facts=facts, history=history)
+    words = {"held_out": state["held_out"], "facts": state["facts"], "history": read_history(run)}
+    return Trained(config, Predictor.load(run), table, **words)
 
 
-def packed(state: dict[str, Any], trained: Trained | None) -> bytes:
-    """The folder as the bytes of a zip; `state` is what is kept beside the run, `trained` None before a fit."""
+def packed(state: dict[str, Any], write: Callable[[Run], None] | None) -> bytes:
+    """The folder as the bytes of a zip; `state` is kept beside what `write` writes, None where nothing was fitted."""
     written = io.BytesIO()
     with TemporaryDirectory(prefix="forecast-") as name:
         run = Run(Path(name))
-        if trained is not None:
-            write_run(trained, run)
-            state = {**state, "facts": trained.facts, "held_out": trained.held_out}
+        if write is not None:
+            write(run)
         run.write(STATE, plain(state))
         run.seal()
         with ZipFile(written, "w", ZIP_DEFLATED) as archive:
@@ -67,8 +78,8 @@ def packed(state: dict[str, Any], trained: Trained | None) -> bytes:
     return written.getvalue()
 
 
-def unpacked(data: bytes) -> tuple[dict[str, Any], Trained | None]:
-    """The inverse of `packed`; ArtifactError for anything else."""
+def unpacked(data: bytes, read: Callable[[Run, dict[str, Any]], T]) -> tuple[dict[str, Any], T | None]:
+    """The inverse of `packed`, with what `read` makes of the folder; ArtifactError for anything else."""
     with TemporaryDirectory(prefix="forecast-") as name:
         folder = Path(name)
         try:
@@ -82,8 +93,7 @@ def unpacked(data: bytes) -> tuple[dict[str, Any], Trained | None]:
         run = Run(folder)
         run.manifest()
         state: dict[str, Any] = restored(run.read(STATE))
-        fitted = (folder / "config.json").is_file()
-        return state, read_run(run, state["facts"], held_out=state["held_out"]) if fitted else None
+        return state, read(run, state) if (folder / "config.json").is_file() else None
 
 
 def archive(path: Path, cls: type, data: bytes) -> ZipFile:
@@ -94,6 +104,3 @@ def archive(path: Path, cls: type, data: bytes) -> ZipFile:
         with ZipFile(temporary, "a", ZIP_DEFLATED) as made:
             made.writestr("_metadata", pickle.dumps(cls))
     return ZipFile(place)
-
-
-__all__ = ["STATE", "TABLE", "archive", "packed", "read_run", "unpacked", "write_run"]

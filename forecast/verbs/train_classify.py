@@ -1,31 +1,22 @@
 """forecast train task=classify: labelled series, the log loss of their class, an honest rival beside it."""
 
-import logging
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from forecast import build
 from forecast.artifacts import Run
 from forecast.errors import UsageError
 from forecast.heads.label_chain import LabelChain
-from forecast.metrics.classes import fit_temperature
-from forecast.tasks.augment import Augment
-from forecast.tasks.classify import ClassifyTask
+from forecast.inference.class_training import again, chain, task, temperature
 from forecast.verbs.class_tables import class_closing, class_opening
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
     from forecast.data.label_module import LabelModule
+    from forecast.tasks.classify import ClassifyTask
 
-log = logging.getLogger("forecast")
 PARTS = ("train", "val", "test")
-SPREAD = 0.5  # of the log of the temperature, before the validation is seen
-POWER = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}
 
 
 def data(config: dict[str, Any], run: Run | None) -> "LabelModule":
@@ -48,70 +39,17 @@ def data(config: dict[str, Any], run: Run | None) -> "LabelModule":
     return made
 
 
-def chain(config: Mapping[str, Any], made: "LabelModule") -> LabelChain:
-    return build.label_chain(config, made.spec)
-
-
-def task(
-    model: LabelChain, optimiser: Any, made: "LabelModule", config: Mapping[str, Any], **words: Any
-) -> ClassifyTask:
-    asked = config["task"]
-    try:
-        augment = Augment(**asked["augment"])
-    except ValueError as error:
-        raise UsageError(f"task.augment: {error}") from error
-    if not 0 <= asked["smoothing"] < 1:
-        raise UsageError(f"task.smoothing is {asked['smoothing']}", "expected a share of at least 0, below 1")
-    if asked["average"] is not None and not 0 < asked["average"] < 1:
-        raise UsageError(f"task.average is {asked['average']}", "expected a share between 0 and 1, e.g. 0.98, or null")
-    if not asked["encoder_lr"] > 0:
-        raise UsageError(f"task.encoder_lr is {asked['encoder_lr']}", "expected a factor above 0, e.g. 0.25")
-    return ClassifyTask(
-        model, optimiser, augment=augment, weights=balance(made, asked["balance"]), smoothing=asked["smoothing"],
-        average=asked["average"], encoder_lr=asked["encoder_lr"], where=made.where, **words,
-    )  # fmt: skip
-
-
-def balance(made: "LabelModule", how: str) -> torch.Tensor | None:
-    """Weights (K,) of the classes in the loss, 1 on average over the series of train."""
-    if how == "none":
-        return None
-    counts = torch.from_numpy(made.counts("train")).double()
-    weights = counts.clamp(min=1) ** -POWER[how]
-    return (weights * counts.sum() / (weights * counts).sum()).float()
-
-
 def warm(model: LabelChain, made: "LabelModule") -> None:
     """Nothing is fitted before the training."""
 
 
 def settle(
-    config: Mapping[str, Any], run: Run, made: "LabelModule", chosen: ClassifyTask, trainer: "Trainer"
+    config: Mapping[str, Any], run: Run, made: "LabelModule", chosen: "ClassifyTask", trainer: "Trainer"
 ) -> dict[str, Any]:
     """The temperature, from the validation; then the chosen chain learns again from all of TRAIN."""
-    from forecast.inference.class_predictor import ClassPredictor
-    from forecast.tasks.trainer import best_epoch, refit, spent
-
-    predictor = ClassPredictor(chosen.chain, made.recipe, "")
-    logits, label = predictor.logits(made.gather("val")), torch.from_numpy(made.part("val").label)
-    temperature = fit_temperature(logits, label, SPREAD)
-    run.write("temperature.json", {"temperature": temperature})
-    again = bool(config["task"]["refit"])
-    if again and spent(trainer):
-        log.info("the budget is used up: what val taught is not learned (task.refit)")
-        again = False
-    if again:
-        epochs = best_epoch(run.path)
-        log.info("again from train and val together, %s epoch%s", f"{epochs:,}", "" if epochs == 1 else "s")
-        torch.manual_seed(config["seed"])
-        fresh = build.label_chain(config, made.spec)
-        optim = config["optim"]
-        words = {"schedule": optim["schedule"], "warmup": optim["warmup"], "seed": config["seed"]}
-        second = task(fresh, build.optimiser(config), made, config, **words)
-        with tempfile.TemporaryDirectory(dir=run.path, prefix=".refit") as place:
-            refit(config["trainer"], second, made.refit(), Path(place), epochs=epochs)
-        chosen.chain.load_state_dict(second.kept())
-    return {"temperature": temperature, "refit": again}
+    found = temperature(config, made, chosen)
+    run.write("temperature.json", {"temperature": found})
+    return {"temperature": found, "refit": again(config, run.path, made, chosen, trainer)}
 
 
 def finish(config: dict[str, Any], run: Run, made: "LabelModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,3 +79,5 @@ def begin(run: Run, made: "LabelModule") -> None:
 
 
 opening, closing = class_opening, class_closing
+
+__all__ = ["begin", "chain", "closing", "data", "finish", "opening", "settle", "task", "warm"]

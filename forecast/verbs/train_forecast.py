@@ -69,4 +69,4 @@ def begin(run: Run, made: "SeriesModule") -> None:
 
 opening, closing = tables.opening, tables.closing
 
-__all__ = ["begin", "chain", "closing", "data", "finish", "opening", "task", "warm"]
+__all__ = ["begin", "chain", "closing", "data", "finish", "opening", "settle", "task", "warm"]
