@@ -235,9 +235,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
     if not asked.write:
         wanted = [Job(name, encoder, seed) for seed in SEEDS for name in asked.sets or SETS for encoder in ENCODERS]
-        wanted.sort(
-            key=lambda job: job.encoder == "transformer"
-        )  # which is beside the point: the last to be waited for
+        wanted.sort(key=lambda job: job.encoder == "transformer")  # beside the point: the last to be waited for
         carry_out(wanted, asked.runs, asked.workers)  # type: ignore[arg-type]
     done = finished(asked.runs)
     found = {

@@ -184,8 +184,8 @@ def best_epoch(folder: Path) -> int:
 
 
 def refit(settings: Mapping[str, Any], task: Task, data: pl.LightningDataModule, folder: Path, *, epochs: int) -> None:
-    """Train once more, for as many epochs as were found best, where the schedule of the learning rate ends, with nothing
-    to choose by. Nothing is left in `folder`."""
+    """Train once more, for as many epochs as were found best, where the schedule of the learning rate ends; there is
+    nothing to choose by. Nothing is left in `folder`."""
     _check(settings)
     settings = {**settings, "max_epochs": epochs}
     trainer = _trainer(settings, [Interrupt()], folder, limit_val_batches=0, enable_checkpointing=False)
