@@ -17,7 +17,7 @@ from forecast.inference.predictor import column
 from forecast.interop.sktime_config import seed_of, settings
 from forecast.interop.sktime_fit import Plan, Trained, train
 from forecast.interop.sktime_plain import restored
-from forecast.interop.sktime_runs import document, opened, parameters, track, trained_by, where_to
+from forecast.interop.sktime_runs import document, opened, parameters, trained_by
 from forecast.interop.sktime_saved import Saved
 from forecast.interop.sktime_store import STATE, read_run, write_run
 from forecast.interop.sktime_table import Layout
@@ -97,7 +97,7 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         Its cutoff is the end of the data that it was trained and validated on, where the test part begins: `update`
         moves it on. UsageError for a run of another model, or one that looks at what sktime has no place for.
         """
-        found, config = opened(run, runs, cls.MODEL, cls.__name__)
+        found, config = opened(run, runs, "forecast", cls.MODEL)
         if (found.path / STATE).is_file():
             state = restored(found.read(STATE))
             return cls._restored(state, read_run(found, state))
@@ -116,27 +116,6 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         self._y_mtype_last_seen, self._is_vectorized, self._state = mtype, False, "fitted"
         self._cutoff = layout.cutoff()
         self._fh = ForecastingHorizon(list(range(1, self.horizon_ + 1)), is_relative=True)
-
-    def to_run(self, folder: "str | Path") -> Path:
-        """Write the fit as a finished run into a new folder, for `forecast predict run=FOLDER` and `from_run`; its
-        scores are those on the validation windows."""
-        self.check_is_fitted()
-        run = Run(Path(folder).expanduser().resolve())
-        document(self._trained, run, self._kept_state())
-        return run.path
-
-    def log(
-        self, tracking_uri: str | None = None, experiment: str | None = None, *, runs: "str | Path" = RUNS,
-        wait_s: float = 60.0,
-    ) -> Path:  # fmt: skip
-        """Log the fit to MLflow as `forecast train` logs its runs: parameters, history, scores and the run folder,
-        which is written below `runs` and returned. Without an address that of MLFLOW_TRACKING_URI, or
-        sqlite:///mlflow.db. What a store has not taken in `wait_s` seconds is told; `forecast sync` sends it later."""
-        self.check_is_fitted()
-        run = Run.plan(runs, "train")
-        metrics = document(self._trained, run, self._kept_state())
-        track(self._trained, run, metrics, where_to(tracking_uri), experiment, wait_s)
-        return run.path
 
     # What sktime calls -------------------------------------------------------------------------------------------
 
@@ -217,6 +196,10 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
 
     def _write(self, run: Run) -> None:
         write_run(self._trained, run)
+
+    def _document(self, run: Run) -> tuple[dict[str, Any], Any]:
+        data = self._trained.data()
+        return document(self._trained, data, run), data
 
     @classmethod
     def _read(cls, run: Run, state: dict[str, Any]) -> Trained:
