@@ -80,7 +80,7 @@ class Classifier(Saved, BaseClassifier):  # type: ignore[misc]
         made.classes_ = np.array(made._trained.predictor.recipe.spec.classes)
         made.n_classes_ = len(made.classes_)
         made._class_dictionary = {name: code for code, name in enumerate(made.classes_)}
-        made._is_fitted = True
+        made._y_metadata, made._y_inner_mtype, made._is_fitted = {"is_univariate": True}, "numpy1D", True
         return made
 
     # What sktime calls -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from sktime.utils.warnings import warn
 
 from forecast.artifacts import Run
 from forecast.data.freq import parse_freq
+from forecast.data.settings import whole
 from forecast.data.table import Floats
 from forecast.errors import DataError
 from forecast.inference.predictor import column
@@ -165,8 +166,9 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     # How -----------------------------------------------------------------------------------------------------
 
     def _plan(self, y: pd.DataFrame, horizon: int) -> Plan:
-        season = self.sp or parse_freq(self._layout.clock.freq).season
-        return Plan.of(self._layout.lengths(y.index), horizon, season, self.context, self.validation)
+        season = _whole("sp", self.sp) or parse_freq(self._layout.clock.freq).season
+        context = _whole("context", self.context)
+        return Plan.of(self._layout.lengths(y.index), horizon, season, context, self.validation)
 
     def _settings(self, plan: Plan, horizon: int) -> dict[str, Any]:
         layout = self._layout
@@ -243,3 +245,8 @@ def _pick(values: Floats, rows: "np.ndarray[Any, Any]") -> Floats:
     """(S, H, T) at steps (S or 1, n) -> (S·n, T)."""
     every = np.broadcast_to(rows, (len(values), rows.shape[1]))
     return np.take_along_axis(values, every[..., None], axis=1).reshape(-1, values.shape[2])
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """A number of steps, or None."""
+    return None if value is None else whole(name, int(value) if isinstance(value, np.integer) else value, 1, 12)
