@@ -172,7 +172,7 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
 
     def _settings(self, plan: Plan, horizon: int) -> dict[str, Any]:
         layout = self._layout
-        epochs = self.max_epochs or plan.epochs(self.batch_size)
+        epochs = _whole("max_epochs", self.max_epochs) or plan.epochs(_whole("batch_size", self.batch_size) or 1)
         keys = {
             **plan.keys(), "task.horizon": horizon, "task.output": self.output, "model.d_model": self.d_model,
             "model.layers": self._layers(), "model.dropout": self.dropout, "optim.lr": self.learning_rate,
