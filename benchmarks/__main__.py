@@ -7,6 +7,7 @@ run by their names only.
 import sys
 
 from benchmarks import (
+    class_stream,
     correct,
     event_paths,
     event_stream,
@@ -28,8 +29,8 @@ def proofs() -> None:
 
 
 SPEED = {
-    "event_paths": event_paths.main, "event_stream": event_stream.main, "loader": loader.main, "start": start.main,
-    "step": step.main,
+    "class_stream": class_stream.main, "event_paths": event_paths.main, "event_stream": event_stream.main,
+    "loader": loader.main, "start": start.main, "step": step.main,
 }  # fmt: skip
 SLOW = {
     "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,

@@ -26,15 +26,19 @@ from forecast.verbs.tables import percent, table
 
 HERE = Path(__file__).parent
 SEEDS = (1, 2, 3, 4, 5)
-COMMON = "task=classify trainer.threads=1 trainer.save_every=null track=none quiet=true"
+COMMON = (
+    "task=classify data.batch_size=16 trainer.max_epochs=1000 trainer.max_steps=600 trainer.patience=null "
+    "optim.warmup=60 "
+    "trainer.threads=1 trainer.save_every=null track=none quiet=true"
+)
 ENCODERS = {
     "tcnca": "model=tcnca",
-    "aaren": "model=aaren",
+    "aaren": "model=aaren model.norm_first=true model.dropout=0.2",
     "informer": "model=informer",
-    "transformer": "model=transformer",
-    "lstm": "model=lstm",
+    "transformer": "model=transformer model.norm_first=true",
+    "lstm": "model=lstm task.encoder_lr=1",
     "none": "model=none",
-    "linear": "experiment=linear_classes",
+    "linear": "experiment=linear_classes task.augment.warp=0 task.augment.scale=0",
 }
 OURS = ("aaren", "tcnca", "lstm", "informer")
 SETS = {  # the long ones first, so that two workers end together
@@ -136,7 +140,7 @@ def measured(name: str, done: dict[str, Run]) -> dict[str, Any] | None:
     }  # fmt: skip
     return {
         "classes": len(some["classes"]), "channels": some["channels"], "series": some["series"],
-        "steps": some["steps"], "models": models, "floor": floor,
+        "lengths": some["lengths"], "models": models, "floor": floor,
         "rocket": {"accuracy": statistics.fmean(rocket), "seeds": len(rocket)} if rocket else None,
     }  # fmt: skip
 
@@ -152,7 +156,7 @@ def page(found: dict[str, Any]) -> str:
         _whole(found["sets"]),
     ]
     for name, each in found["sets"].items():
-        series, steps = each["series"], each["steps"]
+        series, steps = each["series"], each["lengths"]
         long = (
             str(steps["longest"])
             if steps["shortest"] == steps["longest"]
@@ -231,6 +235,9 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
     if not asked.write:
         wanted = [Job(name, encoder, seed) for seed in SEEDS for name in asked.sets or SETS for encoder in ENCODERS]
+        wanted.sort(
+            key=lambda job: job.encoder == "transformer"
+        )  # which is beside the point: the last to be waited for
         carry_out(wanted, asked.runs, asked.workers)  # type: ignore[arg-type]
     done = finished(asked.runs)
     found = {

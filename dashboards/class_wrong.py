@@ -17,8 +17,24 @@ from forecast.dashboards.style import LIGHT, tick
 NEEDED = ("unique_id", "label", "guess", "p", "step", "channel", "value")
 MOST = 12  # series
 LANES = 6  # channels
-PLACES = 160  # pairs of points on a line: more than a panel has room for
+PLACES = 160  # points on a line: more than a panel has room for
 ROLES = ("model", "seasonal", "ridge", "last", "other", "muted")
+
+
+class Curve(NamedTuple):
+    """A channel of a series; of long ones what neighbouring steps have in common. All arrays (n,), NaN: missing."""
+
+    step: np.ndarray
+    value: np.ndarray
+    ends: tuple[np.ndarray, np.ndarray] | None  # the least and the greatest of neighbouring steps; None: all is drawn
+
+
+class Lane(NamedTuple):
+    """Where a channel is drawn: its height among the others, and what of its values is the middle and half the lane."""
+
+    place: float
+    middle: float
+    half: float
 
 
 class Example(NamedTuple):
@@ -26,7 +42,7 @@ class Example(NamedTuple):
     label: str
     guess: str
     sure: float
-    lines: dict[str, tuple[np.ndarray, np.ndarray]]  # channel: steps, values (NaN where missing)
+    lines: dict[str, Curve]  # by channel
 
 
 def examples(run: Run) -> list[Example]:
@@ -44,18 +60,33 @@ def _example(own: pl.DataFrame) -> Example:
     return Example(str(first["unique_id"]), str(first["label"]), str(first["guess"]), float(first["p"]), lines)
 
 
-def _thinned(step: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest value of each of PLACES parts, in their order, so that no peak is lost."""
+def _thinned(step: np.ndarray, value: np.ndarray) -> Curve:
+    """Means and ends of PLACES parts, so that what swings from step to step is no block of ink and no peak is lost."""
     each = -(-len(step) // PLACES)
     if each <= 2:
-        return step, value
+        return Curve(step, value, None)
     pad = -len(value) % each
-    rows = np.pad(value, (0, pad), constant_values=np.nan).reshape(-1, each)
-    lost = ~np.isfinite(rows)
-    ends = np.stack([np.where(lost, np.inf, rows).argmin(1), np.where(lost, -np.inf, rows).argmax(1)], 1)
-    kept = np.sort(ends, 1) + each * np.arange(len(rows))[:, None]
-    kept = np.unique(np.minimum(kept, len(value) - 1))
-    return step[kept], value[kept]
+    rows, at = (np.pad(held, (0, pad), constant_values=np.nan).reshape(-1, each) for held in (value, step))
+    seen = np.isfinite(rows)
+    count, none = seen.sum(1), ~seen.any(1)
+    middle = np.where(seen, rows, 0.0).sum(1) / np.maximum(count, 1)
+    low, high = np.where(seen, rows, np.inf).min(1), np.where(seen, rows, -np.inf).max(1)
+    middle, low, high = (np.where(none, np.nan, held) for held in (middle, low, high))
+    return Curve(at[:, 0] + (np.isfinite(at).sum(1) - 1) / 2, middle, (low, high))
+
+
+def _draw(axes: Axes, curve: Curve, role: str, lane: Lane | None = None) -> None:
+    """The curve, moved and scaled into its lane where there are several."""
+
+    def placed(value: np.ndarray) -> np.ndarray:
+        if lane is None:
+            return value
+        return np.asarray(np.clip((value - lane.middle) / lane.half, -1.15, 1.15) * 0.42 + lane.place)
+
+    if curve.ends is not None:
+        low, high = map(placed, curve.ends)
+        axes.fill_between(curve.step, low, high, color=LIGHT[role], alpha=0.25, lw=0)
+    axes.plot(curve.step, placed(curve.value), color=LIGHT[role], lw=1.0)
 
 
 def wrong(run: Run) -> Picture | None:
@@ -71,8 +102,15 @@ def wrong(run: Run) -> Picture | None:
     if len(channels) > 1:
         words += " Each channel has a lane, scaled to its own range over these series"
         words += f"; the first {LANES} of {len(channels)} channels are drawn." if len(channels) > LANES else "."
+    if any(curve.ends is not None for each in found for curve in each.lines.values()):
+        words += (
+            " Of long series the mean of neighbouring steps is drawn, in the band from their least to their greatest."
+        )
     alt = words + "".join(f" {e.id}: {e.label} taken for {e.guess}, {e.sure * 100:.0f} %." for e in found)
-    ranges = {name: _range([each.lines[name][1] for each in found if name in each.lines]) for name in lanes}
+    ranges = {
+        name: _range([held for each in found if name in each.lines for held in _values(each.lines[name])])
+        for name in lanes
+    }
 
     def draw(width: float) -> Figure:
         wide = width > NARROW
@@ -84,7 +122,7 @@ def wrong(run: Run) -> Picture | None:
             axes.set_title(f"{short(each.label, most)}\n→ {short(each.guess, most - 2)}, {each.sure * 100:.0f} %",
                            fontsize=8 if wide else 7)  # fmt: skip
             if len(lanes) == 1:
-                axes.plot(*each.lines[lanes[0]], color=LIGHT["model"], lw=1.1)
+                _draw(axes, each.lines[lanes[0]], "model")
                 axes.yaxis.set_major_locator(MaxNLocator(3))
                 axes.yaxis.set_major_formatter(FuncFormatter(tick))
                 if k % columns == 0:
@@ -98,6 +136,10 @@ def wrong(run: Run) -> Picture | None:
         return figure
 
     return Picture("wrong", "The surest mistakes", words, alt, False, draw)
+
+
+def _values(curve: Curve) -> tuple[np.ndarray, ...]:
+    return (curve.value,) if curve.ends is None else curve.ends
 
 
 def _range(values: list[np.ndarray]) -> tuple[float, float]:
@@ -115,10 +157,7 @@ def _lanes(
 ) -> None:  # fmt: skip
     for k, name in enumerate(lanes):
         if name in each.lines:
-            step, value = each.lines[name]
-            middle, half = ranges[name]
-            height = np.clip((value - middle) / half, -1.15, 1.15) * 0.42
-            axes.plot(step, height - k, color=LIGHT[ROLES[k % len(ROLES)]], lw=1.0)
+            _draw(axes, each.lines[name], ROLES[k % len(ROLES)], Lane(float(-k), *ranges[name]))
     axes.set_ylim(-len(lanes) + 0.45, 0.55)
     axes.set_yticks(range(0, -len(lanes), -1), [short(name, 9) for name in lanes] if named else [""] * len(lanes))
     axes.grid(visible=False, axis="x")

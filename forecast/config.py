@@ -161,10 +161,13 @@ class Classify:
     """conf/task/classify.yaml: what is learned from, how, and what stands beside it."""
 
     name: str = "classify"
+    d_model: int = 64
+    layers: int = 1
     skip: bool = True
     refit: bool = True
     rival: bool = True
     balance: Balance = Balance.none
+    encoder_lr: float = 1.0
     smoothing: float = 0.0
     average: float | None = None
     augment: Augment = field(default_factory=Augment)

@@ -18,6 +18,7 @@ VERB = {line: re.match(r"(?:python -m )?forecast (\S+)", line)[1] for line in VE
 FIRST = {verb: line for line, verb in reversed(VERB.items())}  # in a Python of its own, as are sweeps
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.threads=1"]
 SMALL = [*SHORT, "track=none", "predictions=false", "data.splits={train: 0.9, val: 0.05, test: 0.05}"]
+CLASSES = [*SHORT, "track=none", "predictions=false", "task.rival=false", "task.d_model=8"]
 TINY = ["model.d_model=8", "model.d_ff=8", "model.heads=2"]
 
 
@@ -31,6 +32,9 @@ def home(tmp_path_factory):
     command(*(word for word in small(line) if word != "track=none"), cwd=place)  # there is something to sync
     command("train", "experiment=stream", "model.d_model=8", *SMALL, "runs=streams", cwd=place)
     command("train", "task=event", "model.d_model=8", *SMALL, "task.window=0", "runs=events", cwd=place)
+    command("train", "task=classify", *CLASSES, "data=gunpoint", "runs=classes", cwd=place)
+    rows = [{"id": f"g{i}", "dim_0": float(i + t)} for i in range(3) for t in range(20)]
+    pl.DataFrame(rows).write_csv(place / "gestures.csv")
     pl.read_parquet(DATASETS / "retail" / "retail.parquet").head(500).write_parquet(place / "invoices.parquet")
     (place / "readings.jsonl").write_text('{"ds": "2015-01-01T00:00:00", "load": 1500.0}\n')
     frame.write_csv(place / "readings.csv")
@@ -46,8 +50,12 @@ def small(line: str) -> list[str]:
         return [*(words[: words.index("<")] if "<" in words else words), "runs=streams"]
     if "input=invoices.parquet" in words:
         return [*words, "runs=events"]
+    if "input=gestures.csv" in words or "compare=classify/gunpoint" in words:
+        return [*words, "runs=classes"]
     if words[0] != "train":
         return words
+    if "task=classify" in words:
+        return [*words, *CLASSES]
     words += SMALL
     if "task=event" in words:
         return [*words, "model.d_model=8", "task.window=0"]

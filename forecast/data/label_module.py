@@ -18,6 +18,7 @@ from forecast.data.labelled import Labelled, joined, read_labelled, recoded
 from forecast.data.loader import served
 from forecast.data.read import absolute, digested, source_of
 from forecast.data.settings import asked, numbers, shares, whole
+from forecast.data.stamps import is_stamps
 from forecast.errors import DataError, UsageError, nearest
 from forecast.types import LabelBatch, LabelSpec
 
@@ -35,6 +36,7 @@ class LabelModule(lightning.LightningDataModule):
     parts: dict[str, Labelled]
     spec: LabelSpec
     recipe: LabelRecipe
+    stamps: bool = False  # whether times are stamps, not numbers
     findings: list[str]  # for people: what was read and inferred
     source: dict[str, Any]  # what was read: absolute path, sha256, rows
 
@@ -122,7 +124,7 @@ class LabelModule(lightning.LightningDataModule):
             bool(np.isnan(fit.values).any()),
         )  # fmt: skip
         if not refit:  # what learns again forecasts under the record of the first training
-            self.recipe = LabelRecipe(self.card, self.spec, LabelScale.of(self.parts["train"], self.scale))
+            self.recipe = LabelRecipe(self.card, self.spec, LabelScale.of(self.parts["train"], self.scale), self.stamps)
         self.gathers = {name: self.recipe.gather(part) for name, part in self.parts.items()}
         self.findings = [*_findings(self.card, self.parts), *notes]
         self.prepared = True
@@ -152,7 +154,9 @@ class LabelModule(lightning.LightningDataModule):
             files = tuple(replace(file, path=path) for file, path in zip(read, paths, strict=True))
             card = replace(card, files=files, splits=splits)
             frames = [(path, frame) for path, (_, frame) in zip(paths, frames, strict=True)]
-        columns = card.columns(frames[0][1].columns)
+        first = frames[0][1]
+        columns = card.columns(first.columns)
+        self.stamps = card.time is not None and card.time in first.columns and is_stamps(first[card.time])
         tables = {where: read_labelled(frame, columns, where, notes=notes) for where, frame in frames}
         if card.by_files:
             return card, {part: tables[path] for part, path in card.splits.items()}

@@ -45,12 +45,13 @@ class LabelRecipe(NamedTuple):
     card: LabelCard
     spec: LabelSpec
     scale: LabelScale
+    stamps: bool = False  # whether the card's times are stamps; else they are numbers, or there are none
 
     def to_state(self) -> dict[str, Any]:
         """Plain data for JSON; the inverse of `from_state`."""
         spec = {k: list(v) if isinstance(v, tuple) else v for k, v in self.spec._asdict().items()}
         scale = {k: list(v) for k, v in self.scale._asdict().items()}
-        return {"version": VERSION, "card": self.card.to_dict(), "spec": spec, "scale": scale}
+        return {"version": VERSION, "card": self.card.to_dict(), "spec": spec, "scale": scale, "stamps": self.stamps}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "LabelRecipe":
@@ -67,7 +68,7 @@ class LabelRecipe(NamedTuple):
             scale = LabelScale(*(tuple(float(one) for one in state["scale"][key]) for key in LabelScale._fields))
             if not len(scale.mean) == len(scale.std) == len(spec.channels):
                 raise ValueError("its scale is not that of its channels")
-            return cls(LabelCard.from_dict(state["card"]), spec, scale)
+            return cls(LabelCard.from_dict(state["card"]), spec, scale, bool(state.get("stamps", False)))
         except (KeyError, TypeError, ValueError, AttributeError, DataError) as fault:
             raise ArtifactError(
                 f"the run's data record is damaged: {' '.join(str(fault).split())}",

@@ -11,7 +11,8 @@ from forecast.models.dropout import Dropout
 class FlatLabel(nn.Module):
     """memory (B, L, D), seen (B, L) or None for all -> logits (B, K).
 
-    length: the most tokens of a series, those of train's longest; where one has fewer there is 0. ValueError for more.
+    length: the most tokens of a series, those of train's longest; where one has fewer there is 0, and what
+    comes after them is not looked at.
     """
 
     streams = True
@@ -27,11 +28,7 @@ class FlatLabel(nn.Module):
         self.out = nn.Linear(length * d_memory, classes)
 
     def forward(self, memory: Tensor, seen: Tensor | None = None) -> Tensor:
-        if memory.shape[1] > self.length:
-            longest = memory.shape[1] if seen is None else int(seen.sum(1).max())
-            if longest > self.length:
-                raise ValueError(self._too_long(longest))
-            memory, seen = memory[:, : self.length], None if seen is None else seen[:, : self.length]
+        memory, seen = memory[:, : self.length], None if seen is None else seen[:, : self.length]
         if seen is not None:
             memory = memory.masked_fill(~seen[..., None], 0.0)
         weight = self.out.weight[:, : memory.shape[1] * self.d_memory]
@@ -47,17 +44,10 @@ class FlatLabel(nn.Module):
         count, total = state
         kept = torch.ones_like(memory[..., 0], dtype=torch.bool) if whole is None else whole
         before = count[:, None] + kept.cumsum(1) - kept.long()  # tokens that stayed, before each
-        if not torch.compiler.is_compiling() and before.numel() and int(before.max()) >= self.length:
-            raise ValueError(self._too_long(int(before.max()) + 1))
         weight = self.out.weight.view(-1, self.length, self.d_memory).transpose(0, 1)  # (length, K, D)
         each = (weight[before.clamp(max=self.length - 1)] @ memory[..., None])[..., 0].to(total.dtype)
+        each = each * (before < self.length)[..., None]
         sums = total[:, None] + (each * kept[..., None]).cumsum(1)
         logits = sums + each * ~kept[..., None] + self.out.bias
         after = sums[:, -1] if memory.shape[1] else total
         return (count + kept.sum(1), after), logits.to(memory.dtype)
-
-    def _too_long(self, found: int) -> str:
-        return (
-            f"a series has {found} tokens and the longest of train {self.length}, and a flat head knows no more; "
-            "set head=pool, or cut the series"
-        )

@@ -18,7 +18,8 @@ from forecast.artifacts import Run, find
 from forecast.data.event_batch import buckets
 from forecast.data.label_batch import LabelGather
 from forecast.data.label_recipe import LabelRecipe
-from forecast.errors import ArtifactError, DataError, UsageError
+from forecast.errors import ArtifactError, UsageError
+from forecast.heads.flat_label import FlatLabel
 from forecast.heads.label_chain import LabelChain
 from forecast.types import LabelBatch
 from forecast.where import RUNS
@@ -62,6 +63,11 @@ class ClassPredictor:
         """
         notes: list[str] = []
         read = self.recipe.read(table, notes=notes)
+        longest = self.recipe.spec.longest
+        if isinstance(self.chain.head, FlatLabel) and (many := int((read.lengths > longest).sum())):
+            notes.append(
+                f"of {many:,} series only the first {longest:,} steps are looked at: training had no longer ones"
+            )
         for note in notes:
             tell(note)
         chance = self.chances(self.recipe.gather(read))
@@ -86,10 +92,7 @@ class ClassPredictor:
         """(n, K) float64, not yet divided by the temperature; `cut` changes each batch first."""
         made = torch.empty(len(gather), len(self.recipe.spec.classes), dtype=torch.float64)
         for numbers, batch in passes(gather):
-            try:
-                made[numbers] = self.chain(cut(batch)).double()
-            except ValueError as error:  # a series longer than a model of fixed length takes
-                raise DataError(f"{error}", do="cut the series, or train with experiment=… of another model") from error
+            made[numbers] = self.chain(cut(batch)).double()
         return made
 
 

@@ -16,7 +16,6 @@ from forecast.metrics.classes import confusion, per_class, reliability, scores
 from forecast.types import LabelBatch
 
 TENTHS: Final = range(1, 11)
-RENAMED: Final = {"series": "count"}  # in metrics.json
 FLOOR: Final = "most frequent class"
 
 
@@ -49,9 +48,9 @@ def each_class(table: Tensor, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """How each class fared, with its name."""
     found = per_class(table)
     columns = [getattr(found, key).tolist() for key in found._fields]
-    keys = [RENAMED.get(key, key) for key in found._fields]
     return [
-        {"name": name, **dict(zip(keys, values, strict=True))} for name, *values in zip(classes, *columns, strict=True)
+        {"name": name, **dict(zip(found._fields, values, strict=True))}
+        for name, *values in zip(classes, *columns, strict=True)
     ]
 
 
@@ -59,8 +58,7 @@ def bins(logits: Tensor, label: Tensor) -> list[dict[str, float]]:
     """Accuracy by confidence."""
     found = reliability(logits, label)
     columns = [getattr(found, key).tolist() for key in found._fields]
-    keys = [RENAMED.get(key, key) for key in found._fields]
-    return [dict(zip(keys, values, strict=True)) for values in zip(*columns, strict=True)]
+    return [dict(zip(found._fields, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def early(data: LabelModule, predictor: ClassPredictor, part: str, label: Tensor) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # Lightning
     from forecast.tasks.classify import ClassifyTask
 
 log = logging.getLogger("forecast")
+SPREAD = 0.5  # of the log of the temperature, before the validation is seen
 POWER = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}
 
 
@@ -44,9 +45,11 @@ def task(
         raise UsageError(f"task.smoothing is {asked['smoothing']}", "expected a share of at least 0, below 1")
     if asked["average"] is not None and not 0 < asked["average"] < 1:
         raise UsageError(f"task.average is {asked['average']}", "expected a share between 0 and 1, e.g. 0.98, or null")
+    if not asked["encoder_lr"] > 0:
+        raise UsageError(f"task.encoder_lr is {asked['encoder_lr']}", "expected a factor above 0, e.g. 0.25")
     return ClassifyTask(
         model, optimiser, augment=augment, weights=balance(made, asked["balance"]), smoothing=asked["smoothing"],
-        average=asked["average"], where=made.where, **words,
+        average=asked["average"], encoder_lr=asked["encoder_lr"], where=made.where, **words,
     )  # fmt: skip
 
 
@@ -63,7 +66,7 @@ def temperature(config: Mapping[str, Any], made: "LabelModule", chosen: "Classif
     """What the logits of the chosen chain are divided by, from the validation."""
     predictor = ClassPredictor(chosen.chain, made.recipe, "")
     logits, label = predictor.logits(made.gather("val")), torch.from_numpy(made.part("val").label)
-    return fit_temperature(logits, label)
+    return fit_temperature(logits, label, SPREAD)
 
 
 def again(config: Mapping[str, Any], folder: Path, made: "LabelModule", chosen: "ClassifyTask", trainer: Any) -> bool:

@@ -21,7 +21,7 @@ from forecast.data.stamps import NOTHING
 from forecast.errors import nearest
 from forecast.inference.predictor import column
 from forecast.streaming.event_taken import EventTaken
-from forecast.streaming.event_time import LARGEST, EventTime
+from forecast.streaming.event_time import EventTime
 from forecast.streaming.fold import STATUSES
 from forecast.streaming.lines import significant
 from forecast.streaming.parsing import Parser, number, shown
@@ -77,12 +77,7 @@ class EventReader(Parser):
     def _time(self, text: Any) -> tuple[int, bool]:
         if self.event_time.stamps:
             return super()._time(text)
-        if type(text) not in (int, float) or not abs(text) <= LARGEST:
-            unit = self.event_time.unit
-            raise ValueError(
-                f"'{self.time[0]}' is {shown(text)}; expected a number, in {unit}s, of at most {LARGEST:g}"
-            )
-        return int(self.event_time.of([float(text)])[0]), True
+        return self.event_time.told(self.time[0], text)
 
 
 class EventWriter:

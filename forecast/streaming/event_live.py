@@ -30,10 +30,10 @@ from forecast.streaming.event_outlook import EventForecasts, EventOutlook
 from forecast.streaming.event_reading import read
 from forecast.streaming.event_taken import WHY, EventTaken
 from forecast.streaming.event_time import EventTime
-from forecast.streaming.fold import ACCEPTED, FIRST, LATE, OK, STATUSES
+from forecast.streaming.fold import ACCEPTED, FIRST, LATE, OK
+from forecast.streaming.holding import Holding
 from forecast.streaming.rounds import last, rounds
-from forecast.streaming.snapshot import load, save
-from forecast.streaming.states import NEVER, Blank, Fetch, States
+from forecast.streaming.states import Blank, Fetch, States
 from forecast.streaming.stepping import Engine
 from forecast.where import RUNS
 
@@ -46,13 +46,13 @@ MEANINGLESS: Final[dict[str, tuple[Any, str]]] = {  # what a run of events is no
     "correct": (False, "nothing corrects a density of gaps yet"),
     "budget": (1e-3, "each line says how likely its gap was: `tail`"),
 }
-NAMES: Final = {"budget": "alarms"}  # of options on the command line
 
 
-class EventLive:
+class EventLive(Holding):
     """States of any number of sequences under one trained chain. UsageError where the chain cannot stream."""
 
-    why = WHY
+    fold: EventFold
+    why, of = WHY, "a run of events"
 
     def __init__(
         self, predictor: EventPredictor, weights: str, *, levels: Sequence[float] | None = None,
@@ -65,7 +65,7 @@ class EventLive:
 
         Other options of Live are refused where they ask for something.
         """
-        _refuse(meaningless)
+        self.refuse(meaningless, MEANINGLESS)
         if longest is not None and not 0 < longest < np.inf:
             raise UsageError(f"longest is {longest:g}", f"expected a gap above 0, in {predictor.recipe.spec.unit}s")
         if engine == "onnx":
@@ -83,10 +83,6 @@ class EventLive:
         self.outlook = EventOutlook(predictor.chain.head, self.levels, self.time, self.spec.marks)
         self.stamp = f"{weights} events"  # what a state means
 
-    @property
-    def states(self) -> States:
-        return self.fold.states
-
     @classmethod
     def load(cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any) -> "EventLive":
         """From a finished run: a path, an id, or `latest`; `options` as of EventLive."""
@@ -100,13 +96,7 @@ class EventLive:
     ) -> EventForecasts:
         """One event of one sequence; `time` is a stamp, or a number where those of the training were; `beside` what
         else is known of it, by column. DataError for an event that cannot be taken, and the states are as they were."""
-        given, columns = dict(beside or {}), self.extra
-        if wrong := set(given) - set(columns):
-            raise DataError(f"there is no column '{min(wrong)}'", f"expected {', '.join(columns) or 'none'}")
-        try:
-            row = np.array([[given.get(name) for name in columns]], np.float64).reshape(1, len(columns))
-        except (TypeError, ValueError):
-            raise DataError(f"the values are {given!r}", "expected numbers, or None") from None
+        row = self.row(beside or {}, self.extra, "column")
         if not isinstance(mark, str | int) or isinstance(mark, bool):
             raise DataError(f"the mark is {mark!r}", "expected the name of one")
         ticks = self.time.one(time)
@@ -128,19 +118,6 @@ class EventLive:
     def latest(self, names: Sequence[str]) -> EventForecasts:
         """The forecasts of sequences as they are now, without a new event. KeyError for one that has none."""
         return self.now(names).forecasts
-
-    def reset(self, id: str) -> None:
-        """Forget a sequence; it begins anew with its next event."""
-        self.states.forget([id])
-
-    def snapshot(self, path: str | Path) -> None:
-        """All states into a file, whole or not at all."""
-        save(self.states, self.stamp, Path(path))
-
-    def restore(self, path: str | Path) -> None:
-        """The states of a snapshot in place of all there are. ArtifactError unless it is of the same weights."""
-        own = self.states
-        self.fold.states = load(States(own.blank, own.most, own.fetch), self.stamp, Path(path))
 
     # For a stream of lines (kind.py) -------------------------------------------------------------------------
 
@@ -165,11 +142,7 @@ class EventLive:
 
     def now(self, names: Sequence[str]) -> EventTaken:
         """What `latest` gives, as what became of events."""
-        if missing := [name for name in names if name not in self.states]:
-            raise KeyError(missing[0])
-        slots = self.states.take(names)
-        if (never := self.states.step[slots] == NEVER).any():
-            raise KeyError(names[int(never.argmax())])
+        slots = self.begun(names)
         made = self.outlook.forecasts(list(names), self.states.step[slots], self.outlook(self.fold.memory(slots)))
         status = np.where(self.states.count[slots] == 1, FIRST, OK).astype(np.int8)
         none = np.full((len(slots), 2), np.nan)
@@ -215,22 +188,8 @@ class EventLive:
         return Moved(rows, rows, none, np.empty(0, bool), np.empty(0, np.int64))
 
     def _refused(self, names: Sequence[str], ticks: Ints, status: NDArray[np.int8]) -> DataError:
-        """The first event that could not be taken, in words."""
-        at = int((status > LATE).argmax() if (status > LATE).any() else (status > ACCEPTED).argmax())
-        found, expected = WHY[STATUSES[status[at]]]
-        when = self.time.written(int(ticks[at]))
-        return DataError(f"the event of '{names[at]}' at {when} {found}", expected)
-
-
-def _refuse(options: Mapping[str, Any]) -> None:
-    """UsageError for an option that means something for series only, where it is set."""
-    for key, value in options.items():
-        if key not in MEANINGLESS:
-            raise TypeError(f"EventLive has no option {key}")
-        nothing, why = MEANINGLESS[key]
-        if value != nothing:
-            given = str(value).lower() if isinstance(value, bool) else value
-            raise UsageError(f"{NAMES.get(key, key)}={given} with a run of events", why, "leave it out")
+        written = self.time.written
+        return self.refused(lambda at: f"the event of '{names[at]}' at {written(int(ticks[at]))}", status)
 
 
 def _checked(levels: Sequence[float]) -> tuple[float, ...]:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from forecast.data.event_card import read_event_frames
 from forecast.data.events import Floats
 from forecast.data.freq import Ints
-from forecast.errors import UsageError
 from forecast.streaming.event_live import EventLive
 from forecast.streaming.event_reading import read
 from forecast.streaming.event_taken import EventTaken
@@ -180,14 +179,3 @@ def _times(values: Ints) -> Ints:
 
 def _rms(error: Floats) -> float | None:
     return float(np.sqrt((error**2).mean())) if len(error) else None
-
-
-def checked(*, windowed: bool | None, every: bool) -> None:
-    """UsageError for what is not asked of events."""
-    if windowed:
-        raise UsageError("feed.windowed=true with a run of events", "events have no windows", "leave it out")
-    if not every:
-        raise UsageError(
-            "every=false with feed=replay and a run of events", "expected a forecast after each event, to score it",
-            "leave it out",
-        )  # fmt: skip

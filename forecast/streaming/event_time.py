@@ -1,6 +1,7 @@
-"""Times of events as whole numbers that a state can hold: microseconds in UTC, or the bits of a float64.
+"""Times as whole numbers that a state can hold: microseconds in UTC, or the bits of a float64.
 
-A table of events has stamps, counted in its unit, or numbers, which are in it already. Both are kept exactly.
+A table of events, or of the steps of labelled series, has stamps, counted in its unit, or numbers, which are in it
+already. Both are kept exactly.
 """
 
 from datetime import datetime
@@ -11,7 +12,7 @@ import numpy as np
 from forecast.data.events import UNITS, Floats
 from forecast.data.freq import Ints
 from forecast.errors import DataError
-from forecast.streaming.parsing import EPOCH, MICRO
+from forecast.streaming.parsing import EPOCH, MICRO, shown
 from forecast.streaming.stamps import micros
 
 LARGEST: Final = 1e15  # of times that are numbers: float64 tells eighths apart there
@@ -36,8 +37,14 @@ class EventTime:
         if self.stamps:
             return micros(time, None)
         if type(time) not in (int, float) or not abs(time) <= LARGEST:
-            raise DataError(f"{time!r} is no time of an event", f"expected a number, in {self.unit}s")
+            raise DataError(f"{time!r} is no time", f"expected a number, in {self.unit}s")
         return self.of([float(time)])
+
+    def told(self, key: str, value: Any) -> tuple[int, bool]:
+        """A number that a line holds -> its tick, as Parser._time gives it; ValueError for what is none."""
+        if type(value) not in (int, float) or not abs(value) <= LARGEST:
+            raise ValueError(f"'{key}' is {shown(value)}; expected a number, in {self.unit}s, of at most {LARGEST:g}")
+        return int(self.of([float(value)])[0]), True
 
     def gap(self, ticks: Ints, before: Ints) -> Floats:
         """How much later, in the unit."""

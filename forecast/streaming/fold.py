@@ -20,11 +20,13 @@ from forecast.streaming.stepping import Floats, Stepper
 
 FARTHEST: Final = 1e6  # standard deviations: a reading beyond them is no reading
 STATUSES: Final = (
-    "ok", "warming", "restarted", "revised", "first", "unknown mark",  # the last two are of events
-    "duplicate", "late", "off the grid", "gap", "implausible",
+    "ok", "warming", "restarted", "revised", "first", "unknown mark",  # the last two are of events,
+    "ended",  # and this one of labelled series, as the last two below
+    "duplicate", "late", "off the grid", "gap", "implausible", "too long", "not begun",
 )  # fmt: skip
-OK, WARMING, RESTARTED, REVISED, FIRST, UNKNOWN, DUPLICATE, LATE, OFF_GRID, GAP, IMPLAUSIBLE = range(len(STATUSES))
-ACCEPTED: Final = UNKNOWN  # and all before it: they have changed a state
+OK, WARMING, RESTARTED, REVISED, FIRST, UNKNOWN, ENDED = range(7)
+DUPLICATE, LATE, OFF_GRID, GAP, IMPLAUSIBLE, TOO_LONG, NOT_BEGUN = range(7, len(STATUSES))
+ACCEPTED: Final = ENDED  # and all before it: they have changed a state
 Gaps = Literal["error", "fill", "mask"]
 Status = NDArray[np.int8]
 

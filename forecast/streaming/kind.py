@@ -1,4 +1,5 @@
-"""What a stream of lines asks of what it drives: readings of series (live.py) or events (event_live.py)."""
+"""What a stream of lines asks of what it drives: readings of series (live.py), events (event_live.py) or steps of
+labelled series (class_live.py)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol

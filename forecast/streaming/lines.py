@@ -17,55 +17,31 @@ import orjson
 from numpy.typing import NDArray
 
 from forecast.data.recipe import Recipe
-from forecast.errors import nearest
 from forecast.inference.predictor import column
 from forecast.streaming.fold import ACCEPTED, STATUSES
 from forecast.streaming.outlook import Numbers
-from forecast.streaming.parsing import EPOCH, KEPT, MICRO, Parsed, Parser, Refused, number
+from forecast.streaming.parsing import EPOCH, KEPT, MICRO, Channels, Parsed, Refused
 from forecast.streaming.taken import WHY, Taken
 
 DIGITS: Final = 7  # significant ones, as many as a float32 has
 
 
-class Reader(Parser):
+class Reader(Channels):
     """What a line must hold under a run's recipe."""
 
     def __init__(self, recipe: Recipe) -> None:
         card, channels = recipe.card, recipe.spec.channels
         sources = {c.name: c.source for c in card.channels}
-        self.channels = [
-            tuple(dict.fromkeys([sources[c], c, *(["y"] if len(channels) == 1 else [])])) for c in channels
-        ]
         super().__init__(
-            id=card.id, alone=recipe.scaler.ids[0], time=card.time.column, zone=card.time.zone,
-            shape=[names[0] for names in self.channels],
+            [tuple(dict.fromkeys([sources[c], c, *(["y"] if len(channels) == 1 else [])])) for c in channels],
+            card.missing, id=card.id, alone=recipe.scaler.ids[0], time=card.time.column, zone=card.time.zone,
         )  # fmt: skip
-        self.known |= {name for names in self.channels for name in names}
-        self.missing = set(card.missing)
 
     def _held(self, found: dict[str, Any]) -> list[float]:
-        row, lacks = [], False
-        for keys in self.channels:
-            key = next((key for key in keys if key in found), None)
-            lacks = lacks or key is None
-            row.append(np.nan if key is None else self._number(key, found[key]))
-        if lacks:
-            self._complete(found)
-        return row
+        return self._row(found)
 
     def _joined(self, values: list[list[float]]) -> Numbers:
         return np.array(values, np.float64).reshape(len(values), len(self.channels))
-
-    def _complete(self, found: dict[str, Any]) -> None:
-        """A line may lack a channel that was not observed, but not because its name was mistyped."""
-        if strange := [key for key in found if key not in self.known]:
-            raise ValueError(f"'{strange[0]}' is no column; {nearest(strange[0], sorted(self.known))}")
-        if not any(key in found for keys in self.channels for key in keys):
-            raise ValueError(f"there is no value; expected {', '.join(keys[0] for keys in self.channels)}")
-
-    def _number(self, key: str, value: Any) -> float:
-        found = number(key, value)
-        return np.nan if value in self.missing else found
 
 
 class Writer:

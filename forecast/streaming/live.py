@@ -27,27 +27,31 @@ from forecast.heads.stream import Stream
 from forecast.inference.correct import Corrector
 from forecast.inference.predictor import Predictor
 from forecast.streaming.calendar import Calendar
-from forecast.streaming.fold import ACCEPTED, LATE, OK, STATUSES, WARMING, Fold, Gaps
+from forecast.streaming.fold import ACCEPTED, LATE, OK, WARMING, Fold, Gaps
+from forecast.streaming.holding import Holding
 from forecast.streaming.lines import Reader, Writer
 from forecast.streaming.outlook import Forecasts, Numbers, Outlook, Scaled
 from forecast.streaming.reading import read
 from forecast.streaming.rewind import Rewind
 from forecast.streaming.rounds import last, rounds
-from forecast.streaming.snapshot import load, save
 from forecast.streaming.stamps import micros
-from forecast.streaming.states import NEVER, Blank, Fetch, States
+from forecast.streaming.states import Blank, Fetch, States
 from forecast.streaming.stepping import Engine, stepper
 from forecast.streaming.taken import WHY, Taken
 from forecast.where import RUNS
 
 if TYPE_CHECKING:
+    from forecast.streaming.class_live import ClassLive
     from forecast.streaming.event_live import EventLive
 
 LONGEST: Final = 10_000  # steps in a gap: after a longer one a series begins anew
 
 
-class Live:
+class Live(Holding):
     """States of any number of series under one trained chain. UsageError where the chain cannot stream."""
+
+    fold: Fold
+    why, of = WHY, "a run of series"
 
     def __init__(
         self, predictor: Predictor, weights: str, *, levels: Sequence[float] | None = None, gaps: Gaps | None = None,
@@ -90,24 +94,24 @@ class Live:
         # what a state means beside the weights
         self.stamp = f"{weights} rewind={rewind} correct={correct}"
 
-    @property
-    def states(self) -> States:
-        return self.fold.states
-
     @classmethod
-    def load(cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any) -> "Live | EventLive":
+    def load(
+        cls, run: "str | Path | Run" = "latest", *, runs: str | Path = RUNS, **options: Any
+    ) -> "Live | EventLive | ClassLive":
         """From a finished run: a path, an id, or `latest`; `options` as of Live. A run of events gives an EventLive,
-        which is used the same way."""
+        one of classification a ClassLive; they are used the same way."""
+        from forecast.streaming.class_live import ClassLive
         from forecast.streaming.event_live import EventLive
 
         run = run if isinstance(run, Run) else find(str(run), runs)
-        if task_of(run.read("config.json")) == "event":
+        task = task_of(run.read("config.json"))
+        if task == "event":
             return EventLive.load(run, **options)
+        if task == "classify":
+            return ClassLive.load(run, **options)
         return cls(Predictor.load(run), sha256(run.checked(WEIGHTS)), **options)
 
     # For a stream of lines (kind.py) -------------------------------------------------------------------------
-
-    why = WHY
 
     def reader(self) -> Reader:
         return Reader(self.recipe)
@@ -139,12 +143,7 @@ class Live:
     def push(self, id: str, time: Any, values: Mapping[str, float | None]) -> Forecasts:
         """One reading of one series; a channel that is left out was not observed. DataError for a reading that cannot
         be taken, and the states are as they were."""
-        if wrong := set(values) - set(self.spec.channels):
-            raise DataError(f"there is no channel '{min(wrong)}'", f"expected {', '.join(self.spec.channels)}")
-        try:
-            row = np.array([[values.get(c) for c in self.spec.channels]], np.float64)
-        except (TypeError, ValueError):
-            raise DataError(f"the values are {dict(values)!r}", "expected numbers, or None") from None
+        row = self.row(values, self.spec.channels, "channel")
         taken = self.take([id], self.micros(time), row)
         if taken.status[0] > ACCEPTED:
             raise self._refused([id], self.micros(time), taken.status)
@@ -163,29 +162,12 @@ class Live:
 
     def latest(self, names: Sequence[str]) -> Forecasts:
         """The forecasts of series as they are now, without a new reading. KeyError for a series that has none."""
-        if missing := [name for name in names if name not in self.states]:
-            raise KeyError(missing[0])
-        slots = self.states.take(names)
-        if (never := self.states.step[slots] == NEVER).any():
-            raise KeyError(names[int(never.argmax())])
+        slots = self.begun(names)
         with torch.inference_mode():
             rows = tuple(torch.from_numpy(part[slots]) for part in self.states.rows)
             made = self.step.stream.made(self.step.unpack(rows), torch.zeros(len(slots), 1, len(self.spec.clock)))
         scaled = self.fold.looked(self.states.learned[slots], self.states.step[slots], made.numpy())
         return self._forecasts(list(names), *self._units(slots, scaled))
-
-    def reset(self, id: str) -> None:
-        """Forget a series; it begins anew with its next reading."""
-        self.states.forget([id])
-
-    def snapshot(self, path: str | Path) -> None:
-        """All states into a file, whole or not at all."""
-        save(self.states, self.stamp, Path(path))
-
-    def restore(self, path: str | Path) -> None:
-        """The states of a snapshot in place of all there are. ArtifactError unless it is of the same weights."""
-        own = self.states
-        self.fold.states = load(States(own.blank, own.most, own.fetch), self.stamp, Path(path))
 
     def micros(self, time: Any) -> Ints:
         """A stamp -> (1,) microseconds in UTC; see stamps.py."""
@@ -239,11 +221,8 @@ class Live:
         return Taken(status, step, made, np.empty((0, targets), np.float32), np.empty((0, targets), bool))
 
     def _refused(self, names: Sequence[str], time: Ints, status: NDArray[np.int8]) -> DataError:
-        """The first reading that could not be taken, in words."""
-        at = int((status > LATE).argmax() if (status > LATE).any() else (status > ACCEPTED).argmax())
-        found, expected = WHY[STATUSES[status[at]]]
-        where = f"the reading of series '{names[at]}' at {stamp(time[at].astype('datetime64[us]'))}"
-        return DataError(f"{where} {found}", expected)
+        when = time.astype("datetime64[us]")
+        return self.refused(lambda at: f"the reading of series '{names[at]}' at {stamp(when[at])}", status)
 
 
 def _gaps(asked: Gaps | None, trained: str) -> Gaps:

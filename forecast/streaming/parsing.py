@@ -12,6 +12,7 @@ import orjson
 
 from forecast.data.clock import to_utc
 from forecast.data.freq import Ints
+from forecast.errors import nearest
 
 EPOCH: Final = datetime(1970, 1, 1)
 MICRO: Final = timedelta(microseconds=1)
@@ -33,7 +34,7 @@ class Parsed(NamedTuple):
     number: list[int]  # N, of the line
     names: list[str]  # N
     time: Ints  # (N,) microseconds in UTC, or what stands for them where times are numbers (event_time.py)
-    values: Any  # (N, C) numbers of readings, or Held of events: an index of rows gives those
+    values: Any  # (N, C) numbers of readings, Held of events or Steps of classes: an index of rows gives those
     ids: list[Any]  # N, of the message; None where there was none
     refused: list[Refused]
 
@@ -98,11 +99,13 @@ class Parser:
             if type(name) is not int:
                 raise ValueError(f"'{self.id[0]}' is {shown(name)}; expected the name of a series")
             name = str(name)
+        return name, self._when(found), self._held(found), found.get("id") if self.message else None
+
+    def _when(self, found: dict[str, Any]) -> tuple[int, bool]:
+        """Its time, and whether that is in UTC."""
         text = next((found[key] for key in self.time if key in found), None)
         time = self.times.get(text) if isinstance(text, str) else None
-        if time is None:
-            time = self._time(text)
-        return name, time, self._held(found), found.get("id") if self.message else None
+        return self._time(text) if time is None else time
 
     def _held(self, found: dict[str, Any]) -> Any:
         """What else a line holds."""
@@ -135,6 +138,38 @@ class Parser:
         if wall.any():
             micros[wall] = to_utc(micros[wall].astype("datetime64[us]"), self.zone).astype(np.int64)
         return micros
+
+
+class Channels(Parser):
+    """Lines that hold numbers of channels."""
+
+    def __init__(self, channels: Sequence[tuple[str, ...]], missing: Sequence[float], **words: Any) -> None:
+        """channels: the names that each may have; missing: numbers that mean "not observed"; `words` as of Parser."""
+        self.channels, self.missing = channels, set(missing)
+        super().__init__(shape=[names[0] for names in channels], **words)
+        self.known |= {name for names in channels for name in names}
+
+    def _row(self, found: dict[str, Any]) -> list[float]:
+        """The value of each channel, NaN where there is none."""
+        row, lacks = [], False
+        for keys in self.channels:
+            key = next((key for key in keys if key in found), None)
+            lacks = lacks or key is None
+            row.append(np.nan if key is None else self._number(key, found[key]))
+        if lacks:
+            self._complete(found)
+        return row
+
+    def _complete(self, found: dict[str, Any]) -> None:
+        """A line may lack a channel that was not observed, but not because its name was mistyped."""
+        if strange := [key for key in found if key not in self.known]:
+            raise ValueError(f"'{strange[0]}' is no column; {nearest(strange[0], sorted(self.known))}")
+        if not any(key in found for keys in self.channels for key in keys):
+            raise ValueError(f"there is no value; expected {', '.join(keys[0] for keys in self.channels)}")
+
+    def _number(self, key: str, value: Any) -> float:
+        found = number(key, value)
+        return np.nan if value in self.missing else found
 
 
 def number(key: str, value: Any) -> float:

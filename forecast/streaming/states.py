@@ -36,6 +36,7 @@ class States:
         self.blank, self.most, self.fetch = blank, most, fetch
         self.slots: dict[str, int] = {}
         self.names: list[str] = []  # of each row
+        self.free: list[int] = []  # rows of series that ended
         self.clock = 0  # of uses
         self.parts: list[NDArray[Any]] = []
         self.used: Ints = np.zeros(0, np.int64)  # (S,) when each was last used
@@ -124,6 +125,11 @@ class States:
         return found
 
     def _place(self, new: list[str], busy: set[int]) -> None:
+        for name in new[: len(self.free)]:
+            slot = self.free.pop()
+            self.names[slot], self.slots[name] = name, slot
+            busy.add(slot)
+        new = [name for name in new if name not in self.slots]
         room = len(new) if self.most is None else min(len(new), self.most - len(self.names))
         first, until = len(self.names), len(self.names) + max(0, room)
         if until > len(self.step):
@@ -156,6 +162,12 @@ class States:
         """Series begin anew with their next reading."""
         if gone := [self.slots[name] for name in names if name in self.slots]:
             self.clear(np.array(gone))
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Series have ended: their rows are free for others."""
+        if gone := [self.slots.pop(name) for name in names if name in self.slots]:
+            self.clear(np.array(gone))
+            self.free += gone
 
     # Records -------------------------------------------------------------------------------------------------
 

@@ -123,6 +123,10 @@ class Store:
         """Drop series whose last step was before a time; how many there were."""
         return self.db.execute("DELETE FROM series WHERE at < ?", (before,)).rowcount
 
+    def drop(self, names: Sequence[str]) -> None:
+        """Drop series that have ended, if they are there."""
+        self.db.executemany("DELETE FROM series WHERE name = ?", [(name,) for name in names])
+
     def forget(self, name: str) -> bool:
         """Drop one series; whether it was there."""
         return self.db.execute("DELETE FROM series WHERE name = ?", (name,)).rowcount > 0

@@ -132,9 +132,13 @@ class Streamer:
     def _commit(self, store: Store, batch: Batch) -> None:
         states, taken = self.live.states, batch.taken.status <= ACCEPTED
         names = list(dict.fromkeys(name for name, ok in zip(batch.parsed.names, taken, strict=True) if ok))
+        ended = [name for name in names if name not in states]
+        names = [name for name in names if name in states]
         slots = np.array([states.slots[name] for name in names], np.int64)
         purge = None
         with store.transaction():
+            if ended:
+                store.drop(ended)
             if names:
                 at = self.live.at(slots)
                 store.keep(names, at.tolist(), map(memoryview, states.records(slots)))

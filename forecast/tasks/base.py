@@ -86,8 +86,14 @@ class Task(pl.LightningModule):
         if self.plateau is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self.plateau.step(scores[self.SCORES[0]])
 
+    def groups(self) -> list[dict[str, Any]]:
+        """What is learned: groups of parameters, `factor` being what the learning rate is multiplied with."""
+        return [{"params": list(self.chain.parameters())}]
+
     def configure_optimizers(self) -> Any:
-        optimiser = self.optimiser(self.chain.parameters())
+        optimiser = self.optimiser(self.groups())
+        for group in optimiser.param_groups:
+            group["lr"] *= group.pop("factor", 1.0)
         if self.schedule == "plateau":
             # Stepped above and kept below: Lightning steps it after the checkpoint of an epoch, so a resume would
             # lose that step.

@@ -24,7 +24,8 @@ class ClassifyTask(Task):
     weights (K,): of each class in the loss, 1 on average over train; None: 1 each. smoothing: the share of each label
     that is spread over all classes. average: with it the weights are averaged over the steps, w̄ ← a w̄ + (1 - a) w
     (of the first steps the average is shorter: a is at most (1 + n) / (10 + n) at step n), and the average is what is
-    validated and kept.
+    validated and kept. encoder_lr: what the learning rate is multiplied with for the encoder, which learns beside a
+    stem of convolutions that take more.
     """
 
     SCORES: ClassVar = ("val/nll", "val/accuracy")
@@ -34,15 +35,21 @@ class ClassifyTask(Task):
 
     def __init__(
         self, chain: LabelChain, optimiser: Any, *, augment: Augment, weights: Tensor | None = None,
-        smoothing: float = 0.0, average: float | None = None, **words: Any,
+        smoothing: float = 0.0, average: float | None = None, encoder_lr: float = 1.0, **words: Any,
     ) -> None:  # fmt: skip
         super().__init__(chain, optimiser, **words)
-        self.augment, self.smoothing, self.average = augment, smoothing, average
+        self.augment, self.smoothing, self.average, self.encoder_lr = augment, smoothing, average, encoder_lr
         self.register_buffer("weights", weights, persistent=False)
         self.averaged: nn.Module | None = None
         if average is not None:
             self.averaged = copy.deepcopy(chain).requires_grad_(False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def groups(self) -> list[dict[str, Any]]:
+        own = list(self.chain.encoder.parameters())
+        of_encoder = {id(parameter) for parameter in own}
+        rest = [parameter for parameter in self.chain.parameters() if id(parameter) not in of_encoder]
+        return [{"params": rest}, *([{"params": own, "factor": self.encoder_lr}] if own else [])]
 
     def loss(self, batch: LabelBatch) -> Tensor:
         batch, wanted = self.augment(batch, len(self.chain.spec.classes))

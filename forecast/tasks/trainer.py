@@ -183,20 +183,10 @@ def best_epoch(folder: Path) -> int:
     return int(AtomicCheckpoints().load_checkpoint(folder / BEST_CHECKPOINT)["epoch"]) + 1
 
 
-class Until(pl.Callback):
-    """Ends the training after some epochs, whatever the schedule of the learning rate was made for."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if trainer.current_epoch + 1 >= self.epochs:
-            trainer.should_stop = True
-
-
 def refit(settings: Mapping[str, Any], task: Task, data: pl.LightningDataModule, folder: Path, *, epochs: int) -> None:
-    """Train once more, for as many epochs as were found best, with nothing to choose by; the schedule is that of the
-    whole training. Nothing is left in `folder`."""
+    """Train once more, for as many epochs as were found best, where the schedule of the learning rate ends, with nothing
+    to choose by. Nothing is left in `folder`."""
     _check(settings)
-    trainer = _trainer(settings, [Interrupt(), Until(epochs)], folder, limit_val_batches=0, enable_checkpointing=False)
+    settings = {**settings, "max_epochs": epochs}
+    trainer = _trainer(settings, [Interrupt()], folder, limit_val_batches=0, enable_checkpointing=False)
     _train(trainer, task, data)

@@ -18,7 +18,7 @@ VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again, or compare runs in a leaderboard",
     "predict": "forecast the steps after the end of a file, the next event of sequences, the class of series",
-    "stream": "a forecast after each reading or event, from a pipe, a file or a server",
+    "stream": "a forecast or a class after each reading, event or step, from a pipe, a file or a server",
     "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
     "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
@@ -124,7 +124,7 @@ PAGES = {
             ("forecast stream run=latest correct=true rewind=48", "learn from what comes"),
         ),
         (
-            ("run", "id, path or latest; a run that can be streamed: experiment=stream, or task=event"),
+            ("run", "id, path or latest; a run that can be streamed: experiment=stream, task=event or task=classify"),
             ("output", "file of JSON lines; null: to stdout"),
             ("rejects", "file for lines that were refused, with the reason; null: they are counted"),
             ("levels", "of quantiles, e.g. [0.05,0.5,0.95]"),

@@ -24,8 +24,8 @@ from forecast.verbs.tables import replayed
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-REFUSED: Final = ("unreadable", "late", "off the grid", "gap", "implausible")
-TOLD: Final = ("duplicate", "revised", "restarted", "unknown mark", "alarms")
+REFUSED: Final = ("unreadable", "late", "off the grid", "gap", "implausible", "too long", "not begun")
+TOLD: Final = ("duplicate", "revised", "restarted", "unknown mark", "ended", "alarms")
 
 
 def stream(cfg: "DictConfig", overrides: list[str]) -> None:

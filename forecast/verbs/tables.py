@@ -153,6 +153,8 @@ def replayed(found: Mapping[str, Any]) -> str:
 
     if found.get("kind") == "events":
         return replayed_events(found)
+    if found.get("kind") == "classes":
+        return replayed_classes(found)
     scores = found["scores"]
     naive = "seasonal naive" if "seasonal naive" in scores else "last value"
     base = scores[naive]["mse"]
@@ -182,3 +184,17 @@ def replayed_events(found: Mapping[str, Any]) -> str:
     difference, count = found["live_minus_scan"], found["forecasts_compared"]
     scan = f"live − one scan: at most {difference:.1e}, over {count:,} forecasts of one sequence"
     return f"{table(heads, rows)}\n\n{scan}" if count else table(heads, rows)
+
+
+def replayed_classes(found: Mapping[str, Any]) -> str:
+    """How often a replay told the class of a series, by how much of it was seen."""
+    rows = [
+        [f"{100 * each['fraction']:.0f} %", f"{100 * each['accuracy']:.1f} %", number(each["log_loss"])]
+        for each in found["early"]
+    ]
+    if (floor := found["most_frequent"]) is not None:
+        rows.append([f"none: '{floor['label']}', the most frequent", f"{100 * floor['accuracy']:.1f} %", "–"])
+    text = table([f"seen of {found['series']:,} series", "accuracy", "log loss"], rows)
+    difference, count = found["live_minus_scan"], found["forecasts_compared"]
+    scan = f"live − one pass over whole series: at most {difference:.1e}, over {count:,} series"
+    return f"{text}\n\n{scan}" if count else text

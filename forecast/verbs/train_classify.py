@@ -68,7 +68,7 @@ def finish(config: dict[str, Any], run: Run, made: "LabelModule", fitted: Mappin
         "channels": len(spec.channels), "seed": config["seed"], "part": "test",
         "series": {part: len(made.part(part).ids) for part in PARTS},
         "counts": {part: made.counts(part).tolist() for part in PARTS},
-        "steps": {"shortest": spec.shortest, "longest": spec.longest},
+        "lengths": {"shortest": spec.shortest, "longest": spec.longest},
         "parameters": build.parameters(predictor.chain), **fitted, **found,
     }  # fmt: skip
 

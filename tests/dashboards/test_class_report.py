@@ -229,21 +229,27 @@ def test_series_that_were_mistaken_are_as_they_were_written(made: dict[str, Path
     frame = pl.read_parquet(made["gestures"] / "examples.parquet")
     assert [each.id for each in found] == frame["unique_id"].unique(maintain_order=True).to_list()
     assert all(each.label != each.guess for each in found)
-    step, value = found[0].lines["y"]
+    step, value, ends = found[0].lines["y"]
+    assert ends is None
     own = frame.filter(pl.col("unique_id") == found[0].id, pl.col("channel") == "y")
     np.testing.assert_array_equal(step, own["step"])
     np.testing.assert_array_equal(value, own["value"].cast(pl.Float64).fill_null(float("nan")))
     assert np.isnan(value[0])
 
 
-def test_thinned_lines_keep_their_peaks() -> None:
+def test_long_lines_are_means_with_all_their_peaks() -> None:
     value = np.sin(np.arange(5003) / 90)
-    value[777], value[4001], value[100:140] = 9.0, -9.0, np.nan
-    step, thin = _thinned(np.arange(5003), value)
-    assert len(step) <= 330
-    assert (np.nanmax(thin), np.nanmin(thin)) == (9.0, -9.0)
-    assert (np.diff(step) > 0).all()
-    np.testing.assert_array_equal(thin, value[step])
+    value[777], value[4001], value[100:170] = 9.0, -9.0, np.nan
+    step, middle, ends = _thinned(np.arange(5003.0), value)
+    assert ends is not None
+    assert len(step) == len(middle) <= 160
+    assert (np.nanmin(ends[0]), np.nanmax(ends[1])) == (-9.0, 9.0)
+    assert (np.diff(step) > 0).all() and step[-1] <= 5002
+    assert np.isnan(middle[4]) and np.isnan(ends[0][4])  # steps 128 to 159
+    assert middle[1] == pytest.approx(value[32:64].mean())
+    assert (ends[0][5:] <= middle[5:]).all() and (middle[5:] <= ends[1][5:]).all()
+    drawn = _thinned(np.arange(300.0), value[:300])
+    assert drawn.ends is None and drawn.value is not None and len(drawn.step) == 300
 
 
 def test_the_task_of_a_run_is_known(made: dict[str, Path]) -> None:

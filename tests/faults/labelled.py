@@ -42,7 +42,7 @@ def lists(folder: Path) -> None:
 CASES = [
     # A table
     Case("a table without ids of series", "data/label_card.py _asked", labelled(head="of,t,x,kind"), "f.csv: no column seems to be the id; expected one that tells series apart; found of, t, x, kind → set id=COLUMN", SHOW),
-    Case("two columns that may be labels", "data/label_card.py _asked", labelled(head="id,t,label,class"), "f.csv: the columns label, class may all be the label; expected one that is the class of a series; found id, t, label, class → set label=COLUMN", SHOW),
+    Case("two columns that may be labels", "data/label_card.py _asked", csv([f"{row},{row[-1]}" for row in ROWS], "id,t,x,label,class"), "f.csv: the columns label, class may all be the label; expected one that is the class of a series; found id, t, x, label, class → set label=COLUMN", SHOW),
     Case("a column of labels that is not there", "data/label_card.py infer_label_card: names", labelled(), "data.label names 'kidn', which is no column of f.csv; did you mean kind or id?", f"{SHOW} label=kidn", 2),
     Case("a channel of text", "data/label_card.py infer_label_card: holds no numbers", csv([f"{row},red" for row in ROWS], "id,t,x,kind,colour"), "f.csv: column 'colour' holds no numbers; expected numbers in all columns but id, t, kind → name the channels: channels=A,B", f"{SHOW} label=kind"),
     Case("labelled series without values", "data/label_card.py infer_label_card: no column of values", csv(["a,u", "b,v"], "id,label"), "f.csv has no column of values; found id, label → add a channel", SHOW),

@@ -122,3 +122,17 @@ def test_scaling_logits_scales_the_temperature():
     logits, labels = problem()
     once, twice = classes.fit_temperature(logits, labels), classes.fit_temperature(logits.double() * 3, labels)
     assert math.log(twice / once) == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_a_temperature_of_few_series_that_are_all_right_stays_near_one():
+    logits, labels = 3 * torch.eye(2, dtype=torch.float64).repeat(7, 1), torch.arange(2).repeat(7)
+    assert classes.fit_temperature(logits, labels) < 0.06
+    assert 0.3 < classes.fit_temperature(logits, labels, 0.5) < 1
+    generator = torch.Generator().manual_seed(0)
+    many = 3 * torch.randn(5000, 4, generator=generator, dtype=torch.float64)
+    told = torch.distributions.Categorical(logits=many / 2).sample()
+    assert classes.fit_temperature(many, told, 0.5) == pytest.approx(classes.fit_temperature(many, told), rel=0.01)
+    t = classes.fit_temperature(many[:40], told[:40], 0.5)
+    around = torch.tensor([t * 0.99, t, t * 1.01], dtype=torch.float64)
+    losses = classes.nll_at(many[:40], told[:40], around) + around.log().square() / (2 * 0.5**2)
+    assert losses.argmin() == 1

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from forecast.artifacts import Run
-from forecast.errors import ArtifactError, DataError, UsageError
+from forecast.errors import ArtifactError, UsageError
 from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.predictor import Predictor
 from tests.verbs.conftest import command
@@ -85,10 +85,13 @@ def test_logistic_regression_is_one_word(tmp_path):
     assert (config["embed"]["_target_"], config["head"]["_target_"]) == (
         "forecast.models.FlatSeries", "forecast.heads.FlatLabel",
     )  # fmt: skip
-    longer = pl.DataFrame({"id": "a", "step": range(101), **{f"dim_{i}": 0.0 for i in range(6)}})
     predictor = ClassPredictor.load(Run(last(tmp_path)))
-    with pytest.raises(DataError, match="a series has 101 tokens and the longest of train 100"):
-        predictor.predict(longer.rename({f"dim_{i}": name for i, name in enumerate(predictor.recipe.spec.channels)}))
+    channels = predictor.recipe.spec.channels
+    long = pl.DataFrame({"id": "a", **{name: np.sin(np.arange(120) * k) for k, name in enumerate(channels)}})
+    notes: list[str] = []
+    told = [predictor.predict(table, tell=notes.append) for table in (long, long.head(100))]
+    assert told[0].equals(told[1])
+    assert notes[0] == "of 1 series only the first 100 steps are looked at: training had no longer ones"
 
 
 @pytest.mark.parametrize(

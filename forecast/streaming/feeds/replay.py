@@ -9,9 +9,11 @@ import orjson
 
 from forecast.artifacts import write_json
 from forecast.errors import DataError, UsageError
+from forecast.streaming.class_live import ClassLive
+from forecast.streaming.class_replay import ClassReplay
 from forecast.streaming.event_live import EventLive
-from forecast.streaming.event_replay import EventReplay, checked
-from forecast.streaming.event_taken import EventTaken
+from forecast.streaming.event_replay import EventReplay
+from forecast.streaming.holding import replayable
 from forecast.streaming.live import Live
 from forecast.streaming.parsing import Parsed
 from forecast.streaming.replay import CORRECTED, STREAMED, Replay
@@ -20,8 +22,8 @@ from forecast.streaming.taken import Taken
 
 
 class File:
-    """Readings or events in the order of time, `batch` at once. windowed: score the windowed model of series from the
-    same moments too, which takes most of the time; scores: a JSON file for the scores."""
+    """Readings, events or steps in the order of time, `batch` at once. windowed: score the windowed model of series
+    from the same moments too, which takes most of the time; scores: a JSON file for the scores."""
 
     def __init__(
         self, *, path: str, batch: int = 1000, windowed: bool | None = None, scores: str | None = None
@@ -36,12 +38,12 @@ class File:
     def run(self, streamer: Streamer, stop: Event) -> None:
         """From the reading the stream was left at; scores are of what was replayed now."""
         live = streamer.live
-        if isinstance(live, EventLive):
-            checked(windowed=self.windowed, every=streamer.every)
-            self._events(live, streamer, stop)
-        else:
-            assert isinstance(live, Live)
+        if isinstance(live, Live):
             self._series(live, streamer, stop)
+        else:
+            assert isinstance(live, EventLive | ClassLive)
+            replayable(live.of, windowed=self.windowed, every=streamer.every)
+            self._scored(live, streamer, stop)
         if self.found and self.scores is not None:
             write_json(Path(self.scores).expanduser(), self.found)
 
@@ -68,31 +70,40 @@ class File:
         if replay.sums:
             self.found = replay.results()
 
-    def _events(self, live: EventLive, streamer: Streamer, stop: Event) -> None:
-        replay = EventReplay(live, self.path)
+    def _scored(self, live: EventLive | ClassLive, streamer: Streamer, stop: Event) -> None:
+        """Events or labelled series, whose scores are made of what became of them."""
+        replay: Any = EventReplay(live, self.path) if isinstance(live, EventLive) else ClassReplay(live, self.path)
         for some in replay.batches(self.batch, int(streamer.position or 0)):
             if stop.is_set():
                 break
             names, held = replay.names[some], replay.held[range(some.start, some.stop)]
             parsed = Parsed(list(range(len(names))), names, replay.ticks[some], held, [None] * len(names), [])
-            taken = streamer.take(parsed, Lines(parsed, live), some.stop).taken
-            assert isinstance(taken, EventTaken)
-            replay.score(some, taken)
+            replay.score(some, streamer.take(parsed, Lines(parsed, live), some.stop).taken)
         self.found = replay.results() or {}
 
 
 class Lines:
     """The lines that readings of a table would have been, for those that are refused."""
 
-    def __init__(self, parsed: Parsed, live: Live | EventLive) -> None:
+    def __init__(self, parsed: Parsed, live: Live | EventLive | ClassLive) -> None:
         self.parsed, self.live = parsed, live
 
     def __len__(self) -> int:
         return len(self.parsed.names)
 
     def __getitem__(self, at: int) -> bytes:
-        name, tick, held = self.parsed.names[at], self.parsed.time[at], self.parsed.values
-        if isinstance(self.live, EventLive):
-            return orjson.dumps({"unique_id": name, "ds": self.live.time.written(int(tick)), "mark": held.marks[at]})
-        row = [None if np.isnan(value) else value for value in held[at].tolist()]
-        return orjson.dumps({"unique_id": name, "ds": str(tick.astype("datetime64[us]")), "values": row})
+        live, tick, held = self.live, self.parsed.time[at], self.parsed.values
+        line: dict[str, Any] = {"unique_id": self.parsed.names[at]}
+        if isinstance(live, EventLive):
+            line |= {"ds": live.time.written(int(tick)), "mark": held.marks[at]}
+        elif isinstance(live, ClassLive):
+            line |= {} if live.time is None else {"ds": live.time.written(int(tick))}
+            line["values"] = _plain(held.values[at])
+        else:
+            line |= {"ds": str(tick.astype("datetime64[us]")), "values": _plain(held[at])}
+        return orjson.dumps(line)
+
+
+def _plain(row: Any) -> list[float | None]:
+    """Values (C,), None where nothing was observed."""
+    return [None if np.isnan(value) else value for value in row.tolist()]

@@ -54,6 +54,11 @@ class Admission:
     def committed(self, batch: Batch, forgotten: int) -> None:
         """A batch is in the store, and so many series are no longer."""
         self.kept -= forgotten
+        if ended := {name for name in batch.parsed.names if name not in self.states}:
+            taken = batch.taken.status <= ACCEPTED
+            were = {name for name, ok in zip(batch.parsed.names, taken, strict=True) if ok}
+            self.kept -= len(were & ended - self.begun)
+            self.begun -= ended
         if self.begun:
             taken = batch.taken.status <= ACCEPTED
             now = self.begun & {name for name, ok in zip(batch.parsed.names, taken, strict=True) if ok}

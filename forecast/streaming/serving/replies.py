@@ -14,6 +14,7 @@ DUPLICATES: Final = STATUSES[DUPLICATE]
 TAKEN: Final = frozenset(STATUSES[: ACCEPTED + 1])
 TOO_MANY: Final = "too many series"
 Told = dict[str, Any]  # of one reading
+Latest = Callable[[Sequence[str]], dict[str, bytes]]
 
 
 class Reply(NamedTuple):
@@ -23,7 +24,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def told(batch: Batch, count: int, over: Collection[int], latest: Callable[[Sequence[str]], list[bytes]]) -> list[Told]:
+def told(batch: Batch, count: int, over: Collection[int], latest: Latest) -> list[Told]:
     """Of each of `count` lines of a batch; `over` are those of series that are too many; `latest` gives the forecasts
     of series as they are now."""
     parsed, codes = batch.parsed, batch.taken.status.tolist()
@@ -39,9 +40,10 @@ def told(batch: Batch, count: int, over: Collection[int], latest: Callable[[Sequ
     again = [i for i, code in enumerate(codes) if code == DUPLICATE]
     if again:
         names = list(dict.fromkeys(parsed.names[i] for i in again))
-        now = dict(zip(names, latest(names), strict=True))
+        now = latest(names)
         for i in again:
-            found[parsed.number[i]]["forecast"] = orjson.Fragment(now[parsed.names[i]])
+            if (text := now.get(parsed.names[i])) is not None:
+                found[parsed.number[i]]["forecast"] = orjson.Fragment(text)
     return found
 
 
@@ -54,10 +56,12 @@ def reply(results: Sequence[Told]) -> Reply:
     return Reply(200 if taken + duplicates else 422, orjson.dumps(body))
 
 
-def latest(live: Kind, writer: Writes, names: Sequence[str]) -> list[bytes]:
-    """The forecasts of series in memory as they are now: lines without a number, for nothing new was said."""
-    lines = writer(live.now(names), [None] * len(names), 0)
-    return [b"{" + line.partition(b",")[2] for line in lines]  # "seq" comes first
+def latest(live: Kind, writer: Writes, names: Sequence[str]) -> dict[str, bytes]:
+    """The forecasts of series in memory as they are now: lines without a number, for nothing new was said. One that
+    has ended has none."""
+    names = [name for name in names if name in live.states]
+    lines = writer(live.now(names), [None] * len(names), 0) if names else []
+    return {name: b"{" + line.partition(b",")[2] for name, line in zip(names, lines, strict=True)}  # after "seq"
 
 
 def forecast(live: Kind, writer: Writes, name: str) -> bytes | None:
@@ -67,4 +71,4 @@ def forecast(live: Kind, writer: Writes, name: str) -> bytes | None:
         return None
     if states.step[states.take([name])][0] == NEVER:  # its readings were refused, or it was reset
         return None
-    return latest(live, writer, [name])[0]
+    return latest(live, writer, [name])[name]
