@@ -58,16 +58,17 @@ def event_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 def class_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """test/accuracy, balanced_accuracy, macro_f1, log_loss, ece and temperature of the model; rival/… and floor/… of
     what stands beside it (of a second one rival_NAME/…); test_early_50/accuracy, … with half of each series seen."""
+    part = part_of(metrics)
     flat: dict[str, float | None] = {}
     for row in metrics["rows"]:
-        head = "test" if row["kind"] == "model" else str(row["kind"])
+        head = part if row["kind"] == "model" else str(row["kind"])
         if f"{head}/accuracy" in flat:
             head = f"{head}_{_plain(row['name'])}"
         flat |= {f"{head}/{key}": row.get(key) for key in CLASS_SCORES}
     for each in metrics.get("early") or []:
-        head = f"test_early_{100 * each['fraction']:.0f}"
+        head = f"{part}_early_{100 * each['fraction']:.0f}"
         flat |= {f"{head}/{key}": each.get(key) for key in ("accuracy", "log_loss")}
-    flat["test/temperature"] = metrics.get("temperature")
+    flat[f"{part}/temperature"] = metrics.get("temperature")
     return {name: value for name, value in flat.items() if value is not None}
 
 

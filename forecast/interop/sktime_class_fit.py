@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from forecast import build
 from forecast.artifacts import Run
 from forecast.data.label_module import LabelModule
 from forecast.data.labelled import Labelled
-from forecast.errors import DataError
+from forecast.errors import DataError, UsageError
 from forecast.inference.class_predictor import TEMPERATURE, ClassPredictor
 from forecast.inference.class_scoring import bins, each_class, row
 from forecast.inference.class_training import again, chain, task, temperature
@@ -23,6 +24,7 @@ from forecast.interop.sktime_store import read_history, write_history
 from forecast.metrics.classes import confusion
 from forecast.tasks.callbacks import Row
 
+PARTS: Final = ("train", "val", "test")
 DATA: Final = ("val", "scale", "batch_size", "places", "seed")  # of the group `data`, what is not of a file
 
 
@@ -49,6 +51,26 @@ class TrainedClasses:
         run.write(TEMPERATURE, {"temperature": self.predictor.temperature})
         run.save_weights(self.predictor.chain)
         write_history(self.history, run)
+
+    def document(self, run: Run) -> dict[str, Any]:
+        """Write the run with what its report needs; what metrics.json is to hold: the scores of the validation, before
+        the model learned from that too. UsageError where the data are not at hand."""
+        data, facts = self.data, self.facts
+        if data is None:
+            raise UsageError("the series of the training were not saved", "expected a fit in this process", "fit anew")
+        self.write(run)
+        run.write("data.json", {**data.state(), "findings": data.findings})
+        seconds, spec = round(facts["seconds"], 1), data.spec
+        return {
+            "task": "classify", "dataset": data.card.name, "model": self.predictor.name, "classes": list(spec.classes),
+            "channels": len(spec.channels), "seed": self.config["seed"], "part": "val",
+            "series": {part: len(data.part(part).ids) for part in PARTS},
+            "counts": {part: data.counts(part).tolist() for part in PARTS},
+            "steps": {"shortest": spec.shortest, "longest": spec.longest}, "refit": facts["refit"],
+            "parameters": build.parameters(self.predictor.chain), "best": {"val/nll": facts["best"]},
+            "epochs": facts["epochs"], "steps_trained": facts["steps"], "temperature": self.predictor.temperature,
+            "seconds": {"fit": seconds, "total": seconds}, **facts["scores"],
+        }  # fmt: skip
 
     @classmethod
     def read(cls, run: Run, facts: Mapping[str, Any]) -> "TrainedClasses":

@@ -1,6 +1,7 @@
 """Our models as classifiers of sktime."""
 
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sktime.classification.base import BaseClassifier
@@ -10,7 +11,11 @@ from forecast.artifacts import Run
 from forecast.errors import UsageError
 from forecast.interop.sktime_class_fit import TrainedClasses, labelled, train_classes
 from forecast.interop.sktime_config import seed_of, settings
+from forecast.interop.sktime_plain import restored
+from forecast.interop.sktime_runs import opened, shared
 from forecast.interop.sktime_saved import Saved
+from forecast.interop.sktime_store import STATE
+from forecast.where import RUNS
 
 UNSEEN = ("data=labelled", "data.path=X", "task.rival=false")
 
@@ -32,7 +37,7 @@ class Classifier(Saved, BaseClassifier):  # type: ignore[misc]
         "capability:categorical_in_X": False,
         "capability:random_state": True,
         "property:randomness": "derandomized",
-        "X_inner_mtype": ["numpy3D", "pd-multiindex"],
+        "X_inner_mtype": ["pd-multiindex", "numpy3D"],  # the first: for series of unequal length, too
         "y_inner_mtype": "numpy1D",
     }
 
@@ -58,6 +63,25 @@ class Classifier(Saved, BaseClassifier):  # type: ignore[misc]
         self.random_state = random_state
         self.overrides = overrides
         super().__init__()
+
+    @classmethod
+    def from_run(cls, run: "str | Path" = "latest", *, runs: "str | Path" = RUNS) -> Self:
+        """A finished run, trained by the command line or written by `to_run`, as a fitted classifier, whose classes
+        are the names in the run. UsageError for a run of another model."""
+        found, config = opened(run, runs, "classify", cls.MODEL)
+        if (found.path / STATE).is_file():
+            state = restored(found.read(STATE))
+            return cls._restored(state, cls._read(found, state))
+        words = {"batch_size": config["data"]["batch_size"], "validation": config["data"]["val"]}
+        made = cls(**words, **shared(found, config))
+        metrics = found.read("metrics.json")
+        facts = {"best": metrics["best"].get("val/nll"), "epochs": metrics.get("epochs"), "held_out": True}
+        made._keep(TrainedClasses.read(found, facts))
+        made.classes_ = np.array(made._trained.predictor.recipe.spec.classes)
+        made.n_classes_ = len(made.classes_)
+        made._class_dictionary = {name: code for code, name in enumerate(made.classes_)}
+        made._y_metadata, made._y_inner_mtype, made._is_fitted = {"is_univariate": True}, "numpy1D", True
+        return made
 
     # What sktime calls -------------------------------------------------------------------------------------------
 
@@ -104,6 +128,9 @@ class Classifier(Saved, BaseClassifier):  # type: ignore[misc]
 
     def _write(self, run: Run) -> None:
         self._trained.write(run)
+
+    def _document(self, run: Run) -> tuple[dict[str, Any], Any]:
+        return self._trained.document(run), self._trained.data
 
     @classmethod
     def _read(cls, run: Run, state: dict[str, Any]) -> TrainedClasses:

@@ -34,7 +34,7 @@ def settings(
     try:
         for key, value in keys.items():
             if key not in said and value is not None:
-                OmegaConf.update(cfg, key, value)
+                OmegaConf.update(cfg, key, value.item() if isinstance(value, np.generic) else value)
         schema.check(cfg)
         return schema.plain(cfg)
     except OmegaConfBaseException as error:

@@ -11,13 +11,14 @@ from sktime.utils.warnings import warn
 
 from forecast.artifacts import Run
 from forecast.data.freq import parse_freq
+from forecast.data.settings import whole
 from forecast.data.table import Floats
 from forecast.errors import DataError
 from forecast.inference.predictor import column
 from forecast.interop.sktime_config import seed_of, settings
 from forecast.interop.sktime_fit import Plan, Trained, train
 from forecast.interop.sktime_plain import restored
-from forecast.interop.sktime_runs import document, opened, parameters, track, trained_by, where_to
+from forecast.interop.sktime_runs import document, opened, parameters, trained_by
 from forecast.interop.sktime_saved import Saved
 from forecast.interop.sktime_store import STATE, read_run, write_run
 from forecast.interop.sktime_table import Layout
@@ -97,7 +98,7 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         Its cutoff is the end of the data that it was trained and validated on, where the test part begins: `update`
         moves it on. UsageError for a run of another model, or one that looks at what sktime has no place for.
         """
-        found, config = opened(run, runs, cls.MODEL, cls.__name__)
+        found, config = opened(run, runs, "forecast", cls.MODEL)
         if (found.path / STATE).is_file():
             state = restored(found.read(STATE))
             return cls._restored(state, read_run(found, state))
@@ -116,27 +117,6 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
         self._y_mtype_last_seen, self._is_vectorized, self._state = mtype, False, "fitted"
         self._cutoff = layout.cutoff()
         self._fh = ForecastingHorizon(list(range(1, self.horizon_ + 1)), is_relative=True)
-
-    def to_run(self, folder: "str | Path") -> Path:
-        """Write the fit as a finished run into a new folder, for `forecast predict run=FOLDER` and `from_run`; its
-        scores are those on the validation windows."""
-        self.check_is_fitted()
-        run = Run(Path(folder).expanduser().resolve())
-        document(self._trained, run, self._kept_state())
-        return run.path
-
-    def log(
-        self, tracking_uri: str | None = None, experiment: str | None = None, *, runs: "str | Path" = RUNS,
-        wait_s: float = 60.0,
-    ) -> Path:  # fmt: skip
-        """Log the fit to MLflow as `forecast train` logs its runs: parameters, history, scores and the run folder,
-        which is written below `runs` and returned. Without an address that of MLFLOW_TRACKING_URI, or
-        sqlite:///mlflow.db. What a store has not taken in `wait_s` seconds is told; `forecast sync` sends it later."""
-        self.check_is_fitted()
-        run = Run.plan(runs, "train")
-        metrics = document(self._trained, run, self._kept_state())
-        track(self._trained, run, metrics, where_to(tracking_uri), experiment, wait_s)
-        return run.path
 
     # What sktime calls -------------------------------------------------------------------------------------------
 
@@ -186,12 +166,13 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     # How -----------------------------------------------------------------------------------------------------
 
     def _plan(self, y: pd.DataFrame, horizon: int) -> Plan:
-        season = self.sp or parse_freq(self._layout.clock.freq).season
-        return Plan.of(self._layout.lengths(y.index), horizon, season, self.context, self.validation)
+        season = _whole("sp", self.sp) or parse_freq(self._layout.clock.freq).season
+        context = _whole("context", self.context)
+        return Plan.of(self._layout.lengths(y.index), horizon, season, context, self.validation)
 
     def _settings(self, plan: Plan, horizon: int) -> dict[str, Any]:
         layout = self._layout
-        epochs = self.max_epochs or plan.epochs(self.batch_size)
+        epochs = _whole("max_epochs", self.max_epochs) or plan.epochs(_whole("batch_size", self.batch_size) or 1)
         keys = {
             **plan.keys(), "task.horizon": horizon, "task.output": self.output, "model.d_model": self.d_model,
             "model.layers": self._layers(), "model.dropout": self.dropout, "optim.lr": self.learning_rate,
@@ -217,6 +198,10 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
 
     def _write(self, run: Run) -> None:
         write_run(self._trained, run)
+
+    def _document(self, run: Run) -> tuple[dict[str, Any], Any]:
+        data = self._trained.data()
+        return document(self._trained, data, run), data
 
     @classmethod
     def _read(cls, run: Run, state: dict[str, Any]) -> Trained:
@@ -260,3 +245,8 @@ def _pick(values: Floats, rows: "np.ndarray[Any, Any]") -> Floats:
     """(S, H, T) at steps (S or 1, n) -> (S·n, T)."""
     every = np.broadcast_to(rows, (len(values), rows.shape[1]))
     return np.take_along_axis(values, every[..., None], axis=1).reshape(-1, values.shape[2])
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """A number of steps, or None."""
+    return None if value is None else whole(name, int(value) if isinstance(value, np.integer) else value, 1, 12)

@@ -1,6 +1,5 @@
 """Between estimators and run folders: a run of the command line as a fitted forecaster, a fit as a run, in MLflow."""
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,9 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from forecast import build, provenance
-from forecast.artifacts import MANIFEST, Run, find
-from forecast.dashboards.report import write_report
+from forecast import build
+from forecast.artifacts import Run, find
 from forecast.data.card import Card
 from forecast.data.covariates import Table
 from forecast.data.memory import TableModule
@@ -20,11 +18,9 @@ from forecast.errors import UsageError
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import score
 from forecast.interop.sktime_fit import Trained, kind
-from forecast.interop.sktime_plain import plain
-from forecast.interop.sktime_store import STATE, write_run
+from forecast.interop.sktime_store import write_run
 from forecast.interop.sktime_table import Layout
 from forecast.interop.sktime_time import Clock
-from forecast.track import make_tracker
 
 # Of a training's overrides those that another fit may take over; the rest is said by the estimator's own arguments.
 GROUPS: Final = ("model", "head", "embed", "norm", "half_life", "task", "optim", "trainer")
@@ -35,25 +31,11 @@ OWN: Final = ("task.context", "task.horizon", "task.output", "model.d_model", "m
 # A fit as a run -------------------------------------------------------------------------------------------------
 
 
-def document(trained: Trained, run: Run, state: dict[str, Any]) -> dict[str, Any]:
-    """Write a finished run of a fit, scored on its validation windows; returns what metrics.json holds."""
-    if (run.path / MANIFEST).exists() or (run.path.is_dir() and any(run.path.iterdir())):
-        raise UsageError(f"{run.path} is not empty", "expected a new folder", "name another one")
-    data = trained.data()
+def document(trained: Trained, data: TableModule, run: Run) -> dict[str, Any]:
+    """Write the run of a fit, scored on its validation windows; returns what metrics.json is to hold."""
     write_run(trained, run)
     run.write("data.json", {**data.state(), "findings": data.findings, "source": data.source})
     run.write("gaps.json", data.gap_list)
-    run.write("overrides.json", [])
-    run.write("env.json", provenance.environment(f"{state['class']}.fit"))
-    metrics = _metrics(trained, data)
-    run.write("metrics.json", metrics)
-    run.write(STATE, plain(state))
-    write_report(run.path)
-    run.seal()
-    return metrics
-
-
-def _metrics(trained: Trained, data: TableModule) -> dict[str, Any]:
     config, facts, spec = trained.config, trained.facts, data.spec
     predictor = trained.predictor
     windows = {"train": len(data.windows("train")), "val": len(data.windows("val")), "test": 0}
@@ -67,48 +49,43 @@ def _metrics(trained: Trained, data: TableModule) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def track(trained: Trained, run: Run, metrics: dict[str, Any], uri: str, experiment: str | None, wait_s: float) -> None:
-    """Tell MLflow of a documented run: parameters, history, scores, files, the model."""
-    words = {"experiment": experiment, "register": None, "alias": None, "system": False, "wait": wait_s}
-    tracker = make_tracker({"uri": uri, **words})
-    tracker.start(run, trained.config, trained.data())
-    tracker.log(trained.history)
-    tracker.finish(run, metrics)
-
-
-def where_to(given: str | None) -> str:
-    """The address of MLflow: as given, as in the environment, or a file beside the start directory."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-
-
 # A run as an estimator ------------------------------------------------------------------------------------------
 
 
-def opened(run: "str | Path", runs: "str | Path", model: str, name: str) -> tuple[Run, dict[str, Any]]:
-    """A finished run of that model, and its config; UsageError for one of another."""
+def opened(run: "str | Path", runs: "str | Path", task: str, model: str) -> tuple[Run, dict[str, Any]]:
+    """A finished run of that task and model, and its config; UsageError for one of another."""
     found = find(str(run), runs)
     config: dict[str, Any] = found.read("config.json")
-    if build.task_of(config) != "forecast":
-        raise UsageError(f"run {found.id} is of task={build.task_of(config)}", "expected a run of task=forecast")
+    if build.task_of(config) != task:
+        raise UsageError(f"run {found.id} is of task={build.task_of(config)}", f"expected a run of task={task}")
     if kind(config) != model:
-        raise UsageError(f"run {found.id} is of model={kind(config)}, not of {model}", f"{name} takes model={model}")
+        raise UsageError(
+            f"run {found.id} is of model={kind(config)}, not of {model}", "take the estimator of its model"
+        )
     return found, config
 
 
 def parameters(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     """The arguments of an estimator that would be trained like the run."""
-    layers, model, task = config["model"].get("layers"), config["model"], config["task"]
+    task = config["task"]
+    return {
+        "context": task["context"], "output": task.get("output", "point"), "batch_size": config["data"]["batch_size"],
+        **shared(run, config),
+    }  # fmt: skip
+
+
+def shared(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+    """Those that forecasters and classifiers have."""
+    layers, model = config["model"].get("layers"), config["model"]
     said = run.read("overrides.json") if (run.path / "overrides.json").is_file() else []
     rest = [
         word for word in said
         if (key := word.lstrip("+~").partition("=")[0]).partition(".")[0] in GROUPS and key not in OWN
     ]  # fmt: skip
     return {
-        "context": task["context"], "d_model": model.get("d_model"),
-        "layers": layers[0] if isinstance(layers, list) else layers, "dropout": model.get("dropout"),
-        "output": task.get("output", "point"), "max_epochs": config["trainer"]["max_epochs"],
-        "learning_rate": config["optim"]["lr"], "batch_size": config["data"]["batch_size"],
-        "random_state": config["seed"], "overrides": rest or None,
+        "d_model": model.get("d_model"), "layers": layers[0] if isinstance(layers, list) else layers,
+        "dropout": model.get("dropout"), "max_epochs": config["trainer"]["max_epochs"],
+        "learning_rate": config["optim"]["lr"], "random_state": config["seed"], "overrides": rest or None,
     }  # fmt: skip
 
 
