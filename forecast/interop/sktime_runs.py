@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 
 from forecast import build
-from forecast.artifacts import Run, find
+from forecast.artifacts import Run, find, sha256
 from forecast.data.card import Card
 from forecast.data.covariates import Table
 from forecast.data.memory import TableModule
@@ -18,7 +18,7 @@ from forecast.errors import UsageError
 from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import score
 from forecast.interop.sktime_fit import Trained, kind
-from forecast.interop.sktime_store import write_run
+from forecast.interop.sktime_store import TABLE, write_run
 from forecast.interop.sktime_table import Layout
 from forecast.interop.sktime_time import Clock
 
@@ -34,7 +34,9 @@ OWN: Final = ("task.context", "task.horizon", "task.output", "model.d_model", "m
 def document(trained: Trained, data: TableModule, run: Run) -> dict[str, Any]:
     """Write the run of a fit, scored on its validation windows; returns what metrics.json is to hold."""
     write_run(trained, run)
-    run.write("data.json", {**data.state(), "findings": data.findings, "source": data.source})
+    place = run.path / TABLE
+    source = {"path": str(place), "sha256": sha256(place), "rows": data.source["rows"]}  # so that it can be evaluated
+    run.write("data.json", {**data.state(), "findings": data.findings, "source": source})
     run.write("gaps.json", data.gap_list)
     config, facts, spec = trained.config, trained.facts, data.spec
     predictor = trained.predictor

@@ -21,6 +21,7 @@ from sktime.utils._testing.hierarchical import _make_hierarchical
 from sktime.utils.estimator_checks import check_estimator
 
 from forecast import spool
+from forecast.artifacts import sha256
 from forecast.errors import ArtifactError, DataError, UsageError
 from forecast.interop import sktime as ours
 from forecast.interop.sktime import AarenForecaster, InformerForecaster, LSTMForecaster, TCNCAForecaster
@@ -313,6 +314,8 @@ def test_a_fit_becomes_a_run_and_comes_back(fitted: LSTMForecaster, y: "pd.Serie
     frame = pl.DataFrame({"Period": y.index[:54].to_timestamp().to_numpy(), str(y.name): y.to_numpy()[:54]})
     np.testing.assert_allclose(Predictor.load(folder).predict(frame)["y_hat"], fitted.predict().to_numpy())
     assert json.loads((folder / "metrics.json").read_text())["part"] == "val" and (folder / "report.html").is_file()
+    source = json.loads((folder / "data.json").read_text())["source"]
+    assert source["sha256"] == sha256(folder / "y.parquet")  # so that `forecast evaluate` takes it
     again = LSTMForecaster.from_run(folder)
     assert again.predict().equals(fitted.predict())
     with pytest.raises(UsageError, match="is not empty"):
