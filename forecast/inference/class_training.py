@@ -40,7 +40,7 @@ def task(
     try:
         augment = Augment(**asked["augment"])
     except ValueError as error:
-        raise UsageError(f"task.augment: {error}") from error
+        raise UsageError(str(error)) from error
     if not 0 <= asked["smoothing"] < 1:
         raise UsageError(f"task.smoothing is {asked['smoothing']}", "expected a share of at least 0, below 1")
     if asked["average"] is not None and not 0 < asked["average"] < 1:
