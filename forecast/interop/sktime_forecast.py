@@ -13,7 +13,7 @@ from forecast.artifacts import Run
 from forecast.data.freq import parse_freq
 from forecast.data.settings import whole
 from forecast.data.table import Floats
-from forecast.errors import DataError
+from forecast.errors import DataError, UsageError
 from forecast.inference.predictor import column
 from forecast.interop.sktime_config import seed_of, settings
 from forecast.interop.sktime_fit import Plan, Trained, train
@@ -168,6 +168,8 @@ class Forecaster(Saved, BaseForecaster):  # type: ignore[misc]
     def _plan(self, y: pd.DataFrame, horizon: int) -> Plan:
         season = _whole("sp", self.sp) or parse_freq(self._layout.clock.freq).season
         context = _whole("context", self.context)
+        if not 0 <= self.validation < 1:
+            raise UsageError(f"validation is {self.validation}", "expected a share of each series, 0 or more, below 1")
         return Plan.of(self._layout.lengths(y.index), horizon, season, context, self.validation)
 
     def _settings(self, plan: Plan, horizon: int) -> dict[str, Any]:

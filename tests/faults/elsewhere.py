@@ -216,6 +216,7 @@ ELSEWHERE = {
     "streaming/feeds/kafka.py _check": "tests/streaming/test_kafka.py::test_forecasts_that_nobody_took_wait_in_the_state",
     "interop/sktime_config.py _wrong": "tests/interop/test_sktime_errors.py::test_a_wrong_override",
     "interop/sktime_fit.py of": "tests/interop/test_sktime_forecast.py::test_too_few_errors_for_a_quantile_are_told",
+    "interop/sktime_forecast.py _plan": "tests/interop/test_sktime_errors.py::test_a_wrong_argument",
     "interop/sktime_forecast.py _asked": "tests/interop/test_sktime_errors.py::test_a_horizon_beyond_what_was_fitted",
     "interop/sktime_plain.py plain": "tests/interop/test_sktime_errors.py::test_a_damaged_save",
     "interop/sktime_plain.py restored": "tests/interop/test_sktime_errors.py::test_a_damaged_save",

@@ -45,6 +45,8 @@ def test_a_wrong_argument() -> None:
         LSTMForecaster(**SMALL, context=0).fit(Y, fh=[1])
     with pytest.raises(UsageError, match="max_epochs is many; expected a whole number"):
         LSTMForecaster(**{**SMALL, "max_epochs": "many"}).fit(Y, fh=[1])
+    with pytest.raises(UsageError, match="validation is 1; expected a share of each series"):
+        LSTMForecaster(**SMALL, validation=1).fit(Y, fh=[1])
     with pytest.raises(UsageError, match="overrides: Value 'high'"):
         LSTMForecaster(**SMALL, learning_rate="high").fit(Y, fh=[1])
     made = LSTMForecaster(**{**SMALL, "d_model": np.int64(8)}, context=np.int64(5)).fit(Y, fh=[1])
