@@ -26,7 +26,7 @@ suite: $(VENV)/.test  ## the tests alone
 soak: $(VENV)/.test  ## kills, full disks and damaged files by the thousand (half an hour)
 	$(PY) -m pytest tests/soak
 
-conformance: $(VENV)/.test  ## sktime's own checks, all of them, on every estimator (12 minutes)
+conformance: $(VENV)/.test  ## sktime's own checks, all of them, on every estimator (15 minutes)
 	$(PY) -m tests.conformance
 
 bench: $(VENV)/.test  ## speed beside its floors and rivals, into benchmarks/results.json (10 minutes, a quiet machine)
