@@ -255,7 +255,8 @@ def _asked(
 
 
 def _label(frame: pl.DataFrame, id: str, taken: Sequence[str], where: str) -> str:
-    """Of the free columns that never change within a series the one with a usual name, else the one of text."""
+    """Of the free columns that never change within a series the one with a usual name, else the one of text. Where all
+    change the only one of text: it can be nothing else, and which series it changes in is said when it is read."""
     usual = [c for c in frame.columns if c.lower() in LABELS and c not in taken]
     words = [c for c in frame.columns if c not in (*taken, *usual) and is_text(frame[c]) and not is_stamps(frame[c])]
     many = frame.group_by(id).agg(pl.col(*usual, *words).n_unique()) if usual or words else frame.clear()
@@ -265,7 +266,10 @@ def _label(frame: pl.DataFrame, id: str, taken: Sequence[str], where: str) -> st
             return same[0]
         if same:
             break
-    return _asked(frame, "label", "is the class of a series", LABELS, taken, where)
+    usual = [c for c in usual if not frame[c].dtype.is_float()]  # what is measured is often called y
+    if not usual and len(words) == 1:
+        return words[0]
+    return _asked(frame, "label", "is the class of a series", usual, taken, where)
 
 
 def _time(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:

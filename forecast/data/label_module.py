@@ -236,7 +236,7 @@ def _validation(train: Labelled, share: float, seed: int) -> dict[str, Labelled]
         raise DataError(
             f"train has one series of each of its {len(train.classes):,} classes, and none to validate",
             "expected a class of two series or more",
-            "give more data, or set data.val=0",
+            "give more series of a class",
         )
     return found
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecast import build
 from forecast.artifacts import Run
-from forecast.errors import UsageError
+from forecast.errors import DataError, UsageError
 from forecast.heads.label_chain import LabelChain
 from forecast.inference.class_training import again, chain, task, temperature
 from forecast.verbs.class_tables import class_closing, class_opening
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from forecast.tasks.classify import ClassifyTask
 
 PARTS = ("train", "val", "test")
+_MORE = {
+    "val": "set data.val=0.2, or give data.splits more of it",
+    "test": "give data.test=FILE, data.splits={train: .8, test: .2}, or more series",
+}
 
 
 def data(config: dict[str, Any], run: Run | None) -> "LabelModule":
@@ -35,7 +39,10 @@ def data(config: dict[str, Any], run: Run | None) -> "LabelModule":
             "set task.refit=false, or one device",
         )  # fmt: skip
     made = build.label_data(config).prepare()
-    config["data"].update(card=made.name, path=made.path)
+    for part, what in (("val", "chooses the epoch"), ("test", "is scored")):
+        if not len(made.part(part)):
+            raise DataError(f"{part} has no series", f"expected one at least: it {what}", _MORE[part])
+    config["data"].update(card=made.name, path=made.path, test=made.test)
     return made
 
 

@@ -154,6 +154,8 @@ def test_columns_are_inferred_and_told() -> None:
     assert (card.label, card.channels) == ("kind", ("x", "y", "z"))
     card, _ = inferred(table(label=["u", "v", "v"]).drop("kind"))  # a fault, which the reader tells
     assert card.label == "label"
+    card, _ = inferred(table(kind=["u", "v", "v"], y=[1.0, 2.0, 3.0]))  # the same; y is measured
+    assert (card.label, card.channels) == ("kind", ("x", "y"))
     card, _ = inferred(table(when=["2024-01-01", "2024-01-02", "2024-01-01"]), channels=["x"])
     assert card.time == "when"
     assert inferred(table(), id="kind", label="case", time="x", channels=["step"])[0].channels == ("step",)
@@ -169,6 +171,7 @@ def test_columns_are_inferred_and_told() -> None:
         ),
         (table(series=[1, 1, 2]), {}, "the columns case, series may all be the id"),
         (table().drop("kind"), {}, "no column seems to be the label; expected one that is the class of a series"),
+        (table(y=[1.0, 2.0, 3.0], z=[1, 1, 2]).drop("kind"), {}, "no column seems to be the label"),
         (table(y=[1, 1, 3], label=["a", "a", "b"]), {}, "the columns y, label may all be the label"),
         (
             table(note=["p", "q", "r"]),

@@ -15,6 +15,7 @@ CASES = [
     Case("a refit where a plateau decides", "verbs/train_classify.py data: optim.schedule", nothing, "task.refit with optim.schedule=plateau; nothing is validated as it learns from all → set task.refit=false, or another schedule", f"{SMOKE} optim.schedule=plateau", 2),
     Case("a refit by several processes", "verbs/train_classify.py data: trainer.devices", nothing, "task.refit with trainer.devices=2; one process learns again → set task.refit=false, or one device", f"{SMOKE} trainer.devices=2", 2),
     Case("an augmentation that makes no sense", "inference/class_training.py task: …", nothing, "task.augment.jitter is -1.0; expected 0 or more, 0 for none", f"{SMOKE} task.augment.jitter=-1", 2),
+    Case("no series to validate classes", "verbs/train_classify.py data: has no series", nothing, "val has no series; expected one at least: it chooses the epoch → set data.val=0.2, or give data.splits more of it", f"{SMOKE} data.val=0", 3),
     Case("a smoothing of everything", "inference/class_training.py task: task.smoothing", nothing, "task.smoothing is 1.0; expected a share of at least 0, below 1", f"{SMOKE} task.smoothing=1", 2),
     Case("an encoder that learns nothing", "inference/class_training.py task: task.encoder_lr", nothing, "task.encoder_lr is 0.0; expected a factor above 0, e.g. 0.25", f"{SMOKE} task.encoder_lr=0", 2),
     Case("an average that forgets nothing", "inference/class_training.py task: task.average", nothing, "task.average is 1.0; expected a share between 0 and 1, e.g. 0.98, or null", f"{SMOKE} task.average=1", 2),

@@ -154,6 +154,17 @@ def test_evaluation_repeats_the_scores_to_the_last_bit(plant):
     assert "batch_size=7 with a run of classification; it is about forecasts; leave it out" in done.stderr
 
 
+def test_a_second_file_of_the_test_part_is_found_from_elsewhere(tmp_path):
+    table(0).write_csv(tmp_path / "a.csv")
+    table(1).write_csv(tmp_path / "b.csv")
+    words = ["data=labelled", "data.path=a.csv", "data.test=b.csv", "data.id=pump", "data.label=state"]
+    command("train", SMOKE, *words, cwd=tmp_path)
+    run = last(tmp_path)
+    (away := tmp_path / "away").mkdir()
+    command("evaluate", f"run={run}", cwd=away)
+    assert json.loads((run / "metrics.json").read_text())["series"]["test"] == 60
+
+
 def test_a_file_without_labels_is_told_its_classes(plant):
     table(1).drop("state").write_parquet(plant / "new.parquet")
     done = command("predict", "run=latest", "input=new.parquet", "output=told.csv", cwd=plant)
