@@ -10,7 +10,7 @@ SMALL = 10  # classes whose table of confusion a terminal has room for
 WORST = 8  # pairs of classes that are listed where there are more
 LETTERS = 9  # of the name of a class above its column
 ORDER = ("model", "ensemble", "rival", "floor")
-EARLY = (0.25, 0.5, 0.75)  # shares of a series that are told, the nearest that were measured
+EARLY = (0.2, 0.5, 0.8)  # shares of a series that are told, the nearest that were measured
 
 
 class Labels(Protocol):
