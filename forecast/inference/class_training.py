@@ -13,14 +13,13 @@ from forecast import build
 from forecast.errors import UsageError
 from forecast.heads.label_chain import LabelChain
 from forecast.inference.class_predictor import ClassPredictor
-from forecast.metrics.classes import fit_temperature
+from forecast.metrics.classes import SPREAD, fit_temperature
 
 if TYPE_CHECKING:  # Lightning
     from forecast.data.label_module import LabelModule
     from forecast.tasks.classify import ClassifyTask
 
 log = logging.getLogger("forecast")
-SPREAD = 0.5  # of the log of the temperature, before the validation is seen
 POWER = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}
 
 

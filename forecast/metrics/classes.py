@@ -18,6 +18,7 @@ from torch import Tensor
 
 BINS: Final = 15
 RANGE: Final = (0.05, 20.0)  # of temperatures
+SPREAD: Final = 0.5  # of the log of the temperature of a trained model, before its validation is seen
 STEPS: Final = 60  # halvings: log RANGE is 6 wide and float64 knows no finer
 
 

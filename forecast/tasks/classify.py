@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from forecast.heads.label_chain import LabelChain
-from forecast.metrics.classes import nll_at, temperatures
+from forecast.metrics.classes import SPREAD, nll_at, temperatures
 from forecast.tasks.augment import Augment
 from forecast.tasks.base import Task
 from forecast.types import LabelBatch
@@ -17,9 +17,10 @@ from forecast.types import LabelBatch
 class ClassifyTask(Task):
     """Trains a chain on LabelBatch.
 
-    Validation scores: the log loss at the best of a grid of temperatures (a network that is sure of too much ranks the
-    classes no worse, and its temperature is fitted afterwards anyway), and the accuracy. Both are ratios of sums over
-    all series and all ranks.
+    Validation scores: the log loss at the likeliest of a grid of temperatures (a network that is sure of too much ranks
+    the classes no worse, and its temperature is fitted afterwards anyway), and the accuracy. Both are ratios of sums
+    over all series and all ranks. A temperature is likelier near 1: where a dozen series are all right, a low one would
+    make the loss 0, and no later epoch could be better.
 
     weights (K,): of each class in the loss, 1 on average over train; None: 1 each. smoothing: the share of each label
     that is spread over all classes. average: with it the weights are averaged over the steps, w̄ ← a w̄ + (1 - a) w
@@ -85,4 +86,6 @@ class ClassifyTask(Task):
 
     def scores(self, total: list[float]) -> tuple[float, ...]:
         *losses, right, count = total
-        return min(losses) / max(count, 1), right / max(count, 1)
+        unlikely = (temperatures().log().square() / (2 * SPREAD**2)).tolist()
+        best = min(loss + each for loss, each in zip(losses, unlikely, strict=True))
+        return best / max(count, 1), right / max(count, 1)
