@@ -164,8 +164,9 @@ def page(found: dict[str, Any]) -> str:
         )
         parts += [
             f"## {SETS[name]}",
-            f"{each['classes']} classes, {each['channels']} channels, {long} steps; {series['train'] + series['val']} "
-            f"series in TRAIN, {series['test']:,} in TEST. Most frequent class: {percent(each['floor'])}.",
+            f"{each['classes']} classes, {each['channels']} channel{'s' * (each['channels'] > 1)}, {long} steps; "
+            f"{series['train'] + series['val']} series in TRAIN, {series['test']:,} in TEST. Most frequent class: "
+            f"{percent(each['floor'])}.",
             _models(each),
         ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -191,7 +192,7 @@ def _whole(sets: dict[str, Any]) -> str:
     head = [
         "accuracy, %",
         "best of our four",
-        "best mean of 5 seeds",
+        "best mean of seeds",
         "MiniRocket + ridge",
         "none",
         "TimesNet · Transformer",
