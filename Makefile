@@ -25,6 +25,7 @@ suite: $(VENV)/.test  ## the tests alone
 
 soak: $(VENV)/.test  ## kills, full disks and damaged files by the thousand (half an hour)
 	$(PY) -m pytest tests/soak
+	$(PY) -m pytest -m long
 
 conformance: $(VENV)/.test  ## sktime's own checks, all of them, on every estimator (15 minutes)
 	$(PY) -m tests.conformance

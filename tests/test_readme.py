@@ -33,7 +33,7 @@ def home(tmp_path_factory):
     command("train", "experiment=stream", "model.d_model=8", *SMALL, "runs=streams", cwd=place)
     command("train", "task=event", "model.d_model=8", *SMALL, "task.window=0", "runs=events", cwd=place)
     command("train", "task=classify", *CLASSES, "data=gunpoint", "runs=classes", cwd=place)
-    rows = [{"id": f"g{i}", "dim_0": float(i + t)} for i in range(3) for t in range(20)]
+    rows = [{"id": f"g{i}", "hand": float(i + t)} for i in range(3) for t in range(20)]
     pl.DataFrame(rows).write_csv(place / "gestures.csv")
     pl.read_parquet(DATASETS / "retail" / "retail.parquet").head(500).write_parquet(place / "invoices.parquet")
     (place / "readings.jsonl").write_text('{"ds": "2015-01-01T00:00:00", "load": 1500.0}\n')

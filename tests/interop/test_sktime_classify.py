@@ -38,7 +38,7 @@ def fitted(panel: Panel) -> LSTMClassifier:
     return LSTMClassifier(**SMALL).fit(*panel)
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", [ALL[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in ALL[1:])])
 @pytest.mark.filterwarnings("ignore")  # the checks provoke them
 def test_a_part_of_the_checks(kind: Any) -> None:
     found = check_estimator(kind, tests_to_run=[*QUICK, *(SLOWER if kind is LSTMClassifier else ())], verbose=False)

@@ -48,7 +48,7 @@ def copy(of: Any) -> Any:
     return pickle.loads(pickle.dumps(of))
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", [ALL[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in ALL[1:])])
 @pytest.mark.filterwarnings("ignore")  # the checks provoke them
 def test_a_part_of_the_checks(kind: Any) -> None:
     some = [*QUICK, *SLOWER] if kind is LSTMForecaster else QUICK[:-1]

@@ -66,6 +66,6 @@ def test_what_came_of_it(tmp_path: Path, classes: int, refit: bool) -> None:
 def test_early_is_told_at_what_was_measured() -> None:
     early = [{"fraction": k / 10, "accuracy": k / 20, "log_loss": None} for k in range(1, 11)]
     assert (
-        class_early(early)[0] == "early: accuracy 10.0 % with 20 %, 25.0 % with 50 %, 35.0 % with 70 % of a series seen"
+        class_early(early)[0] == "early: accuracy 10.0 % with 20 %, 25.0 % with 50 %, 40.0 % with 80 % of a series seen"
     )
     assert class_early([{"fraction": 1.0, "accuracy": 0.5}]) == []

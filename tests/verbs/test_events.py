@@ -181,7 +181,7 @@ def test_a_config_that_is_none_is_refused(shop, tmp_path):
 
 def test_a_task_that_is_none_is_refused(tmp_path):
     done = command("train", "task.name=classfy", cwd=tmp_path, code=2)
-    assert "task.name is 'classfy'; expected forecast or event" in done.stderr
+    assert "task.name is 'classfy'; expected forecast, event or classify" in done.stderr
 
 
 def test_a_part_without_anything_to_forecast_is_refused(tmp_path):
