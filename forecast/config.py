@@ -274,6 +274,7 @@ class Trainer:
     patience: int | None = 3
     accelerator: Accelerator = Accelerator["auto"]
     devices: int | str = 1
+    nodes: int = 1
     strategy: str = "auto"
     precision: Precision = Precision["32-true"]
     accumulate: int = 1
