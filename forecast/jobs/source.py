@@ -1,10 +1,10 @@
 """The rows of a shard: pieces of csv, csv.gz or parquet files, under the names of the training, in one table."""
 
+import codecs
 import gzip
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import polars as pl
 
@@ -13,6 +13,10 @@ from forecast.data.read import read_file
 from forecast.errors import DataError
 from forecast.jobs.types import Job, Piece, Shard
 
+AT_ONCE: Final = 1 << 16  # rows
+BUFFER: Final = 1 << 20  # bytes of a column chunk
+HEAD: Final = 1 << 16  # bytes of a text that tell what it is
+LARGE: Final = 48 << 20  # bytes of a text that is not read at once
 ENDINGS: Final = (".csv", ".csv.gz", ".parquet", ".pq")
 
 
@@ -37,34 +41,43 @@ def read(shard: Shard, job: Job) -> tuple[pl.DataFrame, list[Refused]]:
     tables, refused = [], dict[str, Refused]()
     for piece in shard.pieces:
         try:
-            table = one(piece, job)
+            tables.append(pl.concat([mine(part, shard, job) for part in parts(piece, job)]))
         except DataError as fault:
             refused[piece.path] = Refused(piece.path, str(fault))
-            continue
-        tables.append(mine(table, shard, job))
     whole = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
     return whole, list(refused.values())
 
 
-def one(piece: Piece, job: Job) -> pl.DataFrame:
-    """A piece under the names of the training; DataError where it is damaged or lacks a column."""
-    there, back = columns(piece.path), {after: was for was, after in job.rename}
-    within = {name: value for name, value in piece.partition}
-    if job.wide:
-        return melted(piece, job, there, back)
+def parts(piece: Piece, job: Job) -> Iterator[pl.DataFrame]:
+    """A piece under the names of the training, some rows at once; DataError where it is damaged or lacks a column."""
+    if piece.fault is not None:
+        raise DataError(piece.fault)
+    there = columns(piece.path)
+    back = {} if piece.ready else {after: was for was, after in job.rename}
+    if job.wide and not piece.ready:
+        yield melted(piece, job, there, back)
+        return
+    inside, beside = places(piece, job, there, back)
+    for table in load(piece, list(dict.fromkeys(inside.values()))):
+        made = table.select(pl.col(was).alias(after) for after, was in inside.items())
+        yield made.with_columns(pl.lit(value, pl.String).alias(after) for after, value in beside.items())
+
+
+def places(
+    piece: Piece, job: Job, there: Sequence[str], back: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str | None]]:
+    """Column of the training -> column of the file, and -> what the names of its folders say."""
+    within = dict(piece.partition)
     found = {name: back.get(name, name) for name in job.wanted}
     inside = {after: was for after, was in found.items() if was in there}
     beside = {after: within[was] for after, was in found.items() if was in within and was not in there}
     for name in job.needed:
         if name not in inside and name not in beside:
-            said = f"no column '{back.get(name, name)}'"
             raise DataError(
-                f"{piece.path} has {said}", f"found {', '.join(there[:12])}",
-                f"correct it, or set rename={{{there[0] if there else 'COLUMN'}: {name}}}",
+                f"{piece.path} has no column '{back.get(name, name)}'", f"found {', '.join([*there, *within][:12])}",
+                f"correct it, or set 'rename={{COLUMN: {name}}}'",
             )  # fmt: skip
-    table = load(piece, list(dict.fromkeys(inside.values())))
-    made = table.select(pl.col(was).alias(after) for after, was in inside.items())
-    return made.with_columns(pl.lit(value, pl.String).alias(after) for after, value in beside.items())
+    return inside, beside
 
 
 def melted(piece: Piece, job: Job, there: Sequence[str], back: dict[str, str]) -> pl.DataFrame:
@@ -76,7 +89,7 @@ def melted(piece: Piece, job: Job, there: Sequence[str], back: dict[str, str]) -
             f"{piece.path} has no column '{time}'", f"found {', '.join(there[:12])}", "correct it, or set rename="
         )
     ids = [name for name in there if name != time and (piece.columns is None or name in set(piece.columns))]
-    table = load(piece, [time, *ids])
+    table = pl.concat(load(piece, [time, *ids]))
     long = table.unpivot(ids, index=time, variable_name=job.id, value_name=job.target).rename({time: job.time})
     value = pl.col(job.target)
     if long[job.target].dtype == pl.String:
@@ -106,34 +119,98 @@ def columns(path: str) -> list[str]:
             return list(pq.read_schema(path).names)
         except DAMAGE as fault:
             raise damaged(path, fault) from fault
-    return list(text(path, 1 << 16).columns)
+    return list(text(path, HEAD).columns)
 
 
-def load(piece: Piece, names: list[str]) -> pl.DataFrame:
-    """These columns of a piece as they are in the file; those of csv files are text."""
+def load(piece: Piece, names: list[str]) -> Iterator[pl.DataFrame]:
+    """These columns of a piece as they are in the file, some rows at once; those of csv files are text."""
     if not parquet(piece.path):
-        return (text(piece.path) if ending(piece.path) == ".csv.gz" else read_file(Path(piece.path))).select(names)
+        yield from texts(piece.path, names)
+        return
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:  # by Arrow, not by polars: see forecast/data/formats.py
-        with pq.ParquetFile(piece.path, page_checksum_verification=True, pre_buffer=False) as file:
+        with pq.ParquetFile(piece.path, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER) as file:
+            schema = pa.schema([pa.field(name, file.schema_arrow.field(name).type) for name in names])
             groups = range(file.num_row_groups) if piece.groups is None else piece.groups
-            table = file.read_row_groups(list(groups), columns=names, use_threads=False)
-        table.validate(full=True)
-        frame = pl.from_arrow(table.cast(pa.schema([pa.field(field.name, field.type) for field in table.schema])))
+            yield frame_of(pa.Table.from_batches([], schema=schema))  # of no rows: a file of none has columns too
+            for batch in file.iter_batches(AT_ONCE, row_groups=list(groups), columns=names, use_threads=False):
+                batch.validate(full=True)
+                yield frame_of(pa.Table.from_batches([batch]).select(names).cast(schema))
     except DAMAGE as fault:
         raise damaged(piece.path, fault) from fault
+
+
+def frame_of(table: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return frame.select(names)
+    return frame
+
+
+def texts(path: str, names: list[str]) -> Iterator[pl.DataFrame]:
+    """These columns of a csv file, all text; of a large one some rows at once."""
+    if Path(path).stat().st_size > (LARGE // 8 if ending(path) == ".csv.gz" else LARGE):
+        yield from streamed(path, names)
+        return
+    whole = text(path) if ending(path) == ".csv.gz" else read_file(Path(path))
+    yield whole.select(names)
+
+
+def streamed(path: str, names: list[str]) -> Iterator[pl.DataFrame]:
+    """These columns of a csv file of any size, as `text` gives them; UTF-8, UTF-16 or Latin-1 by its first bytes."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    there = columns(path)
+    try:
+        with opened(path) as file:
+            head = file.read(HEAD)
+        encoding = encoded(head)
+        lines = head.decode(encoding, errors="replace").lstrip("\ufeff")
+        blank = len(lines) - len(lines.lstrip("\r\n"))
+        first = lines.lstrip("\r\n").partition("\n")[0]
+        separator = max(",;\t|", key=first.count)
+        with pa.input_stream(path, compression="gzip" if ending(path) == ".csv.gz" else None) as stream:
+            reader = csv.open_csv(
+                stream,
+                csv.ReadOptions(
+                    use_threads=False, block_size=BUFFER * 4, column_names=there, encoding=encoding,
+                    skip_rows=1 + lines[:blank].count("\n"),
+                ),
+                csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+                csv.ConvertOptions(
+                    include_columns=names, column_types=dict.fromkeys(names, pa.string()), null_values=[""],
+                    strings_can_be_null=True,
+                ),
+            )  # fmt: skip
+            for batch in reader:
+                yield frame_of(pa.Table.from_batches([batch]))
+    except (*DAMAGE, EOFError) as fault:
+        raise damaged(path, fault) from fault
+
+
+def encoded(head: bytes) -> str:
+    """The encoding of a text by its first bytes, as `table_of` sees it."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        head[: head.rfind(b"\n") + 1].decode()
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
+
+
+def opened(path: str) -> BinaryIO:
+    """A csv file, packed or not."""
+    return cast(BinaryIO, gzip.open(path, "rb") if ending(path) == ".csv.gz" else open(path, "rb"))
 
 
 def text(path: str, most: int | None = None) -> pl.DataFrame:
     """A csv file, packed or not, as text; `most`: its first lines only, of so many bytes."""
-    packed = ending(path) == ".csv.gz"
     try:
-        with (gzip.open if packed else io.open)(path, "rb") as file:
-            data: bytes = file.read() if most is None else file.read(most)
+        with opened(path) as file:
+            data = file.read() if most is None else file.read(most)
             if most is not None and len(data) == most:
                 data = data[: data.rfind(b"\n") + 1] or data
         return table_of(data, Path(path).name.removesuffix(".gz"), [])

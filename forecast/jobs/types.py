@@ -17,6 +17,8 @@ class Piece(NamedTuple):
     groups: tuple[int, ...] | None = None  # row groups of a parquet file; None: all, or another format
     partition: tuple[tuple[str, str | None], ...] = ()  # columns that the folders' names hold: key=value
     columns: tuple[str, ...] | None = None  # of a wide table: the series that are read; None: all, or a long one
+    ready: bool = False  # a bucket of ours: a long table under the names of the training
+    fault: str | None = None  # what is wrong with the file, found while planning: it is not read
 
 
 class Shard(NamedTuple):
