@@ -52,7 +52,9 @@ def facts(file: File, number: int, job: Job) -> Facts:
         names = (*there, *within)
         if not job.wide:
             needs(file, job, names)
-        return Facts(_parquet(file, number, job, within) if parquet(file.path) else _text(file, number, job, there), names)
+        return Facts(
+            _parquet(file, number, job, within) if parquet(file.path) else _text(file, number, job, there), names
+        )
     except (DataError, OSError) as fault:
         return Facts([Unit(number, None, 0, 0)], fault=str(fault))
 
@@ -89,10 +91,10 @@ def _parquet(file: File, number: int, job: Job, within: dict[str, str | None]) -
     for group in range(held.num_row_groups):
         part = held.row_group(group)
         size, low, high = (part.total_byte_size, given, given) if wanted is None else (0, given, given)
-        for at in range(part.num_columns) if wanted is not None else ():
+        for at in range(0 if wanted is None else part.num_columns):
             chunk = part.column(at)
             name = chunk.path_in_schema
-            size += chunk.total_uncompressed_size if name in wanted else 0
+            size += chunk.total_uncompressed_size if wanted and name in wanted else 0
             if name == key and chunk.is_stats_set and chunk.statistics.has_min_max and chunk.statistics.null_count == 0:
                 low, high = chunk.statistics.min, chunk.statistics.max
         # A string in a column of few values is a number there, and 16 bytes in memory.

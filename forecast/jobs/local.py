@@ -7,7 +7,8 @@ library would fail all shards that wait.
 import multiprocessing as mp
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Final
@@ -29,7 +30,7 @@ class Local:
             raise UsageError(f"engine.processes is {processes}", "expected a count, 0 for no process but this one")
         self.processes = cores() if processes is None else processes
 
-    def run(self, job: Job, shards: Sequence[Shard]) -> Iterator[Done]:
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Done]:
         """See forecast.jobs.types.Engine."""
         if not shards:
             return
@@ -70,10 +71,8 @@ class Worker:
 
     def give(self, shard: Shard) -> None:
         self.shard = shard
-        try:
+        with suppress(OSError):  # it is dead already, which is seen where it is waited for
             self.pipe.send(shard)
-        except OSError:  # it is dead already, which is seen where it is waited for
-            pass
 
     def end(self) -> None:
         self.process.kill()
@@ -89,7 +88,7 @@ class Pool:
         self.workers: list[Worker] = []
         self.tries: dict[int, int] = {}
 
-    def run(self, shards: Sequence[Shard]) -> Iterator[Done]:
+    def run(self, shards: Sequence[Shard]) -> Generator[Done]:
         """The shards as they are done."""
         left = list(reversed(shards))
         while left or any(one.shard is not None for one in self.workers):

@@ -20,14 +20,13 @@ import numpy as np
 
 from forecast import __version__
 from forecast.errors import DataError, UsageError
-from forecast.jobs.facts import Facts, Unit, column, facts, hashes, ids
+from forecast.jobs.facts import Facts, Unit, facts, hashes, ids
 from forecast.jobs.files import File
 from forecast.jobs.source import columns
 from forecast.jobs.types import Job, Piece, Shard
 
-READ_TWICE: Final = 3.0  # row groups that several ranges of ids meet are read by each; so often at most, on average
+OFTEN: Final = 6.0  # row groups that several ranges of ids meet are read by each; so often at most, on average
 PAIRS: Final = 4_000_000  # ids of files that are compared at once
-EMPTY: Final = (-1, "")  # what a bound of no id is in a key
 
 
 class Limits(NamedTuple):
@@ -65,7 +64,6 @@ def plan(files: list[File], job: Job, limits: Limits) -> Plan:
     """DataError where no file can be used, UsageError for a column to rename that no file has."""
     known = [facts(file, number, job) for number, file in enumerate(files)]
     usable(files, known, job)
-    bad = [Shard(0, "", (piece(files[n], known[n]),), 0, 0) for n in range(len(files)) if known[n].fault is not None]
     good = [n for n in range(len(files)) if known[n].fault is None]
     loose: list[int] = []
     if job.wide:
@@ -74,7 +72,8 @@ def plan(files: list[File], job: Job, limits: Limits) -> Plan:
         shards = [shard(files, [unit for n in good for unit in known[n].units])]
     else:
         shards, loose = cut(files, good, known, job, limits)
-    units = [unit for one in known for unit in one.units]
+    bad = [Shard(0, "", (piece(files[n], known[n]),), 0, 0) for n in range(len(files)) if known[n].fault is not None]
+    units = [unit for one in known for unit in one.units if one.fault is None]
     scattered = [unit for n in loose for unit in known[n].units]
     heap = Loose(loose, sum(u.rows for u in scattered), sum(u.bytes for u in scattered)) if loose else None
     return Plan(files, known, shards + bad, heap, sum(unit.rows for unit in units), sum(unit.bytes for unit in units))
@@ -87,12 +86,13 @@ def usable(files: Sequence[File], known: Sequence[Facts], job: Job) -> None:
     there = {name for one in known for name in one.names}
     for was, _ in job.rename:
         if was not in there:
-            raise UsageError(f"rename names '{was}', which is no column of the input", f"found {', '.join(sorted(there)[:12])}")
+            raise UsageError(
+                f"rename names '{was}', which is no column of the input", f"found {', '.join(sorted(there)[:12])}"
+            )
 
 
-def piece(file: File, one: Facts, groups: Sequence[int | None] = (None,)) -> Piece:
-    some = tuple(sorted(group for group in groups if group is not None))
-    return Piece(file.path, some or None, file.partition, fault=one.fault)
+def piece(file: File, one: Facts) -> Piece:
+    return Piece(file.path, None, file.partition, fault=one.fault)
 
 
 def shard(files: Sequence[File], units: Sequence[Unit], low: Any = None, high: Any = None) -> Shard:
@@ -110,7 +110,7 @@ def shard(files: Sequence[File], units: Sequence[Unit], low: Any = None, high: A
 
 
 def cut(
-    files: Sequence[File], good: Sequence[int], known: Sequence[Facts], job: Job, limits: Limits
+    files: Sequence[File], good: Sequence[int], known: list[Facts], job: Job, limits: Limits
 ) -> tuple[list[Shard], list[int]]:
     """Shards, and the files that must be spread."""
     shards, small, loose = list[Shard](), list[list[int]](), list[int]()
@@ -118,13 +118,12 @@ def cut(
     for group in by_range(good, known):
         units = [unit for n in group for unit in known[n].units]
         if len(group) == 1 or limits.weight(units) <= 1:
-            alone = all(unit.low is not None for unit in units) or len(good) == 1
-            (small if alone else unclear).append(group) if alone else unclear.extend(group)
+            small.append(group)
         elif ranged := ranges(files, units, job, limits):
             shards += ranged
         else:
             unclear += group
-    small += by_ids(files, unclear, job) if len(unclear) > 1 else [[n] for n in unclear]
+    small += by_ids(files, unclear, known, job)
     packed = list[list[int]]()
     for group in small:
         units = [unit for n in group for unit in known[n].units]
@@ -158,8 +157,10 @@ def by_range(good: Sequence[int], known: Sequence[Facts]) -> list[list[int]]:
     return groups
 
 
-def by_ids(files: Sequence[File], numbers: Sequence[int], job: Job) -> list[list[int]]:
-    """Files in groups that share no id; their columns of ids are read."""
+def by_ids(files: Sequence[File], numbers: Sequence[int], known: list[Facts], job: Job) -> list[list[int]]:
+    """Files in groups that share no id; their columns of ids are read. One that turns out to be damaged is in none."""
+    if not numbers:
+        return []
     parent = {n: n for n in numbers}
 
     def root(n: int) -> int:
@@ -171,7 +172,10 @@ def by_ids(files: Sequence[File], numbers: Sequence[int], job: Job) -> list[list
     found: list[tuple[np.ndarray, np.ndarray]] = []
     held, limit = 0, PAIRS
     for at, n in enumerate(numbers):
-        some = hashes(files[n], job)
+        try:
+            some = hashes(files[n], job)
+        except DataError as fault:
+            known[n], some = known[n]._replace(fault=str(fault)), np.empty(0, np.uint64)
         found.append((some, np.full(len(some), n, np.int32)))
         held += len(some)
         if held < limit and at + 1 < len(numbers):
@@ -187,37 +191,39 @@ def by_ids(files: Sequence[File], numbers: Sequence[int], job: Job) -> list[list
         found = [(ids_[~same], owner[~same])]
         held, limit = 0, max(PAIRS, len(found[0][0]))
     groups: dict[int, list[int]] = {}
-    for n in numbers:
+    for n in (n for n in numbers if known[n].fault is None):
         groups.setdefault(root(n), []).append(n)
     return list(groups.values())
 
 
 def ranges(files: Sequence[File], units: Sequence[Unit], job: Job, limits: Limits) -> list[Shard] | None:
-    """Shards of ids from … to …; None where ids do not rise through the row groups, so that most would be read often."""
+    """Shards of ids from … to …; None where ids do not rise through the row groups: most would be read often."""
     if any(unit.low is None for unit in units) or len({type(unit.low) for unit in units}) > 1:
         return None
-    bounds, weight = list[Any](), 0.0
     every = sorted(units, key=lambda unit: (unit.high, unit.low))
-    if crowded(every):
+    rough = between(files, every, [(unit.high, limits.weight([unit])) for unit in every])
+    if rough is None:
         return None
-    for high, share in (step for unit in every for step in steps(files, unit, job, limits)):
-        if weight and weight + share > 1:
-            bounds.append(last)
+    return between(files, every, [step for unit in every for step in steps(files, unit, job, limits)])
+
+
+def between(files: Sequence[File], every: Sequence[Unit], ends: Sequence[tuple[Any, float]]) -> list[Shard] | None:
+    """Shards that end at some of `ends` (an id, and the weight up to it); None where row groups are read too often."""
+    bounds: list[Any] = []
+    weight, before = 0.0, ends[0][0]
+    for high, share in ends:
+        if weight and weight + share > 1 and (not bounds or before > bounds[-1]):
+            bounds.append(before)
             weight = 0.0
-        weight, last = weight + share, high
-    bounds = sorted(set(bounds))
+        weight, before = weight + share, max(before, high)
+    if bounds and bounds[-1] >= every[-1].high:
+        bounds.pop()
     made, read = list[Shard](), 0
     for low, high in zip([None, *bounds], [*bounds, None], strict=True):
         mine = [u for u in every if (low is None or u.high > low) and (high is None or u.low <= high)]
         read += sum(unit.rows for unit in mine)
         made.append(shard(files, mine, low, high))
-    return made if read <= READ_TWICE * max(sum(unit.rows for unit in every), 1) and bounds else None
-
-
-def crowded(every: Sequence[Unit]) -> bool:
-    """Whether an id may stand in many row groups: it is not worth while to read them then."""
-    most = max(sum(1 for u in every if u.low < unit.high <= u.high) for unit in every) if len(every) <= 2000 else 0
-    return most > READ_TWICE and len({(unit.low, unit.high) for unit in every}) > 1 or len(every) == 1 and False
+    return made if read <= OFTEN * max(sum(unit.rows for unit in every), 1) else None
 
 
 def steps(files: Sequence[File], unit: Unit, job: Job, limits: Limits) -> list[tuple[Any, float]]:
@@ -228,7 +234,10 @@ def steps(files: Sequence[File], unit: Unit, job: Job, limits: Limits) -> list[t
     import polars as pl
 
     groups = None if unit.group is None else (unit.group,)
-    counts = [part.value_counts(name="rows") for part in ids(files[unit.file], job, groups)]
+    try:
+        counts = [part.value_counts(name="rows") for part in ids(files[unit.file], job, groups)]
+    except DataError:  # the shard will say so
+        return [(unit.high, weight)]
     name = counts[0].columns[0]
     total = pl.concat(counts).group_by(name).agg(pl.col("rows").sum()).sort(name)
     share = total["rows"].to_numpy().cumsum() * (weight / max(unit.rows, 1))

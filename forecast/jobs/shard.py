@@ -47,7 +47,7 @@ def work(shard: Shard, job: Job, predictor: Any) -> Done:
         conserved(shard, series, status)
         held = made["status"] == QUARANTINED
         bad = pl.concat([made.filter(held).select(WHY), bad])
-        good = named(made.filter(~held), job)
+        good = named(made.filter(~held), job, predictor)
     reasons = why(made, refused)
     status[QUARANTINED] = status.get(QUARANTINED, 0) + len(refused)
     name = f"part-{shard.number:05d}-{shard.key[:8]}.parquet"
@@ -98,12 +98,12 @@ def why(made: pl.DataFrame | None, refused: list[Refused]) -> dict[str, int]:
     return {code: found[code] for code in sorted(found)}
 
 
-def named(made: pl.DataFrame, job: Job) -> pl.DataFrame:
+def named(made: pl.DataFrame, job: Job, predictor: Any) -> pl.DataFrame:
     """The rows of a part: what was forecast, and by what."""
     if job.nixtla:
-        from forecast.inference.frame import nixtla
+        from forecast.inference.nixtla import nixtla
 
-        return nixtla(made, job.model, job.levels)
+        return nixtla(made, job.model, predictor.asked(job.levels))
     by = {"model": job.model, "model_version": job.version, "run_id": job.run_id}
     return made.drop("detail").with_columns(pl.lit(value, pl.String).alias(key) for key, value in by.items())
 

@@ -44,8 +44,46 @@ def read(shard: Shard, job: Job) -> tuple[pl.DataFrame, list[Refused]]:
             tables.append(pl.concat([mine(part, shard, job) for part in parts(piece, job)]))
         except DataError as fault:
             refused[piece.path] = Refused(piece.path, str(fault))
-    whole = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
-    return whole, list(refused.values())
+    return (pl.concat(alike(tables), how="diagonal_relaxed") if tables else pl.DataFrame()), list(refused.values())
+
+
+def alike(tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Tables whose columns can stand below each other: what is of one kind here and another there becomes text."""
+    found: dict[str, set[pl.DataType]] = {}
+    for table in tables:
+        for name, kind in table.schema.items():
+            found.setdefault(name, set()).add(kind)
+    mixed = {
+        name for name, kinds in found.items()
+        if len(kinds) > 1 and not all(kind.is_numeric() or kind == pl.Null for kind in kinds)
+    }  # fmt: skip
+    if not mixed:
+        return tables
+    return [
+        table.with_columns(iso(name, table.schema[name]) for name in mixed & set(table.columns)) for table in tables
+    ]
+
+
+def iso(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column as text that is read as it was."""
+    if isinstance(kind, pl.Datetime):
+        return pl.col(name).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f" + ("%:z" if kind.time_zone else ""))
+    return pl.col(name).cast(pl.String)
+
+
+def known(table: pl.DataFrame, path: str, job: Job) -> pl.DataFrame:
+    """The table; DataError for a column that holds neither numbers, text nor stamps."""
+    for name, kind in table.schema.items():
+        stamp = isinstance(kind, pl.Datetime) or kind == pl.Date
+        good = kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null)
+        if job.kind == "forecast" and name == job.time:
+            good = stamp or kind == pl.String
+        if not good and not (stamp and name == job.time):
+            what = "stamps" if name == job.time else "numbers" if name != job.id else "names"
+            raise DataError(
+                f"{path}: column '{name}' holds {str(kind).lower()} values", f"expected {what}", "convert it"
+            )
+    return table
 
 
 def parts(piece: Piece, job: Job) -> Iterator[pl.DataFrame]:
@@ -55,12 +93,13 @@ def parts(piece: Piece, job: Job) -> Iterator[pl.DataFrame]:
     there = columns(piece.path)
     back = {} if piece.ready else {after: was for was, after in job.rename}
     if job.wide and not piece.ready:
-        yield melted(piece, job, there, back)
+        yield known(melted(piece, job, there, back), piece.path, job)
         return
     inside, beside = places(piece, job, there, back)
     for table in load(piece, list(dict.fromkeys(inside.values()))):
         made = table.select(pl.col(was).alias(after) for after, was in inside.items())
-        yield made.with_columns(pl.lit(value, pl.String).alias(after) for after, value in beside.items())
+        made = made.with_columns(pl.lit(value, pl.String).alias(after) for after, value in beside.items())
+        yield known(made, piece.path, job)
 
 
 def places(

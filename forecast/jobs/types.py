@@ -1,6 +1,6 @@
 """What a job is made of: plain values that travel to other processes and machines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -86,6 +86,6 @@ class Engine(Protocol):
     """Where shards are worked on. A shard that fails for a reason of ours (ForecastError) ends the job with it; one
     whose process dies is tried three times, then RunError."""
 
-    def run(self, job: Job, shards: Sequence[Shard]) -> Iterator[Done]:
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Done]:
         """The shards in any order, each as soon as its files are written; closing the iterator ends all workers."""
         ...
