@@ -65,7 +65,7 @@ def file_of(path: Path, above: Path) -> File:
 
 
 def digested(files: Sequence[File], known: Iterable[Mapping[str, Any]], threads: int = 2) -> list[File]:
-    """The files with their digests; those of the same size and time as in `known`, lines of a manifest, are not read."""
+    """The files with their digests; of the size and time that a line in `known` has are not read."""
     before = {(line["name"], line["size"], line["mtime_ns"]): line["sha256"] for line in known}
 
     def one(file: File) -> File:
