@@ -143,6 +143,10 @@ def call(verb: str, cfg: "DictConfig", overrides: list[str]) -> list[float]:
         from forecast.verbs.predict import predict
 
         predict(cfg, overrides)
+    if verb == "backtest":
+        from forecast.verbs.backtest import backtest
+
+        backtest(cfg, overrides)
     if verb == "stream":
         from forecast.verbs.stream import stream
 

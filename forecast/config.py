@@ -85,6 +85,12 @@ class Format(StrEnum):
     torch = "torch"
 
 
+class Policy(StrEnum):
+    window = "window"
+    start = "start"
+    both = "both"
+
+
 class Sync(StrEnum):
     full = "full"
     normal = "normal"
@@ -401,6 +407,28 @@ class Predict:
 
 
 @dataclass
+class Backtest:
+    """conf/backtest.yaml."""
+
+    run: str = MISSING
+    output: str = MISSING
+    input: str | None = None
+    covariates: str | None = None
+    origins: Any = None  # a count, or {first, last}
+    step: int = 1
+    horizon: int | None = None
+    policy: Policy = Policy.window
+    refit: str = "never"
+    warm: bool = False
+    levels: Any = None  # a number or a list of numbers
+    baseline: Any = None  # a name or a list of names
+    baseline_windows: int | None = None
+    batch_size: int | None = None
+    overwrite: bool = False
+    runs: str = RUNS
+
+
+@dataclass
 class Stdin:
     """conf/feed/stdin.yaml."""
 
@@ -524,7 +552,7 @@ class Export:
     runs: str = RUNS
 
 
-VERBS = ("train", "evaluate", "predict", "stream", "export")
+VERBS = ("train", "evaluate", "predict", "backtest", "stream", "export")
 
 # What to say about a key that has no default and was not given.
 NEEDED = {
@@ -548,6 +576,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_train", node=Train)
     store.store(name="schema_evaluate", node=Evaluate)
     store.store(name="schema_predict", node=Predict)
+    store.store(name="schema_backtest", node=Backtest)
     store.store(name="schema_stream", node=Stream)
     store.store(group="state", name="schema_state", node=State)
     for feed in (Stdin, File, Replay, Http, Mqtt, Kafka):

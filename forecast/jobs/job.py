@@ -46,8 +46,11 @@ def columns_of(kind: str, data: Mapping[str, Any]) -> Columns:
     return Columns(series.id, series.time.column, needed, wanted, needed[-1] if len(wanted) == len(first) + 1 else None)
 
 
-def job_of(run: Run, asked: Mapping[str, Any], levels: list[float] | None) -> tuple[Job, str]:
-    """The job, and the digest of the run's manifest. UsageError for what is asked of a run of another kind."""
+def job_of(
+    run: Run, asked: Mapping[str, Any], levels: list[float] | None, version: str | None = None
+) -> tuple[Job, str]:
+    """The job, and the digest of the run's manifest, whose first digits stand for a version where it has none.
+    UsageError for what is asked of a run of another kind."""
     kind, config, data = kind_of(run), run.read("config.json"), run.read("data.json")
     try:
         found, spec = columns_of(kind, data), data["spec"]
@@ -64,7 +67,7 @@ def job_of(run: Run, asked: Mapping[str, Any], levels: list[float] | None) -> tu
         wide=asked["layout"] == "wide", levels=None if levels is None else tuple(levels),
         batch_size=asked["batch_size"] or 256, short=asked["short"], on_bad=asked["on_bad"], horizon=asked["horizon"],
         now=None if asked["now"] is None else str(asked["now"]), nixtla=asked["columns"] == "nixtla", model=name,
-        version=digest[:12], run_id=run.id,
+        version=version or digest[:12], run_id=run.id,
     )  # fmt: skip
     return job, digest
 

@@ -41,7 +41,7 @@ def work(shard: Shard, job: Job, predictor: Any) -> Done:
         rows, series = table.height, counted(table, job)
         made = forecasts(table, job, predictor) if rows else None
     bad = lost(refused)
-    good, status = None, {}
+    good, status = None, dict[str, int]()
     if made is not None:
         status = dict(made.group_by("unique_id").agg(pl.col("status").first())["status"].value_counts().iter_rows())
         conserved(shard, series, status)
@@ -49,7 +49,8 @@ def work(shard: Shard, job: Job, predictor: Any) -> Done:
         bad = pl.concat([made.filter(held).select(WHY), bad])
         good = named(made.filter(~held), job, predictor)
     reasons = why(made, refused)
-    status[QUARANTINED] = status.get(QUARANTINED, 0) + len(refused)
+    if refused:
+        status[QUARANTINED] = status.get(QUARANTINED, 0) + len(refused)
     name = f"part-{shard.number:05d}-{shard.key[:8]}.parquet"
     files = [(name, good), (f"{QUARANTINE}/{name}", bad if bad.height else None)]
     sizes = tuple(write(Path(job.output) / path, frame) for path, frame in files if frame is not None)

@@ -8,14 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from forecast.artifacts import find
+from forecast.artifacts import Run
 from forecast.errors import DataError, UsageError
 from forecast.jobs.batch import Batch, Work, described
 from forecast.jobs.engine import engine
 from forecast.jobs.job import job_of, kind_of
 from forecast.jobs.plan import Limits
 from forecast.jobs.types import FORECAST, Done
-from forecast.verbs.checks import levels_of, meaningless
+from forecast.verbs.checks import FOREIGN, levels_of, meaningless, run_of
 
 ONE_FILE: Final = ("covariates", "paths", "adapt", "hierarchy", "reconcile", "window", "events", "hazard")
 # Keys that say nothing of a run of another task.
@@ -30,10 +30,10 @@ def predict_job(asked: Mapping[str, Any]) -> None:
     """Plan, do what is not done, and say so; DataError (exit code 3) where too many series are bad, after all is
     written."""
     limits, share = checked(asked)
-    run, levels = find(asked["run"], asked["runs"]), levels_of(asked["levels"])
+    (run, version), levels = versioned(asked), levels_of(asked["levels"])
     meaningless(asked, ONE_FILE, "an output that is a folder", "it is about one file")
     meaningless(asked, OTHERS[kind_of(run)], f"a run of task={kind_of(run)}", "it is about another task")
-    job, digest = job_of(run, asked, levels)
+    job, digest = job_of(run, asked, levels, version)
     workers = engine(asked["engine"])
     said = Said(asked["progress"])
     batch = Batch(job, digest, Path(asked["input"]).expanduser(), limits, said.note)
@@ -61,6 +61,16 @@ def predict_job(asked: Mapping[str, Any]) -> None:
             f"{bad:,} of {facts['series']:,} series are bad ({bad / facts['series']:.1%})",
             f"expected at most max_bad_fraction={share:g}", f"the output is complete; see {job.output}/quarantine",
         )  # fmt: skip
+
+
+def versioned(asked: Mapping[str, Any]) -> tuple[Run, str | None]:
+    """The run that is named, and its version where MLflow keeps it."""
+    if not asked["run"].startswith(FOREIGN):
+        return run_of(asked), None
+    from forecast.store import registered
+
+    found = registered(asked["run"], None, Path(asked["runs"]) / "models")
+    return found.run, str(found.version)
 
 
 def checked(asked: Mapping[str, Any]) -> tuple[Limits, float]:

@@ -39,8 +39,9 @@ CHANGEABLE = (
 )  # on resume; the rest is the run's
 
 
-def train(cfg: "DictConfig", overrides: list[str]) -> float:
-    """Train as configured; returns the best validation score of the task, what sweeps compare."""
+def train(cfg: "DictConfig", overrides: list[str], *, before: Run | None = None) -> float:
+    """Train as configured; returns the best validation score of the task, what sweeps compare. `before`: a run of the
+    same model whose weights are begun with."""
     import torch
 
     from forecast import config as schema
@@ -62,6 +63,8 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     torch.manual_seed(config["seed"])
     chain = work.chain(config, data)
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    if before is not None:
+        before.load_weights(chain)
     task = assemble(work.task, config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
@@ -77,7 +80,7 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
             _open(work, run, config, overrides, data)
             log.info("%s", work.opening(config, data, build.parameters(chain), run))
         tracker.start(run, config, data)
-        return _fit_and_score(work, config, run, data, task, trainer, tracker, began)
+        return _fit_and_score(work, config, run, data, task, trainer, tracker, began, warm=before is None)
 
 
 def work_of(task: str) -> Any:
@@ -103,7 +106,7 @@ def _claim(run: Run, config: Mapping[str, Any]) -> None:
 
 def _fit_and_score(
     work: Any, config: dict[str, Any], run: Run, data: Any, task: "Task", trainer: "Trainer", tracker: "Tracker",
-    began: float,
+    began: float, *, warm: bool,
 ) -> float:  # fmt: skip
     from forecast.dashboards.report import write_report
     from forecast.inference.training import learn
@@ -113,7 +116,7 @@ def _fit_and_score(
     if config["trainer"]["compile"]:
         chain.compile()
     last = run.path / LAST_CHECKPOINT
-    if config["resume"] is None:
+    if config["resume"] is None and warm:
         work.warm(chain, data)
     with _told(tracker, run):
         trial = bool(os.environ.get(TRIAL))
