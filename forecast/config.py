@@ -102,6 +102,33 @@ class Engine(StrEnum):
     torch = "torch"
 
 
+class Layout(StrEnum):
+    long = "long"
+    wide = "wide"
+
+
+class Columns(StrEnum):
+    forecast = "forecast"
+    nixtla = "nixtla"
+
+
+class OnBad(StrEnum):
+    quarantine = "quarantine"
+    fallback = "fallback"
+    error = "error"
+
+
+class Progress(StrEnum):
+    text = "text"
+    json = "json"
+    none = "none"
+
+
+class Workers(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 class Schedule(StrEnum):
     constant = "constant"
     halve = "halve"
@@ -335,6 +362,18 @@ class Evaluate:
 
 
 @dataclass
+class JobEngine:
+    """`engine` of conf/predict.yaml: where the shards of a job are worked on. `engine=ray` is `engine.kind=ray`."""
+
+    kind: Workers = Workers.local
+    processes: int | None = None
+    address: str | None = None
+    actors: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclass
 class Predict:
     """conf/predict.yaml."""
 
@@ -354,6 +393,17 @@ class Predict:
     hazard: int = 0
     batch_size: int | None = None
     overwrite: bool = False
+    rename: Any = None  # a mapping: column in the input -> column of the training
+    layout: Layout = Layout.long
+    columns: Columns = Columns.forecast
+    horizon: int | None = None
+    on_bad: OnBad = OnBad.quarantine
+    max_bad_fraction: float = 1.0
+    shard_rows: int = 500_000
+    shard_bytes: int = 32 << 20
+    dry_run: bool = False
+    progress: Progress = Progress.text
+    engine: JobEngine = field(default_factory=JobEngine)
     runs: str = RUNS
 
 

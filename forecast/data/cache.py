@@ -193,7 +193,9 @@ class Writer:
         lack = self.asked.lack
         if lack:
             number = series.number
-            padded = np.full((len(rows) + lack * len(series.ids), rows.shape[1]), np.nan if rows.dtype.kind == "f" else 0)
+            padded = np.full(
+                (len(rows) + lack * len(series.ids), rows.shape[1]), np.nan if rows.dtype.kind == "f" else 0
+            )
             padded[np.arange(len(rows)) + (number + 1) * lack] = rows
             rows = padded
         file.write(np.ascontiguousarray(rows, dtype).data)

@@ -51,9 +51,7 @@ class FolderModule(SeriesModule):
         if self.path is None:
             raise UsageError("data.path is not set", "expected a folder of parquet files", "set data.path=DIR")
         if self.weigh not in (None, BY_SCALE):
-            raise UsageError(
-                f"data.weight is '{self.weigh}'", f"expected {BY_SCALE} with data=folder", "leave it out"
-            )
+            raise UsageError(f"data.weight is '{self.weigh}'", f"expected {BY_SCALE} with data=folder", "leave it out")
         self.cache = None if cache is None else str(absolute(cache))
 
     def prepare(self) -> "FolderModule":
@@ -72,7 +70,8 @@ class FolderModule(SeriesModule):
             kept, made = prepared(folder, question, infer, place)
         except OSError as fault:
             raise UsageError(
-                f"{place} cannot be written: {fault.strerror or fault}", "expected a folder for the cache",
+                f"{place} cannot be written: {fault.strerror or fault}",
+                "expected a folder for the cache",
                 "set data.cache=DIR",
             ) from fault
         self.stored = stored = Stored(kept)

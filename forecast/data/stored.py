@@ -124,6 +124,4 @@ class Stored:
     def _of_block(self, series: Series, train: Ints, kind: str, a: int, b: int) -> Statistics:
         block, ranges = self.block(series, a, b), train[a:b] - self.start[a]
         everything = np.stack([block.start[:-1], block.start[1:]], axis=1)
-        return Statistics(
-            *moments(kind, block, ranges), *extremes(block, ranges), *extremes(block, everything)
-        )
+        return Statistics(*moments(kind, block, ranges), *extremes(block, ranges), *extremes(block, everything))
