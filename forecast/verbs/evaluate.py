@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
-from forecast.artifacts import Run, find
+from forecast.artifacts import Run
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.baseline import Forecaster
 from forecast.inference.beside import beside
@@ -14,6 +14,7 @@ from forecast.inference.predictor import Predictor
 from forecast.inference.scoring import BATCH, score
 from forecast.inference.streamed import score_stream
 from forecast.verbs import tables
+from forecast.verbs.checks import run_at
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,7 +26,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
 
     asked: dict[str, Any] = schema.plain(cfg)
     runs = _several(asked)
-    run = find(asked["run"] or runs[0], asked["runs"])
+    run = run_at(asked["run"] or runs[0], asked["runs"])
     config = run.read("config.json")
     if build.task_of(config) == "event":
         from forecast.verbs.evaluate_event import evaluate_event
@@ -49,7 +50,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     streamed, stream = score_stream(data, predictor.chain, predictor.name, rows[0], part=part)
     rows += streamed
     if runs:
-        rows += _ensemble([find(each, asked["runs"]) for each in runs], size)
+        rows += _ensemble([run_at(each, asked["runs"]) for each in runs], size)
     others, records = beside(
         data, predictor.forecast, predictor.name, named, part=part, few=asked["baseline_windows"], quiet=False
     )

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from forecast.artifacts import atomic, find
+from forecast.artifacts import atomic
 from forecast.build import task_of
 from forecast.data.hierarchy import Hierarchy
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference import reconcile
 from forecast.inference.predictor import Predictor
-from forecast.verbs.checks import meaningless
+from forecast.verbs.checks import meaningless, run_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,7 +37,7 @@ def predict(cfg: "DictConfig", overrides: list[str]) -> None:
     size = 256 if asked["batch_size"] is None else asked["batch_size"]
     if size < 1:
         raise UsageError(f"batch_size is {size}", "expected at least 1")
-    run = find(asked["run"], asked["runs"])
+    run = run_of(asked)
     kind = task_of(run.read("config.json"))
     if kind == "event":
         from forecast.verbs.predict_event import predict_event

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from forecast.artifacts import Run, find
+from forecast.artifacts import Run
 from forecast.errors import ArtifactError, DataError, RunError, UsageError
 from forecast.spool import absolute, trouble
 from forecast.verbs import words
+from forecast.verbs.checks import run_of
 from forecast.verbs.tables import table
 from forecast.where import RUNS
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("neither run nor mlflow is set" if not asked["run"] else "run and mlflow are both set",
                          "expected one of them", "e.g. forecast reproduce run=latest")  # fmt: skip
     if asked["run"]:
-        run = find(asked["run"], asked["runs"])
+        run = run_of(asked)
         record = _checked(run.id, *(run.read(name) for name in NAMES))
         resumed = (run.path / "resumes.json").is_file()
         sys.argv = [sys.argv[0], "reproduce", f"run={run.path}", *(w for w in argv if not w.startswith("run="))]

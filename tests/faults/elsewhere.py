@@ -238,4 +238,11 @@ ELSEWHERE = {
     "interop/sktime_classify.py _own_state": "tests/interop/test_sktime_classify.py::test_what_cannot_be_saved_is_told",
     "interop/sktime_class_fit.py document": "tests/interop/test_sktime_classify.py::test_what_cannot_be_saved_is_told",
     "interop/sktime_class_fit.py labelled": "tests/interop/test_sktime_classify.py::test_it_learns",
+    "store.py _parsed": "tests/test_store.py::test_words_that_name_nothing",
+    "store.py _failed: has no": "tests/test_store.py::test_what_the_store_has_not",
+    "store.py _failed: cannot be read": "tests/test_store.py::test_what_the_store_has_not",
+    "store.py _opened: is not there": "tests/test_store.py::test_verbs_find_it_in_the_directory_and_by_the_environment",
+    "store.py _opened: or try again": "tests/test_store.py::test_a_store_that_is_dead",
+    "store.py _fetch": "tests/test_store.py::test_a_model_of_somebody_else",
+    "store.py _keep": "tests/test_store.py::test_a_manifest_that_points_out_of_the_folder",
 }
