@@ -4,16 +4,15 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
+from forecast import store
 from forecast.artifacts import Run, find
 from forecast.errors import ForecastError
 from forecast.serving.metrics import Metrics
 from forecast.serving.model import Model
 
 log = logging.getLogger(__name__)
-
-LATEST: Final = "latest"
 
 
 class Source(Protocol):
@@ -40,6 +39,21 @@ class Folder:
 
     def load(self) -> Model:
         return Model.load(self.find())
+
+
+class Registry:
+    """What MLflow calls a model: models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model."""
+
+    def __init__(self, uri: str, cache: Path, tracking: str | None = None) -> None:
+        """cache: where fetched runs are kept; tracking: the store, None: that of MLFLOW_TRACKING_URI."""
+        self.uri, self.cache, self.tracking = uri, cache, tracking
+
+    def version(self) -> str:
+        return store.version(self.uri, self.tracking)
+
+    def load(self) -> Model:
+        found = store.registered(self.uri, self.tracking, self.cache)
+        return Model.load(found.run, name=found.name, version=found.version)
 
 
 class Watch:
@@ -94,6 +108,7 @@ class Watch:
             self.metrics.swaps.labels("refused").inc()
             self.tell(f"version {now} is not served: {_line(error)}; the one that is loaded stays")
             return False
+        self.wanted = model.version or model.run  # the name may stand for yet another one by now
         self._serve(model)
         self.metrics.swaps.labels("swapped").inc()
         self.tell(f"serving {described(model)}")
