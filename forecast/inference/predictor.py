@@ -227,18 +227,16 @@ def long_frame(
     """Arrays (B, H, T) -> one row per window, step and channel, with names and stamps; no per-row Python."""
     b, h, t = next(iter(values.values())).shape
     rows = origin[:, None] + np.arange(h)  # (B, H)
-    local = _local(series, rows.reshape(-1)).gather(np.repeat(np.arange(b * h), t))
-    cutoff = _local(series, origin - 1).gather(np.repeat(np.arange(b), h * t))
+    stamps = local(series.time[rows.reshape(-1)], series.zone).gather(np.repeat(np.arange(b * h), t))
+    cutoff = local(series.time[origin - 1], series.zone).gather(np.repeat(np.arange(b), h * t))
     ids = pl.Series(series.ids, dtype=pl.String).gather(np.repeat(number, h * t))
     names = pl.Series(channels[:t], dtype=pl.String).gather(np.tile(np.arange(t), b * h))
     steps = np.tile(np.repeat(np.arange(1, h + 1, dtype=np.int32), t), b)
     arrays = {key: np.ascontiguousarray(value).reshape(-1) for key, value in values.items()}
-    return pl.DataFrame({"unique_id": ids, "channel": names, "cutoff": cutoff, "ds": local, "step": steps, **arrays})
+    return pl.DataFrame({"unique_id": ids, "channel": names, "cutoff": cutoff, "ds": stamps, "step": steps, **arrays})
 
 
-def _local(series: Any, rows: np.ndarray) -> pl.Series:
-    """Stamps of rows as the user wrote them: in the series' zone where it has one."""
-    stamps = pl.Series(series.time[rows])
-    if series.zone is None:
-        return stamps
-    return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(series.zone)
+def local(time: np.ndarray, zone: str | None) -> pl.Series:
+    """UTC stamps as the user wrote them: in the series' zone where it has one."""
+    stamps = pl.Series(time)
+    return stamps if zone is None else stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
