@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 from forecast.errors import UsageError, nearest
 from forecast.verbs.help import ALLOWED, LONG, VALUED, VERBS, choices, defaults, groups, hidden, marked
 
-EXAMPLE = {"train": "trainer.max_epochs=3"} | dict.fromkeys(("evaluate", "predict", "stream", "serve", "export"), "run=latest")
+EXAMPLE = {"train": "trainer.max_epochs=3"} | dict.fromkeys(
+    ("evaluate", "predict", "stream", "serve", "export"), "run=latest"
+)
 SWITCHES = {"--resolve": "--resolve", "--multirun": "--multirun", "-m": "--multirun"}
 
 

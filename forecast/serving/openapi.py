@@ -17,7 +17,8 @@ CELL: Final[Schema] = {"type": ["number", "null"]}
 REFUSALS: Final = {
     400: "The body is no JSON, or the request no HTTP.", 401: "The token is missing or another.",
     403: "The host or the page that asks is not served.", 404: "There is no such path, or not for this model.",
-    405: "The path knows other methods.", 408: "The body did not come in time.", 413: "The body or the request is too large.",
+    405: "The path knows other methods.", 408: "The body did not come in time.",
+    413: "The body or the request is too large.",
     415: "The body is packed.", 422: "The request has another form, or on_bad is error and a series is bad.",
     429: "The client sends too many requests.", 500: "A defect of the server.",
     503: "The queue is full, or the server begins or ends.", 504: "More was asked than could be done in time.",
@@ -135,7 +136,7 @@ def _request(model: Model, limits: Limits) -> Schema:
     if shape.task == "forecast":
         optional["horizon"] = {"type": ["integer", "null"], "minimum": 1, "maximum": shape.horizon}
     if shape.task == "event":
-        optional["now"] = {"type": ["string", "number", "null"], "description": "nothing came until then"}
+        optional["now"] = {**(MAYBE if shape.clock == "stamps" else CELL), "description": "nothing came until then"}
     series = _object({"series": _listed(_ref("Series"), limits.series, 1)}, optional)
     rows = _object({"rows": _listed(_ref("Row"), limits.series * limits.steps, 1)}, optional)
     return {"oneOf": [series, rows]}

@@ -44,7 +44,7 @@ class Quick:
         start = _starts(count)
         values = self._values(series)
         calm = np.abs(values).max(axis=1) < LARGEST  # False for NaN too
-        time = np.concatenate([one.time for one in series])  # type: ignore[arg-type]
+        time = np.concatenate([one.time for one in series])
         spot = grid(time, start, spec.freq, self.recipe.card.time.zone)
         place = np.arange(len(time)) - np.repeat(start[:-1], count)
         good = calm & spot.fits & (spot.position == place)
@@ -64,9 +64,7 @@ class Quick:
         origin = ahead.start[1:] - spec.horizon
         batch = gather(torch.from_numpy(origin), torch.arange(len(series)))
         predictor = self.predictor
-        made = predictor.numbers(
-            Ahead(ready, predictor.calibration, predictor.clip_for(scaler)), batch, list(levels)
-        )
+        made = predictor.numbers(Ahead(ready, predictor.calibration, predictor.clip_for(scaler)), batch, list(levels))
         return self._entries(series, ahead, origin, made)
 
     def _values(self, series: Sequence[Given]) -> NDArray[np.float64]:
@@ -75,7 +73,7 @@ class Quick:
 
     def _series(self, series: Sequence[Given]) -> Series:
         spec, card = self.recipe.spec, self.recipe.card
-        time: Stamps = np.concatenate([one.time for one in series])  # type: ignore[arg-type]
+        time: Stamps = np.concatenate([one.time for one in series])
         return Series(
             tuple(one.key for one in series), _starts(np.array([one.rows for one in series])), time,
             self._values(series), np.empty((len(time), 0), np.float32), (), spec.channels, spec.targets, spec.units,

@@ -61,9 +61,7 @@ class Server:
         self.desk = Desk(self.metrics, batch=max_batch, wait_s=max_wait_ms / 1000, most=queue, timeout_s=timeout_s)
         self.watch: Watch | None = None
         self.limits, self.rate, self.bodies = Limits(max_series, max_steps), Rate(rate), Bodies(max_body, max_series)
-        self.app = App(
-            self.desk, self.metrics, self.bodies, self.limits, self.rate, closed=token is not None
-        )
+        self.app = App(self.desk, self.metrics, self.bodies, self.limits, self.rate, closed=token is not None)
         guard = Guard(self.app.made(), self.metrics, names, token, key="hosts")
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # each bad request would be a line
         self.server = uvicorn.Server(uvicorn.Config(

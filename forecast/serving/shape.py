@@ -36,7 +36,9 @@ class Shape(NamedTuple):
 
 
 def shape_of(task: str, recipe: Any) -> Shape:
-    return {"forecast": _series, "event": _events, "classify": _labelled}[task](recipe)
+    if task == "forecast":
+        return _series(recipe)
+    return _events(recipe) if task == "event" else _labelled(recipe)
 
 
 def _series(recipe: Recipe) -> Shape:

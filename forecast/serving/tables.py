@@ -12,8 +12,6 @@ from forecast.serving.shape import Shape
 
 Entry = dict[str, Any]  # what a reply says of a series and channel
 ID: Final = "unique_id"
-OWN: Final = frozenset(("unique_id", "last", "cutoff", "ds", "mean", "median", "mark", "label", "p", "p_mark"))
-SAID: Final = frozenset(("status", "reason", "detail"))
 
 
 def table(series: Sequence[Given], shape: Shape) -> pl.DataFrame:
@@ -32,7 +30,9 @@ def table(series: Sequence[Given], shape: Shape) -> pl.DataFrame:
     for name in shape.known.values():
         found[name] = _stacked([one.known.get(name) for one in series], rows)
     for name in shape.static.values():
-        cells = [None if (cell := one.static.get(name)) is None else [cell] * n for one, n in zip(series, rows, strict=True)]
+        cells = [
+            None if (cell := one.static.get(name)) is None else [cell] * n for one, n in zip(series, rows, strict=True)
+        ]
         found[name] = _stacked(cells, rows)
     return pl.DataFrame({name: column.alias(name) for name, column in found.items()})
 

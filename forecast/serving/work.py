@@ -108,5 +108,3 @@ def _told(query: Query, said: list[list[Entry]]) -> list[Entry] | Exception:
                 one |= {key: one[key][:h] for key in ("ds", "y_hat")}
                 one["quantiles"] = {key: cells[:h] for key, cells in one["quantiles"].items()}
     return made
-
-

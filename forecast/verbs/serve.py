@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.errors import UsageError
-from forecast.serving.server import Server, say
+from forecast.serving.server import Server
 from forecast.serving.source import Folder, Registry, Source
 from forecast.verbs.checks import FOREIGN
 from forecast.verbs.stream import stopping
@@ -51,5 +51,7 @@ def polled(wanted: str, given: float | None) -> float:
         raise UsageError(f"poll_s is {given:g}", "expected seconds, 0 for never")
     moves = "@" in wanted and wanted.startswith(FOREIGN)
     if given and not moves and wanted != "latest":
-        raise UsageError(f"poll_s={given:g} with run={wanted}, which stays what it is", "expected an alias or latest", "leave it out")
+        raise UsageError(
+            f"poll_s={given:g} with run={wanted}, which stays what it is", "expected an alias or latest", "leave it out"
+        )
     return given if given is not None else POLL_S if moves else 0.0
