@@ -16,7 +16,7 @@ from forecast.errors import UsageError, nearest
 from forecast.verbs.help import ALLOWED, LONG, VALUED, VERBS, choices, defaults, groups, hidden, marked
 
 EXAMPLE = {"train": "trainer.max_epochs=3"} | dict.fromkeys(
-    ("evaluate", "predict", "backtest", "stream", "export"), "run=latest"
+    ("evaluate", "predict", "backtest", "stream", "serve", "export"), "run=latest"
 )
 # A word for the kind of a part; no group of conf/: `engine` is a plain key of another verb, and Hydra takes one only.
 SHORTHAND = {("predict", "engine"): "engine.kind"}

@@ -543,6 +543,28 @@ class Stream:
 
 
 @dataclass
+class Serve:
+    """conf/serve.yaml."""
+
+    run: str = MISSING
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    hosts: Any = None  # a name or a list of names
+    max_batch: int = 256
+    max_wait_ms: float = 2.0
+    queue: int = 4096
+    max_body: int = 8 << 20
+    max_series: int = 1000
+    max_steps: int = 100_000
+    rate: float = 2000.0
+    timeout_s: float = 10.0
+    poll_s: float | None = None
+    threads: int = 1
+    runs: str = RUNS
+
+
+@dataclass
 class Export:
     """conf/export.yaml."""
 
@@ -553,7 +575,7 @@ class Export:
     runs: str = RUNS
 
 
-VERBS = ("train", "evaluate", "predict", "backtest", "stream", "export")
+VERBS = ("train", "evaluate", "predict", "backtest", "stream", "serve", "export")
 
 # What to say about a key that has no default and was not given.
 NEEDED = {
@@ -582,6 +604,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(group="state", name="schema_state", node=State)
     for feed in (Stdin, File, Replay, Http, Mqtt, Kafka):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
+    store.store(name="schema_serve", node=Serve)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
     store.store(group="task", name="schema_event", node=Event)

@@ -167,14 +167,18 @@ class Predictor:
         """What `predict` gives, a frame for each batch."""
         ready, spec = ahead.ready, self.recipe.spec
         for batch in batches(ready.gather, ready.windows, batch_size):
-            made, number = self.chain(batch), batch.series.numpy()
-            point = ahead.clip(self.chain.output.point(made), batch.series)
-            found = {"y_hat": point}
-            if levels:
-                quantiles = self._quantiles(ahead, batch, made, torch.tensor(levels))
-                found |= {column(p): quantiles[..., i] for i, p in enumerate(levels)}
-            values = {key: self._undone(value, number, ready.scaler) for key, value in found.items()}
+            number = batch.series.numpy()
+            values = self.numbers(ahead, batch, levels)
             yield long_frame(ready.series, number, batch.origin.numpy(), values, spec.channels)
+
+    def numbers(self, ahead: Ahead, batch: SeriesBatch, levels: list[float]) -> dict[str, np.ndarray]:
+        """y_hat and the quantiles of a batch of windows, (B, H, T) each, in original units."""
+        made, number = self.chain(batch), batch.series.numpy()
+        found = {"y_hat": ahead.clip(self.chain.output.point(made), batch.series)}
+        if levels:
+            quantiles = self._quantiles(ahead, batch, made, torch.tensor(levels))
+            found |= {column(p): quantiles[..., i] for i, p in enumerate(levels)}
+        return {key: self._undone(value, number, ahead.ready.scaler) for key, value in found.items()}
 
     def _undone(self, values: Tensor, number: np.ndarray, scaler: Scaler) -> np.ndarray:
         """(B, H, T) in original units, within the bounds to the last bit: scaling rounds."""

@@ -82,7 +82,7 @@ ELSEWHERE = {
     "streaming/store.py _open: was written under": "tests/streaming/test_store.py::test_it_is_held_by_one_and_belongs_to_its_weights",
     "streaming/sinks.py __init__": "tests/streaming/test_feeds.py::test_settings_out_of_range_are_refused",
     "streaming/sinks.py cut": "tests/streaming/test_streamer.py::test_it_goes_on_where_it_was_left",
-    "streaming/feeds/http.py _bound: cannot be used": "tests/streaming/test_http_process.py::test_a_port_that_is_taken_and_a_run_that_is_not_there",
+    "streaming/serving/address.py bound: cannot be used": "tests/streaming/test_http_process.py::test_a_port_that_is_taken_and_a_run_that_is_not_there",
     "streaming/serving/desk.py serve: has ended by itself": "tests/streaming/test_http_bounds.py::test_a_server_that_is_gone_ends_the_stream",
     "streaming/serving/desk.py serve: the stream cannot go on": "tests/streaming/test_http_bounds.py::test_a_full_disk_ends_the_stream_and_half_of_nothing_is_kept",
     "streaming/feeds/file.py run: no line begins": "tests/streaming/test_feeds.py::test_a_file_is_cut_by_lines_and_gone_on_with",
