@@ -63,9 +63,7 @@ def _moment(key: str, text: str, zone: str | None) -> NDArray[np.datetime64]:
     except ValueError:
         found = np.array(["NaT"], "datetime64[us]")
     if np.isnat(found).any():
-        raise UsageError(
-            f"origins.{key} is {text!r}", "expected a date or a stamp, e.g. 2024-01-31 or 2024-01-31T06:00"
-        )
+        raise UsageError(f"origins.{key} is {text!r}", "expected a stamp", "e.g. 2024-01-31, or 2024-01-31T06:00")
     return found
 
 
