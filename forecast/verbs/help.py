@@ -29,7 +29,7 @@ VERBS = {
     "sync": "send MLflow what it has not heard yet",
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
-# the verbs that Hydra composes a config for
+# The verbs that Hydra composes a config for.
 CONFIGURED = ("train", "evaluate", "predict", "backtest", "stream", "serve", "export")
 
 
@@ -123,12 +123,12 @@ PAGES = {
             ("forecast backtest run=latest output=back", "from every hour of the test part"),
             (
                 "forecast backtest run=latest output=back origins=100 step=24 horizon=12",
-                "the last 100 days, half a day",
+                "100 days, the last ones",
             ),
             ("forecast backtest run=latest output=back input=new.csv", "over another file"),
             (
                 "forecast backtest run=latest output=back origins=12 step=168 refit=every:4",
-                "trained again each 4 weeks",
+                "trained again monthly",
             ),
             ("forecast backtest run=latest output=back policy=both", "windows beside one stream"),
         ),
