@@ -30,7 +30,7 @@ from forecast.data.folder import Folder
 from forecast.data.freq import TICKS, Ints, Stamps, parse_freq
 from forecast.data.gathering import Bucket, buckets, index
 from forecast.data.read import from_frame, nowhere
-from forecast.data.table import Floats, Runs, Series, apply_gaps, gap_list, runs, select, steps_after
+from forecast.data.table import Series, apply_gaps, gap_list, runs, select
 from forecast.errors import DataError
 
 VERSION: Final = 1
