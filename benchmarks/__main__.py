@@ -14,6 +14,7 @@ from benchmarks import (
     http,
     intervals,
     loader,
+    predict,
     start,
     step,
     stream,
@@ -34,7 +35,7 @@ SPEED = {
 }  # fmt: skip
 SLOW = {
     "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,
-    "streaming": streaming,
+    "streaming": streaming, "predict": predict,
 }  # fmt: skip
 ALL = {**SPEED, "proofs": proofs, **{name: module.main for name, module in SLOW.items()}}
 
