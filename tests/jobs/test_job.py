@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import polars.testing
 import pytest
 
 from forecast.artifacts import Run
@@ -47,12 +48,14 @@ def whole(run: Path, frame: pl.DataFrame) -> pl.DataFrame:
     return forecast_frame(frame, load(Run(run))).filter(pl.col("status") != "quarantined").sort("unique_id")
 
 
-def same(output: Path, expected: pl.DataFrame) -> None:
+def same(output: Path, expected: pl.DataFrame, exact: bool = True) -> None:
     found = parts(output)
     assert set(expected.columns) - {"detail"} <= set(found.columns)
     keys = [name for name in ("unique_id", "step") if name in found.columns]
     columns = [name for name in expected.columns if name != "detail"]
-    assert found.sort(keys).select(columns).equals(expected.sort(keys).select(columns))
+    pl.testing.assert_frame_equal(
+        found.sort(keys).select(columns), expected.sort(keys).select(columns), check_exact=exact
+    )
 
 
 def scattered(frame: pl.DataFrame, folder: Path) -> None:
@@ -223,11 +226,6 @@ def test_bad_series_are_set_aside_and_counted(series, tmp_path) -> None:
     bad = refused(tmp_path / "out").sort("reason", "detail")
     assert bad.columns == ["unique_id", "status", "reason", "detail"]
     assert bad["unique_id"].to_list() == ["twice", None, None, None, "short"]
-    assert [Path(text.split()[0].rstrip(":")).name for text in bad["detail"][1:4]] == [
-        "torn.parquet",
-        "words.csv",
-        "rows.csv",
-    ] or True
     facts, _ = run_job(series, source, tmp_path / "fallback", on_bad="fallback")
     assert facts["status"]["fallback"] >= 1
     assert sum(facts["status"].values()) == facts["series"] == 17
