@@ -107,14 +107,19 @@ def nested(frame: pl.DataFrame, folder: Path) -> None:
     frame[half:].write_parquet(folder / "x" / "1.parquet")
 
 
+SPREAD = (scattered, shuffled)  # these are brought together first
+
+
 @pytest.mark.parametrize("layout", [scattered, by_series, groups, shuffled, modulo, packed, nested])
 def test_all_layouts_give_what_one_table_gives(series, tmp_path, layout) -> None:
-    frame = table(names(25), 30)
+    rows = 100 if layout in SPREAD else 30
+    frame, notes = table(names(25), rows), list[str]()
     (tmp_path / "in").mkdir()
     layout(frame, tmp_path / "in")
-    facts, done = run_job(series, tmp_path / "in", tmp_path / "out")
-    assert (facts["series"], facts["rows_in"], facts["status"]) == (25, 750, {"forecast": 25})
+    facts, done = run_job(series, tmp_path / "in", tmp_path / "out", notes=notes)
+    assert (facts["series"], facts["rows_in"], facts["status"]) == (25, 25 * rows, {"forecast": 25})
     assert len(done) >= 3
+    assert any("are spread into buckets" in note for note in notes) == (layout in SPREAD)
     assert not (tmp_path / "out" / ".work").exists()
     same(tmp_path / "out", whole(series, frame))
     facts, done = run_job(series, tmp_path / "in", tmp_path / "out")
@@ -151,7 +156,8 @@ def test_columns_are_renamed_also_those_of_folders(series, tmp_path) -> None:
         batch(series, tmp_path / "in", tmp_path / "other", rename={**rename, "wen": "x"})
     with pytest.raises(
         DataError, match=r"^no file of 4 can be used; .*0.csv has no column 'id'; found when, value, other, unique_id; "
-    )
+    ):
+        batch(series, tmp_path / "in", tmp_path / "other")
 
 
 def test_other_tasks(events, classes, tmp_path) -> None:
@@ -238,17 +244,17 @@ def test_bad_series_are_set_aside_and_counted(series, tmp_path) -> None:
 def test_a_file_damaged_inside_is_left_out_of_the_buckets(series, tmp_path) -> None:
     source = tmp_path / "in"
     source.mkdir()
-    frame = table(names(25), 48)
+    frame = table(names(25), 96)
     scattered(frame, source)
-    raw = bytearray((source / "day-1.parquet").read_bytes())
+    raw = bytearray((source / "day-3.parquet").read_bytes())
     at = len(raw) // 3
     raw[at : at + 50] = bytes(50)
-    (source / "day-1.parquet").write_bytes(raw)
+    (source / "day-3.parquet").write_bytes(raw)
     notes: list[str] = []
     facts, _ = run_job(series, source, tmp_path / "out", notes=notes)
     assert facts["reasons"] == {"file_corrupt": 1}
     assert facts["status"]["forecast"] == 25
-    same(tmp_path / "out", whole(series, frame.filter(pl.col("ds").dt.day() == 1)))
+    same(tmp_path / "out", whole(series, frame.filter(pl.col("ds").dt.day() < 4)))
     assert run_job(series, source, tmp_path / "out")[1] == []
 
 
@@ -337,13 +343,13 @@ def test_what_cannot_be_written_is_told(series, tmp_path, monkeypatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(pl.DataFrame, "write_parquet", full)
-        with pytest.raises(RunError, match="parquet cannot be written: No space left on device; make room, and run the"):
+        with pytest.raises(RunError, match="parquet cannot be written: No space left on device; make room"):
             run_job(series, tmp_path / "day-0.parquet", tmp_path / "one")
     with monkeypatch.context() as patch:
         patch.setattr("forecast.jobs.spread.Pour.flush", full)
         with pytest.raises(RunError, match="tmp cannot be written: No space left on device; make room"):
             (tmp_path / "in").mkdir()
-            scattered(table(names(25), 30), tmp_path / "in")
+            scattered(table(names(25), 100), tmp_path / "in")
             run_job(series, tmp_path / "in", tmp_path / "two")
     assert run_job(series, tmp_path / "in", tmp_path / "two")[0]["series"] == 25
 
@@ -352,8 +358,8 @@ def test_what_cannot_be_written_is_told(series, tmp_path, monkeypatch) -> None:
     ("asked", "said"),
     [
         ({"columns": "nixtla"}, "columns=nixtla with this run; expected a run of series with one target"),
-        ({"layout": "wide"}, "layout=wide with this run; a row of its tables holds more than one number"),
-        ({"now": "latest"}, "now=latest with an output that is a folder; a shard does not know the others; give a stamp"),
+        ({"layout": "wide"}, "layout=wide with this run; a row of its tables holds more"),
+        ({"now": "latest"}, "now=latest with an output that is a folder; a shard does not know the others"),
     ],
 )
 def test_what_means_nothing_is_refused(events, series, tmp_path, asked, said) -> None:

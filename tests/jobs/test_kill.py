@@ -32,7 +32,7 @@ def source(tmp_path_factory) -> Path:
     """Sorted files, and such whose series stand in two."""
     folder = tmp_path_factory.mktemp("source")
     table(names(SERIES), ROWS).write_parquet(folder / "all.parquet", row_group_size=500)
-    scattered(table([f"x{name}" for name in names(40)], 30), folder)
+    scattered(table([f"x{name}" for name in names(40)], 60), folder)
     return folder
 
 

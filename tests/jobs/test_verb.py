@@ -49,7 +49,7 @@ def test_too_many_bad_series(series, tmp_path) -> None:
     job(series, "input=f.csv", "output=out", "max_bad_fraction=0.1", cwd=tmp_path)
     done = job(series, "input=f.csv", "output=out", "max_bad_fraction=0.09", cwd=tmp_path, code=3)
     line = (
-        f"forecast: 1 of 10 series are bad (10.0%); expected at most max_bad_fraction=0.09; the output is complete; see"
+        "forecast: 1 of 10 series are bad (10.0%); expected at most max_bad_fraction=0.09; the output is complete; see"
     )
     assert done.stderr.splitlines()[-1] == f"{line} {tmp_path}/out/quarantine"
     assert (tmp_path / "out" / "_SUCCESS").exists()
