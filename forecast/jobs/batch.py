@@ -9,6 +9,7 @@ from forecast.errors import RunError, UsageError
 from forecast.jobs.files import File, digested, find, line
 from forecast.jobs.manifest import Output, row, total
 from forecast.jobs.plan import Limits, Plan, keyed, plan, settings, sha
+from forecast.jobs.shard import CORRUPT
 from forecast.jobs.source import parquet
 from forecast.jobs.spread import WORK, spread
 from forecast.jobs.types import Done, Engine, Job, Piece, Shard
@@ -126,7 +127,7 @@ class Batch:
     def finish(self, work: Work, done: Sequence[Done]) -> dict[str, Any]:
         """Check that nothing got lost, say that the output is complete; what became of all series."""
         facts = total([*work.kept, *done])
-        lost = "file_corrupt" in facts["reasons"]
+        lost = CORRUPT in facts["reasons"]
         if sum(facts["status"].values()) != facts["series"] or len(work.kept) + len(done) != len(work.shards):
             raise lost_series(facts["series"], sum(facts["status"].values()), "series")
         if work.rows is not None and not lost and facts["rows_in"] != work.rows:

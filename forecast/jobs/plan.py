@@ -81,8 +81,8 @@ def plan(files: list[File], job: Job, limits: Limits) -> Plan:
 
 def usable(files: Sequence[File], known: Sequence[Facts], job: Job) -> None:
     if all(one.fault is not None for one in known):
-        more = f" (and {len(known) - 1:,} more files cannot be used)" if len(known) > 1 else ""
-        raise DataError(f"{known[0].fault}{more}")
+        more = f" of {len(known):,}" if len(known) > 1 else ""
+        raise DataError(f"no file{more} can be used; {known[0].fault}")
     there = {name for one in known for name in one.names}
     for was, _ in job.rename:
         if was not in there:

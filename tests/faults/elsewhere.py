@@ -2,6 +2,22 @@
 
 # site → test
 ELSEWHERE = {
+    "jobs/batch.py lost_series": "tests/jobs/test_job.py::test_rows_and_series_are_counted",
+    "jobs/shard.py conserved": "tests/jobs/test_job.py::test_rows_and_series_are_counted",
+    "jobs/facts.py text_of": "tests/jobs/test_job.py::test_columns_of_another_kind_are_refused",
+    "jobs/source.py known": "tests/jobs/test_job.py::test_columns_of_another_kind_are_refused",
+    "jobs/source.py needs": "tests/jobs/test_job.py::test_bad_series_are_set_aside_and_counted",
+    "jobs/source.py parts": "tests/jobs/test_job.py::test_bad_series_are_set_aside_and_counted",
+    "jobs/source.py damaged": "tests/jobs/test_job.py::test_bad_series_are_set_aside_and_counted",
+    "jobs/shard.py work": "tests/jobs/test_job.py::test_a_bad_file_ends_the_job_where_that_is_asked",
+    "jobs/shard.py write": "tests/jobs/test_job.py::test_what_cannot_be_written_is_told",
+    "jobs/spread.py spread": "tests/jobs/test_job.py::test_what_cannot_be_written_is_told",
+    "jobs/job.py job_of": "tests/jobs/test_job.py::test_what_means_nothing_is_refused",
+    "jobs/job.py checked: columns=nixtla": "tests/jobs/test_job.py::test_what_means_nothing_is_refused",
+    "jobs/job.py checked: now=latest": "tests/jobs/test_job.py::test_what_means_nothing_is_refused",
+    "jobs/manifest.py open": "tests/jobs/test_job.py::test_the_output_is_no_other_folder_and_not_the_input",
+    "jobs/local.py again": "tests/jobs/test_kill.py::test_a_shard_that_ends_its_process_three_times_ends_the_job",
+    "verbs/predict_job.py predict_job": "tests/jobs/test_verb.py::test_too_many_bad_series",
     "data/label_batch.py __init__": "tests/data/test_label_batch.py::test_a_value_that_float32_cannot_hold_is_refused",
     "data/label_module.py __init__: neither data.card": "tests/data/test_label_module.py::test_settings_that_mean_nothing_are_refused",
     "data/label_module.py __init__: data.test is set": "tests/data/test_label_module.py::test_settings_that_mean_nothing_are_refused",
