@@ -140,8 +140,10 @@ def _spilled(
         for piece in folder.pieces(columns):
             number = numbers(series_names(piece.frame[id], piece.file.name, piece.first).rename("id"), known)
             of = np.searchsorted(cuts, number, side="right") - 1
-            frame = plain(piece.frame, id).select(rest).with_columns(
-                pl.Series(NUMBER, number, pl.UInt32), pl.int_range(row, row + len(number)).alias(ROW)
+            frame = (
+                plain(piece.frame, id)
+                .select(rest)
+                .with_columns(pl.Series(NUMBER, number, pl.UInt32), pl.int_range(row, row + len(number)).alias(ROW))
             )
             row += len(number)
             order = np.argsort(of, kind="stable")

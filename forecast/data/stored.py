@@ -27,7 +27,7 @@ BLOCK: Final = 1 << 20  # rows of a block, unless a series has more
 class Statistics(NamedTuple):
     """Of S series and C channels, (S, C) each."""
 
-    count: Ints  # observed values in the training rows,
+    seen: Ints  # observed values in the training rows,
     mean: Floats  # what they are scaled by, each alone; empty where nothing is scaled
     std: Floats
     low: Floats  # their extremes
@@ -124,6 +124,4 @@ class Stored:
     def _of_block(self, series: Series, train: Ints, kind: str, a: int, b: int) -> Statistics:
         block, ranges = self.block(series, a, b), train[a:b] - self.start[a]
         everything = np.stack([block.start[:-1], block.start[1:]], axis=1)
-        return Statistics(
-            *moments(kind, block, ranges), *extremes(block, ranges), *extremes(block, everything)
-        )
+        return Statistics(*moments(kind, block, ranges), *extremes(block, ranges), *extremes(block, everything))
