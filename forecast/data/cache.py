@@ -264,10 +264,10 @@ def placed(folder: Folder, row: Ints, where: str) -> Iterator[None]:
     try:
         yield
     except DataError as fault:
-        found = re.match(rf"{re.escape(where)}: rows? ([\d,]+)(?: and ([\d,]+))?", fault.found)
+        found = re.match(rf"{re.escape(where)}: rows? (\d+)(?: and (\d+))?", fault.found)
         if not found:
             raise
-        places = [folder.place(int(row[int(text.replace(",", "")) - 1])) for text in found.groups() if text]
+        places = [folder.place(int(row[int(text) - 1])) for text in found.groups() if text]
         (file, at), *other = places
         words = f"{file.name}: row {at + 1}"
         if other and other[0][0] is file:

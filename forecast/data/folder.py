@@ -87,7 +87,9 @@ class Folder:
         name the series (`id`, or a usual name), and is no channel."""
         ends = [self.files[0], *self.files[1:][-1:]]
         wanted = [*ends[0].columns, *(key for key in ends[0].keys if key == id or key in IDS)]
-        return pl.concat([next(Folder(self.root, [file]).pieces(wanted, HEAD)).frame for file in ends])
+        found = [next(Folder(self.root, [file]).pieces(wanted, HEAD)).frame for file in ends]
+        # Types that differ are told by `check`, which knows what the columns are for.
+        return pl.concat(found) if found[0].schema == found[-1].schema else found[0]
 
     def pieces(self, columns: Sequence[str] | None, rows: int = AT_ONCE) -> Iterator[Piece]:
         """The columns (None: all) of all files, at most `rows` rows at a time."""

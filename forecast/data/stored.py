@@ -116,7 +116,7 @@ class Stored:
             np.savez(temporary, **made._asdict())
             os.replace(temporary, path)
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
                 return Statistics(**{name: held[name] for name in Statistics._fields})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
             raise self._damaged(f"{path.name}: {fault}") from fault

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from forecast.data import cache, folder_module, gathering, mapped, stored
+from forecast.data.card import Channel, load_card, save_card
 from forecast.data.folder_module import FolderModule
 from forecast.data.loader import BatchOrder, loader
 from forecast.data.module import SeriesModule
@@ -126,7 +128,7 @@ def test_a_midnight_that_a_clock_shows_twice(tmp_path: Path) -> None:
         pl.DataFrame({"unique_id": [name] * 90, "ds": time, "y": np.random.default_rng(0).normal(0, 1, 90)})
         for name, time in (("a", local), ("b", night))
     )
-    one, many = both(frame, tmp_path, zone="Europe/Berlin")
+    one, many = both(frame, tmp_path, zone="Europe/Berlin", freq="D")
     assert many.stored.odd is not None
     same(one, many)
     np.testing.assert_array_equal(many.series.time[:], one.series.time)
@@ -232,15 +234,16 @@ def test_an_order_that_is_no_list(until: Any) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(turns, whole, strict=False))
 
 
-def test_ranks_and_workers_share_the_windows(tmp_path: Path) -> None:
-    """Two ranks of two worker processes each: every window once."""
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])  # each imports torch
+def test_ranks_and_workers_share_the_windows(workers: int, tmp_path: Path) -> None:
+    """Two ranks of worker processes each: every window once."""
     one, many = both(panel(6), tmp_path)
     data = many.dataset("train")
     clone = pickle.loads(pickle.dumps(data))
     assert clone.gather.rows.file is None and torch.equal(clone[np.arange(3)].past, data[np.arange(3)].past)
     seen: list[Any] = []
     for rank in range(2):
-        batches = list(loader(data, 16, shuffle=False, rank=rank, world=2, workers=2))
+        batches = list(loader(clone, 16, shuffle=False, rank=rank, world=2, workers=workers))
         alone = list(loader(data, 16, shuffle=False, rank=rank, world=2))
         assert all(torch.equal(a.past, b.past) for a, b in zip(batches, alone, strict=True))
         seen += [batch.origin for batch in batches]
@@ -342,7 +345,7 @@ def test_a_fault_names_its_file_and_row(tmp_path: Path) -> None:
     for name, (change, message) in kinds.items():
         place = changed(written(frame, tmp_path / name), "2", change)
         with pytest.raises(DataError, match=message) as fault:
-            module(place, target=["y", "x"])
+            module(place, target=["y", "x"], freq="h")
         assert "\n" not in str(fault.value)
         assert not [p for p in (tmp_path / f"{name}.cache").glob("*") if p.is_dir()]
 
@@ -370,8 +373,12 @@ def test_folders_that_hold_no_series(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"cannot be written: .*set data\.cache=DIR"):
         module(place, cache=str(tmp_path / "file" / "c"))
-    with pytest.raises(UsageError, match="the card 'household' has covariates|no column|has no column"):
-        module(place, card="household")
+    save_card(
+        replace(load_card("electricity"), id="unique_id", channels=(Channel("y"), Channel("x", "known_future"))),
+        tmp_path / "card.yaml",
+    )
+    with pytest.raises(UsageError, match=r"the card 'electricity' has covariates; .*use data=series"):
+        module(place, card=str(tmp_path / "card.yaml"))
     with pytest.raises(DataError, match=r"column 'y' has no value in any row"):
         module(written(panel(4).with_columns(y=None), tmp_path / "nothing"), target=["y", "x"], gaps="mask")
     far = panel(4).with_columns(pl.when(pl.int_range(pl.len()) == 60).then(1e30).otherwise("y").alias("y"))

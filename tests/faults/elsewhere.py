@@ -2,6 +2,22 @@
 
 # site → test
 ELSEWHERE = {
+    "data/cache.py placed": "tests/data/test_folder.py::test_a_fault_names_its_file_and_row",
+    "data/folder.py of: does not exist": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder.py of: holds no parquet file": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder.py pieces": "tests/data/test_folder.py::test_a_fault_names_its_file_and_row",
+    "data/folder.py check: holds": "tests/data/test_folder.py::test_a_fault_names_its_file_and_row",
+    "data/folder.py check: has the zone": "tests/data/test_folder.py::test_a_fault_names_its_file_and_row",
+    "data/folder.py _file": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder.py _damaged": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder_module.py __init__: data.path is not set": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder_module.py __init__: data.weight is": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder_module.py prepare": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder_module.py _question: has covariates": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder_module.py _question: is known to name": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder_module.py _bounded": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/scale.py read": "tests/data/test_folder.py::test_a_record_of_very_many_series",
+    "data/stored.py _damaged": "tests/data/test_folder.py::test_a_damaged_cache_is_told",
     "data/label_batch.py __init__": "tests/data/test_label_batch.py::test_a_value_that_float32_cannot_hold_is_refused",
     "data/label_module.py __init__: neither data.card": "tests/data/test_label_module.py::test_settings_that_mean_nothing_are_refused",
     "data/label_module.py __init__: data.test is set": "tests/data/test_label_module.py::test_settings_that_mean_nothing_are_refused",
