@@ -1,6 +1,7 @@
 """Another model takes the place of the one that is served, while requests come; in one process, and for real: the
 program, a registry, an alias that moves."""
 
+import copy
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import mlflow
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from forecast.artifacts import Run
 from forecast.errors import ArtifactError, RunError
@@ -119,16 +121,17 @@ def test_a_store_that_is_away_is_told_once(predictor):
         assert 'outcome="unreachable"} 2.0' in served.client.get("/metrics").text
 
 
-def test_a_model_whose_weights_are_no_numbers_is_refused(predictor):
-    broken = Model(predictor, "forecast", "r")
-    own = broken.predictor.recipe
-    try:
-        scaler = own.scaler._replace(mean=np.full_like(own.scaler.mean, np.nan))
-        broken.predictor.recipe = own._replace(scaler=scaler)
-        with pytest.raises(ArtifactError, match="run r forecasts what is no number"):
-            broken.tried()
-    finally:
-        broken.predictor.recipe = own
+def test_a_model_that_forecasts_no_numbers_is_refused(predictor):
+    broken = copy.copy(predictor)
+    broken.chain = copy.deepcopy(predictor.chain)
+    with torch.no_grad():
+        for weight in broken.chain.parameters():
+            weight.fill_(np.nan)
+    with pytest.raises(ArtifactError, match="run r forecasts what is no number"):
+        Model(broken, "forecast", "r").tried()
+    del broken.chain
+    with pytest.raises(ArtifactError, match="run r cannot forecast: .*chain"):
+        Model(broken, "forecast", "r").tried()
 
 
 def test_when_to_look():
