@@ -110,7 +110,8 @@ def regular(series: Series, where: str) -> Series:
     if start[-1] != len(at):
         number = np.repeat(np.arange(len(rows)), rows)
         within = np.arange(start[-1]) - start[number]
-        time = steps_after(series.time[series.start[:-1]][number], within, series.freq, series.zone)
+        # A copy: stamps that come from a wall clock are polars' own and cannot be written to.
+        time = steps_after(series.time[series.start[:-1]][number], within, series.freq, series.zone).copy()
         values = np.full((int(start[-1]), series.values.shape[1]), np.nan)
         values[start[series.number] + at] = series.values
         # Stamps that exist are kept as they are, to the microsecond.

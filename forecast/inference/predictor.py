@@ -16,6 +16,7 @@ from torch import Tensor
 from forecast import build
 from forecast.artifacts import CALIBRATION, Run, find
 from forecast.data.batch import batches
+from forecast.data.names import column_of
 from forecast.data.recipe import Ready, Recipe
 from forecast.data.scale import Scaler
 from forecast.data.table import Series
@@ -229,7 +230,7 @@ def long_frame(
     rows = origin[:, None] + np.arange(h)  # (B, H)
     stamps = local(series.time[rows.reshape(-1)], series.zone).gather(np.repeat(np.arange(b * h), t))
     cutoff = local(series.time[origin - 1], series.zone).gather(np.repeat(np.arange(b), h * t))
-    ids = pl.Series(series.ids, dtype=pl.String).gather(np.repeat(number, h * t))
+    ids = column_of(series.ids).gather(np.repeat(number, h * t))
     names = pl.Series(channels[:t], dtype=pl.String).gather(np.tile(np.arange(t), b * h))
     steps = np.tile(np.repeat(np.arange(1, h + 1, dtype=np.int32), t), b)
     arrays = {key: np.ascontiguousarray(value).reshape(-1) for key, value in values.items()}

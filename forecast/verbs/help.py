@@ -18,6 +18,7 @@ VERBS = {
     "train": "fit a model, score it on the test windows beside naive forecasts",
     "evaluate": "score a finished run again, or compare runs in a leaderboard",
     "predict": "forecast the steps after the end of a file, the next event of sequences, the class of series",
+    "backtest": "forecasts from many origins in the past, beside naive ones, trained again on the way if you like",
     "stream": "a forecast or a class after each reading, event or step, from a pipe, a file or a server",
     "serve": "answer requests on HTTP with a model: forecasts, classes, next events",
     "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
@@ -28,7 +29,8 @@ VERBS = {
     "sync": "send MLflow what it has not heard yet",
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
-CONFIGURED = ("train", "evaluate", "predict", "stream", "serve", "export")  # the verbs that Hydra composes a config for
+# The verbs that Hydra composes a config for.
+CONFIGURED = ("train", "evaluate", "predict", "backtest", "stream", "serve", "export")
 
 
 class Page(NamedTuple):
@@ -112,6 +114,35 @@ PAGES = {
             ("now", "of events: until when nothing came, a stamp or latest; null: each last event"),
             ("window", "of events: what comes within so long from now on, in the unit of the run"),
             ("hazard", "of events: times at which the rate of the next is written too"),
+            ("overwrite", "replace an output that is there"),
+            ("runs", "folder of the run folders"),
+        ),
+    ),
+    "backtest": Page(
+        (
+            ("forecast backtest run=latest output=back", "from every hour of the test part"),
+            (
+                "forecast backtest run=latest output=back origins=100 step=24 horizon=12",
+                "100 days, the last ones",
+            ),
+            ("forecast backtest run=latest output=back input=new.csv", "over another file"),
+            (
+                "forecast backtest run=latest output=back origins=12 step=168 refit=every:4",
+                "trained again monthly",
+            ),
+            ("forecast backtest run=latest output=back policy=both", "windows beside one stream"),
+        ),
+        (
+            ("run", "id, path or latest"),
+            ("output", "a folder: forecasts.parquet, tables by series, step and origin, metrics.json, backtest.png"),
+            ("input", "csv or parquet, with the columns of the training data; null: the run's own data"),
+            ("origins", "a count, or {first: STAMP, last: STAMP} of cutoffs; null: all of the test part"),
+            ("step", "steps from origin to origin"),
+            ("horizon", "steps that are scored; null: all that the run forecasts"),
+            ("policy", "window, start (one stream from the first reading on), or both"),
+            ("refit", "never, or every:K: train again at every K-th origin on what was known then"),
+            ("levels", "of quantiles, e.g. [0.05,0.5,0.95]"),
+            ("baseline", "models beside the run's, e.g. [theta, ets]"),
             ("overwrite", "replace an output that is there"),
             ("runs", "folder of the run folders"),
         ),

@@ -157,6 +157,8 @@ CASES = [
          f"{TRAIN} trainer.clip=0", 2),
     Case("validation less often than every epoch", "tasks/trainer.py _check: share of an epoch", csv(), "trainer.val_every is 2.0; expected a share of an epoch, more than 0 and at most 1",
          f"{TRAIN} trainer.val_every=2", 2),
+    Case("several machines and one process", "tasks/trainer.py _check_launched: was started alone", csv(), "trainer.nodes is 2, but this process was started alone; expected torchrun or srun on each machine → see docs/cluster.md",
+         f"{TRAIN} trainer.nodes=2", 2),
     Case("a budget that is no time", "tasks/trainer.py seconds", csv(), "budget is '10'; expected hours, minutes or seconds → e.g. 30s, 10m or 1h30m", f"{TRAIN} budget=10", 2),
     Case("a strategy that Lightning has not", "tasks/trainer.py _trainer", csv(), f"trainer: {ANY}'none_such'{ANY}",
          f"{TRAIN} trainer.strategy=none_such", 2),
