@@ -103,13 +103,13 @@ class Recipe(NamedTuple):
         The digest in the card is that of the training data and not expected of another file. `covariates` is a second
         table; left out, that of the training, where it still is.
         """
-        card = replace(self.card, covariates=self._beside(covariates))
+        card = replace(self.card, covariates=self.beside(covariates))
         if isinstance(source, str | Path):
             return read_series(card, path=source, notes=notes, holidays=self.holidays, coding=self.coding)
         frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
         return from_frame(card, frame, where, notes, self.holidays, self.coding)
 
-    def _beside(self, given: "str | Path | None") -> str | None:
+    def beside(self, given: "str | Path | None") -> str | None:
         """The path of the second table."""
         if given is not None:
             if self.coding is None or not self.coding.moving:
