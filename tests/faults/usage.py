@@ -234,6 +234,12 @@ CASES = [
     Case("a server for all without a token", "streaming/serving/address.py guarded: can be reached", nothing, "feed.host=0.0.0.0 can be reached from other machines and feed.token is not set; expected a token → set feed.token='${oc.env:FORECAST_TOKEN}', or listen on 127.0.0.1", "stream run=latest feed=http feed.host=0.0.0.0", 2),
     Case("a server at a port that is none", "streaming/serving/address.py bound: expected 0 to 65535", nothing, "feed.port is 65536; expected 0 to 65535", "stream run=latest feed=http feed.port=65536", 2),
     Case("a server at an address that is not known", "streaming/serving/address.py bound: is not known", nothing, f"feed.host 'no.invalid' is not known here ({ANY}) → e.g. 127.0.0.1", "stream run=latest feed=http feed.host=no.invalid feed.token=0123456789abcdef", 2),
+    # A server of a model
+    Case("a server without room in its batches", "serving/server.py __init__: …; expected at least …", nothing, "max_batch is 0; expected at least 1", "serve run=latest max_batch=0", 2),
+    Case("a server whose queue is shorter than a request", "serving/server.py __init__: queue is", nothing, "queue is 10; expected at least max_series, 1000", "serve run=latest queue=10", 2),
+    Case("a server without a thread", "verbs/serve.py serve: threads is", nothing, "threads is 0; expected at least 1", "serve run=latest threads=0", 2),
+    Case("a server that looks for other models at a negative pace", "verbs/serve.py polled: poll_s is", nothing, "poll_s is -1; expected seconds, 0 for never", "serve run=latest poll_s=-1", 2),
+    Case("a server that looks for another model where none can come", "verbs/serve.py polled: which stays", nothing, "poll_s=5 with run=models:/load/3, which stays what it is; expected an alias or latest → leave it out", "serve run=models:/load/3 poll_s=5", 2),
     Case("a replay without readings in a batch", "streaming/feeds/replay.py __init__: feed.batch is", csv(), "feed.batch is 0; expected readings, at least 1", "stream run=latest feed=replay feed.path=f.csv feed.batch=0", 2),
     Case("a replay of a file that is not there", "streaming/feeds/replay.py __init__: is no file", nothing, "f.csv is no file; expected csv or parquet with the columns of the training data", "stream run=latest feed=replay feed.path=f.csv", 3),
     Case("a stream without a thread", "verbs/stream.py made: threads is", nothing, "threads is 0; expected at least 1", "stream run=latest threads=0", 2),
