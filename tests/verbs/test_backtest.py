@@ -122,7 +122,7 @@ def test_origins_within_the_training_are_told_and_marked(here, place, capsys):
 
 def test_a_refit_learns_from_what_was_known_and_from_nothing_else(here, place, capsys, monkeypatch):
     """Two trainings for four origins; their data are cut, and what comes after a cutoff changes nothing before it."""
-    words = ["origins={first: 2024-01-12, last: 2024-01-15}", "step=24", "refit=every:2", "output=back"]
+    words = ["origins={first: 2024-01-12, last: 2024-01-15}", "step=24", "refit=every:2", "warm=true", "output=back"]
     ran(*words)
     said, found, folder = capsys.readouterr().err, facts(here / "back"), here / "back" / "refits" / "train"
     assert [each["since"] for each in found["refits"]] == ["2024-01-12 00:00", "2024-01-14 00:00"]
@@ -163,8 +163,6 @@ def test_a_warm_start_begins_with_the_weights_before_it(here):
     run = trained(f"data.path={before.read('config.json')['data']['path']}", "seed=7", "optim.lr=0", before=before)
     one, two = (each.load_tensors("model.safetensors") for each in (before, run))
     assert all(one[key].equal(two[key]) for key in one)
-    ran("output=back", "origins=2", "refit=every:1", "warm=true")
-    assert len(facts(here / "back")["refits"]) == 2 and facts(here / "back")["asked"]["warm"]
 
 
 def test_an_output_is_replaced_only_when_asked(here):
@@ -187,7 +185,7 @@ def test_an_output_is_replaced_only_when_asked(here):
     ("words", "fault", "said"),
     [
         (["horizon=7"], UsageError, "horizon is 7; expected 1 … 6, what the run forecasts"),
-        (["origins=9999"], DataError, "origins=9999 with step=1|origins=9,999 with step=1"),
+        (["origins=9999"], DataError, "origins=9,999 with step=1: series 'a' has 371"),
         (["refit=every:2", "origins={first: 2024-01-03T06:00}"], DataError, "a refit needs 126"),
         (["policy=start"], UsageError, "this model cannot stream"),
         (["policy=both", "refit=every:2"], UsageError, "a stream keeps its model"),
@@ -207,3 +205,16 @@ def test_a_refit_on_several_devices_is_refused(here):
     run.seal()
     with pytest.raises(UsageError, match="trained on 2 devices; expected one"):
         ran("output=o", "refit=every:2")
+
+
+@pytest.mark.parametrize(("task", "what"), [("event", "events"), ("classify", "classes")])
+def test_events_and_classes_are_refused_with_what_to_use_instead(here, task, what):
+    run = Run(next((here / "runs" / "train").iterdir()))
+    made = run.read("config.json")
+    (run.path / "MANIFEST.json").unlink()
+    run.write("config.json", {**made, "task": {"name": task}})
+    run.seal()
+    with pytest.raises(
+        UsageError, match=f"is of {what}, which have no rolling origins; forecast evaluate run=.* feed=replay"
+    ):
+        ran("output=o")
