@@ -145,8 +145,8 @@ class Recipe(NamedTuple):
         gather = Gather.of(ahead, scaler, context=context, horizon=horizon, known=known)
         return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown, said)
 
-    def _masks(self, series: Series, short: str | None) -> bool:
-        """Whether contexts are masked where a series is too short for them; each must have a value to go by."""
+    def masks(self, short: str | None) -> bool:
+        """Whether contexts are masked where a series is too short for them; UsageError where the model cannot."""
         if short != "mask" and (short is not None or self.least is None):
             return False
         if self.gaps == "error":
@@ -155,6 +155,12 @@ class Recipe(NamedTuple):
                 "expected a model that is told what it did not see",
                 "give a longer history, or train with data.gaps=mask data.min_context=1",
             )
+        return True
+
+    def _masks(self, series: Series, short: str | None) -> bool:
+        """As `masks`; each series must have a value to go by."""
+        if not self.masks(short):
+            return False
         seen = np.add.reduceat((~np.isnan(series.values[:, : series.targets])).any(axis=1), series.start[:-1])
         if not seen.all():
             s = int((seen == 0).argmax())

@@ -50,7 +50,13 @@ class Scaler(NamedTuple):
     @classmethod
     def fit(cls, series: Series, ranges: Ints, kind: str = "standard") -> "Scaler":
         """From the observed values of rows [first, last) of each series, `ranges` (S, 2)."""
-        count, mean, std = _measured(kind, series, ranges)
+        return cls.settled(series, ranges, *_measured(kind, series, ranges), kind)
+
+    @classmethod
+    def settled(
+        cls, series: Series, ranges: Ints, count: Ints, mean: Floats, std: Floats, kind: str = "standard"
+    ) -> "Scaler":
+        """The same from (S, C) counts, means and deviations of each series alone, see `moments`."""
         if (empty := (count == 0).all(axis=0)).any():
             c, more = int(empty.argmax()), f" and {len(series.ids) - 1:,} more" if len(series.ids) > 1 else ""
             raise DataError(
@@ -129,10 +135,10 @@ def fit(kind: str, series: Series, ranges: Ints) -> Scaler:
     raise DataError(f"data.scale is '{kind}'", "expected standard, mean or none", "set data.scale=standard")
 
 
-def few(series: Series, ranges: Ints) -> list[str]:
-    """A line for people about series of a panel with few observed values in their training rows `ranges` (S, 2)."""
-    count = _moments(series, ranges)[0].min(axis=1)
-    short = np.flatnonzero(count < FEW)
+def few(series: Series, ranges: Ints, count: Ints | None = None) -> list[str]:
+    """A line for people about series of a panel with few observed values in their training rows `ranges` (S, 2);
+    `count` (S, C) of them, where it is known."""
+    short = np.flatnonzero((_moments(series, ranges)[0] if count is None else count).min(axis=1) < FEW)
     if len(series.ids) == 1 or not len(short):
         return []
     who = f"{len(short):,} series {'has' if len(short) == 1 else 'have'} fewer than {FEW} observed training rows"
@@ -147,21 +153,35 @@ def _measured(kind: str, series: Series, ranges: Ints) -> tuple[Ints, Floats, Fl
     return count, np.zeros_like(size), size
 
 
-def constant(series: Series, ranges: Ints) -> list[str]:
-    """Lines for people: channels that never change in the observed rows [first, last) of `ranges` (S, 2)."""
+def moments(kind: str, series: Series, ranges: Ints) -> tuple[Ints, Floats, Floats]:
+    """(S, C) each, of rows [first, last) of each series: observed values, what is subtracted, what is divided by."""
+    if kind not in ("standard", "mean"):
+        return _moments(series, ranges)[0], np.zeros(0), np.zeros(0)
+    return _measured(kind, series, ranges)
+
+
+def extremes(series: Series, ranges: Ints) -> tuple[Floats, Floats]:
+    """(S, C) the least and the greatest value in rows [first, last) of each series; NaN where there is none."""
     rows = ranges[:, 1] - ranges[:, 0]
     some = np.flatnonzero(rows > 0)
-    if not len(some):
-        return []
-    values = series.values[_inside(series, ranges)]
-    first = np.concatenate([[0], np.cumsum(rows[some])])[:-1]
-    low, high = np.fmin.reduceat(values, first, axis=0), np.fmax.reduceat(values, first, axis=0)
+    low, high = (np.full((len(rows), series.values.shape[1]), np.nan) for _ in range(2))
+    if len(some):
+        values = series.values[_inside(series, ranges)]
+        first = np.concatenate([[0], np.cumsum(rows[some])])[:-1]
+        low[some], high[some] = np.fmin.reduceat(values, first, axis=0), np.fmax.reduceat(values, first, axis=0)
+    return low, high
+
+
+def constant(series: Series, ranges: Ints, known: tuple[Floats, Floats] | None = None) -> list[str]:
+    """Lines for people: channels that never change in the observed rows [first, last) of `ranges` (S, 2); `known` are
+    their extremes, where these are known."""
+    low, high = extremes(series, ranges) if known is None else known
     lines = []
     for c, name in enumerate(series.channels):
         flat = np.flatnonzero(low[:, c] == high[:, c])
         if len(flat):
             role = "target" if c < series.targets else "channel"
-            where = f" of series '{series.ids[some[flat[0]]]}'" if len(series.ids) > 1 else ""
+            where = f" of series '{series.ids[int(flat[0])]}'" if len(series.ids) > 1 else ""
             more = f" (and in {len(flat) - 1:,} more series)" if len(flat) > 1 else ""
             lines.append(f"{role} '{name}'{where} is {low[flat[0], c]:g} in every training row{more}: nothing to learn")
     return lines

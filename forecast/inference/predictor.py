@@ -16,6 +16,7 @@ from torch import Tensor
 from forecast import build
 from forecast.artifacts import CALIBRATION, Run, find
 from forecast.data.batch import batches
+from forecast.data.names import column_of
 from forecast.data.recipe import Ready, Recipe
 from forecast.data.scale import Scaler
 from forecast.data.table import Series
@@ -166,14 +167,18 @@ class Predictor:
         """What `predict` gives, a frame for each batch."""
         ready, spec = ahead.ready, self.recipe.spec
         for batch in batches(ready.gather, ready.windows, batch_size):
-            made, number = self.chain(batch), batch.series.numpy()
-            point = ahead.clip(self.chain.output.point(made), batch.series)
-            found = {"y_hat": point}
-            if levels:
-                quantiles = self._quantiles(ahead, batch, made, torch.tensor(levels))
-                found |= {column(p): quantiles[..., i] for i, p in enumerate(levels)}
-            values = {key: self._undone(value, number, ready.scaler) for key, value in found.items()}
+            number = batch.series.numpy()
+            values = self.numbers(ahead, batch, levels)
             yield long_frame(ready.series, number, batch.origin.numpy(), values, spec.channels)
+
+    def numbers(self, ahead: Ahead, batch: SeriesBatch, levels: list[float]) -> dict[str, np.ndarray]:
+        """y_hat and the quantiles of a batch of windows, (B, H, T) each, in original units."""
+        made, number = self.chain(batch), batch.series.numpy()
+        found = {"y_hat": ahead.clip(self.chain.output.point(made), batch.series)}
+        if levels:
+            quantiles = self._quantiles(ahead, batch, made, torch.tensor(levels))
+            found |= {column(p): quantiles[..., i] for i, p in enumerate(levels)}
+        return {key: self._undone(value, number, ahead.ready.scaler) for key, value in found.items()}
 
     def _undone(self, values: Tensor, number: np.ndarray, scaler: Scaler) -> np.ndarray:
         """(B, H, T) in original units, within the bounds to the last bit: scaling rounds."""
@@ -223,18 +228,16 @@ def long_frame(
     """Arrays (B, H, T) -> one row per window, step and channel, with names and stamps; no per-row Python."""
     b, h, t = next(iter(values.values())).shape
     rows = origin[:, None] + np.arange(h)  # (B, H)
-    local = _local(series, rows.reshape(-1)).gather(np.repeat(np.arange(b * h), t))
-    cutoff = _local(series, origin - 1).gather(np.repeat(np.arange(b), h * t))
-    ids = pl.Series(series.ids, dtype=pl.String).gather(np.repeat(number, h * t))
+    stamps = local(series.time[rows.reshape(-1)], series.zone).gather(np.repeat(np.arange(b * h), t))
+    cutoff = local(series.time[origin - 1], series.zone).gather(np.repeat(np.arange(b), h * t))
+    ids = column_of(series.ids).gather(np.repeat(number, h * t))
     names = pl.Series(channels[:t], dtype=pl.String).gather(np.tile(np.arange(t), b * h))
     steps = np.tile(np.repeat(np.arange(1, h + 1, dtype=np.int32), t), b)
     arrays = {key: np.ascontiguousarray(value).reshape(-1) for key, value in values.items()}
-    return pl.DataFrame({"unique_id": ids, "channel": names, "cutoff": cutoff, "ds": local, "step": steps, **arrays})
+    return pl.DataFrame({"unique_id": ids, "channel": names, "cutoff": cutoff, "ds": stamps, "step": steps, **arrays})
 
 
-def _local(series: Any, rows: np.ndarray) -> pl.Series:
-    """Stamps of rows as the user wrote them: in the series' zone where it has one."""
-    stamps = pl.Series(series.time[rows])
-    if series.zone is None:
-        return stamps
-    return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(series.zone)
+def local(time: np.ndarray, zone: str | None) -> pl.Series:
+    """UTC stamps as the user wrote them: in the series' zone where it has one."""
+    stamps = pl.Series(time)
+    return stamps if zone is None else stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)

@@ -1,4 +1,4 @@
-"""What is wrong with data for a training, said before anything is written."""
+"""What is wrong with data or with what is asked, said before anything is written."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,3 +51,13 @@ def named(config: Mapping[str, Any]) -> "list[Named]":
     from forecast.inference.named import parse
 
     return parse(config.get("baseline"), config.get("baseline_windows"))  # not in the record of an older run
+
+
+def levels_of(given: Any) -> list[float] | None:
+    """A number or a list of numbers, as a config has them."""
+    if given is None:
+        return None
+    given = [given] if isinstance(given, int | float) else given
+    if not isinstance(given, list) or not all(isinstance(each, int | float) for each in given):
+        raise UsageError(f"levels is {given!r}", "expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]")
+    return [float(each) for each in given]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from forecast import ranks
 from forecast.artifacts import Run
 from forecast.errors import ArtifactError, DataError, RunError, UsageError
 from forecast.spool import absolute, trouble
@@ -150,14 +151,13 @@ def _train(record: Record, runs: str) -> Run | None:
     if config["trainer"].get("threads") is None:  # sums depend on it
         threads = record.env.get("threads")
         config["trainer"] = {**config["trainer"], "threads": threads if isinstance(threads, int) else None}
-    cfg = _fitted(record.origin, config)
+    cfg = fitted(record.origin, config)
     _same_data(record, config)
     train(cfg, _overrides(record.env))
-    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-    return Run(Path(os.environ[FOLDER_OF_RANK_0])) if first else None
+    return Run(Path(os.environ[FOLDER_OF_RANK_0])) if ranks.first() else None
 
 
-def _fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
+def fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
     """A saved config in today's schema, which refuses other keys and kinds; keys that came later get their defaults."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException

@@ -17,8 +17,7 @@ from forecast.streaming.live import Live
 from forecast.streaming.sinks import FileSink, Stdout
 from forecast.streaming.store import Store
 from forecast.streaming.streamer import Sink, Streamer
-from forecast.verbs.checks import run_of
-from forecast.verbs.predict import levels_of
+from forecast.verbs.checks import levels_of, run_of
 from forecast.verbs.tables import replayed
 
 if TYPE_CHECKING:
