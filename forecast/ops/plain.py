@@ -47,7 +47,7 @@ def _order(x: Tensor, *, stable: bool, dim: int = -1, descending: bool = False) 
 def scan(
     s: Tensor, v: Tensor, decay: Tensor | None, m0: Tensor, c0: Tensor, w0: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`ops.scan.scan_forward`: every prefix by doubling (Hillis & Steele 1986), log₂ L rounds over all steps at once."""
+    """`ops.scan.scan_forward`: prefixes by doubling (Hillis & Steele 1986), log₂ L rounds over all steps."""
     kind, length = m0.dtype, s.shape[-1]
     m, c = torch.cat([m0[..., None], s.to(kind)], -1), F.pad(torch.ones_like(s, dtype=kind), (1, 0))
     c = torch.cat([c0[..., None], c[..., 1:]], -1)
