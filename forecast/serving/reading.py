@@ -37,7 +37,7 @@ class Given(NamedTuple):
     """One series of a request."""
 
     name: str  # as it was written
-    key: str  # as a table holds it
+    key: str  # what the model knows it by
     rows: int
     time: NDArray[Any] | None  # (rows,) stamps in UTC, or numbers
     values: dict[str, Any]  # column -> (rows,) numbers, or a list of text
@@ -94,9 +94,9 @@ def _levels(given: Any) -> tuple[float, ...] | None:
 def _horizon(given: Any, shape: Shape) -> int | None:
     if given is None:
         return None
-    if type(given) is not int or not 1 <= given <= shape.horizon:
+    if type(given) not in NUMBER or given != int(given) or not 1 <= given <= shape.horizon:
         raise _form(f"horizon is {_shown(given)}", f"expected 1 to {shape.horizon:,}, the steps of the model")
-    return given
+    return int(given)
 
 
 def _one(found: Any, shape: Shape, limits: Limits) -> Given:
@@ -111,7 +111,7 @@ def _one(found: Any, shape: Shape, limits: Limits) -> Given:
     if shape.mark is None and "mark" in found:
         raise _form(f"series '{name}' has marks", "expected none: the model does not tell events apart")
     time: Callable[[int], Any] = _times(found, shape, name, limits)
-    given = Given(name, name.strip(), rows, None, columns, known, static)
+    given = Given(name, name.strip() if shape.id is not None else shape.alone, rows, None, columns, known, static)
     try:
         if given.key.lower() in NOTHING:
             raise ValueError("the name of the series is empty")

@@ -175,10 +175,7 @@ PAGES = {
             ("forecast serve run=models:/load@champion", "of MLflow; where the alias goes, the server follows"),
             ("forecast serve run=20260101T120000Z-0a1b2c3d port=0", "this run, at a free port"),
             ("forecast serve run=latest poll_s=30", "newer runs take over as they are finished"),
-            (
-                "forecast serve run=latest host=0.0.0.0 hosts=example.org 'token=${oc.env:FORECAST_TOKEN}'",
-                "for other machines",
-            ),
+            ("forecast serve run=latest rate=100 timeout_s=2", "narrower limits; docs/serving.md has a token"),
         ),
         (
             ("run", "id, path or latest; models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model of MLflow"),
