@@ -2,6 +2,14 @@
 
 # site → test
 ELSEWHERE = {
+    "inference/frame.py forecast_frame": "tests/inference/test_frame.py::test_what_is_asked_wrongly_is_refused",
+    "inference/frame.py series_frame": "tests/inference/test_frame.py::test_what_is_asked_wrongly_is_refused",
+    "inference/frame_classes.py class_frame": "tests/inference/test_frame_tasks.py::test_bad_labelled_series_have_their_reason",
+    "inference/frame_events.py event_frame: is about series": "tests/inference/test_frame_tasks.py::test_events_after_now_are_set_aside",
+    "inference/frame_events.py event_frame: now=latest": "tests/inference/test_frame_tasks.py::test_events_after_now_are_set_aside",
+    "inference/nixtla.py nixtla": "tests/inference/test_frame.py::test_the_columns_of_nixtla",
+    "inference/reasons.py refuse": "tests/inference/test_frame.py::test_each_reason_has_its_code_and_names_what_was_found",
+    "inference/screens.py columns": "tests/inference/test_frame.py::test_a_table_without_a_column_is_refused",
     "jobs/batch.py lost_series": "tests/jobs/test_job.py::test_rows_and_series_are_counted",
     "jobs/shard.py conserved": "tests/jobs/test_job.py::test_rows_and_series_are_counted",
     "jobs/facts.py text_of": "tests/jobs/test_job.py::test_columns_of_another_kind_are_refused",
@@ -141,7 +149,7 @@ ELSEWHERE = {
     "data/covariates.py _fact: several values": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/covariates.py _fact: has no value": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/known.py _refuse": "tests/data/test_covariates.py::test_the_future_comes_in_rows_after_the_end_or_in_a_second_table",
-    "data/recipe.py _beside": "tests/data/test_covariates.py::test_a_covariate_that_the_model_does_not_know_is_told",
+    "data/recipe.py beside": "tests/data/test_covariates.py::test_a_covariate_that_the_model_does_not_know_is_told",
     "data/roles.py with_roles: both name": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/roles.py with_roles: data.categories": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/second.py read_table": "tests/data/test_covariates.py::test_a_second_table_without_stamps_or_with_rows_twice_is_told",
