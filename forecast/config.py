@@ -85,6 +85,12 @@ class Format(StrEnum):
     torch = "torch"
 
 
+class Policy(StrEnum):
+    window = "window"
+    start = "start"
+    both = "both"
+
+
 class Sync(StrEnum):
     full = "full"
     normal = "normal"
@@ -94,6 +100,33 @@ class Engine(StrEnum):
     auto = "auto"
     onnx = "onnx"
     torch = "torch"
+
+
+class Layout(StrEnum):
+    long = "long"
+    wide = "wide"
+
+
+class Columns(StrEnum):
+    forecast = "forecast"
+    nixtla = "nixtla"
+
+
+class OnBad(StrEnum):
+    quarantine = "quarantine"
+    fallback = "fallback"
+    error = "error"
+
+
+class Progress(StrEnum):
+    text = "text"
+    json = "json"
+    none = "none"
+
+
+class Workers(StrEnum):
+    local = "local"
+    ray = "ray"
 
 
 class Schedule(StrEnum):
@@ -304,6 +337,7 @@ class Trainer:
     patience: int | None = 3
     accelerator: Accelerator = Accelerator["auto"]
     devices: int | str = 1
+    nodes: int = 1
     strategy: str = "auto"
     precision: Precision = Precision["32-true"]
     accumulate: int = 1
@@ -358,6 +392,18 @@ class Evaluate:
 
 
 @dataclass
+class JobEngine:
+    """`engine` of conf/predict.yaml: where the shards of a job are worked on. `engine=ray` is `engine.kind=ray`."""
+
+    kind: Workers = Workers.local
+    processes: int | None = None
+    address: str | None = None
+    actors: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclass
 class Predict:
     """conf/predict.yaml."""
 
@@ -375,6 +421,39 @@ class Predict:
     window: float | None = None
     events: int = 0
     hazard: int = 0
+    batch_size: int | None = None
+    overwrite: bool = False
+    rename: Any = None  # a mapping: column in the input -> column of the training
+    layout: Layout = Layout.long
+    columns: Columns = Columns.forecast
+    horizon: int | None = None
+    on_bad: OnBad = OnBad.quarantine
+    max_bad_fraction: float = 1.0
+    shard_rows: int = 500_000
+    shard_bytes: int = 32 << 20
+    dry_run: bool = False
+    progress: Progress = Progress.text
+    engine: JobEngine = field(default_factory=JobEngine)
+    runs: str = RUNS
+
+
+@dataclass
+class Backtest:
+    """conf/backtest.yaml."""
+
+    run: str = MISSING
+    output: str = MISSING
+    input: str | None = None
+    covariates: str | None = None
+    origins: Any = None  # a count, or {first, last}
+    step: int = 1
+    horizon: int | None = None
+    policy: Policy = Policy.window
+    refit: str = "never"
+    warm: bool = False
+    levels: Any = None  # a number or a list of numbers
+    baseline: Any = None  # a name or a list of names
+    baseline_windows: int | None = None
     batch_size: int | None = None
     overwrite: bool = False
     runs: str = RUNS
@@ -494,6 +573,28 @@ class Stream:
 
 
 @dataclass
+class Serve:
+    """conf/serve.yaml."""
+
+    run: str = MISSING
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    hosts: Any = None  # a name or a list of names
+    max_batch: int = 256
+    max_wait_ms: float = 2.0
+    queue: int = 4096
+    max_body: int = 8 << 20
+    max_series: int = 1000
+    max_steps: int = 100_000
+    rate: float = 2000.0
+    timeout_s: float = 10.0
+    poll_s: float | None = None
+    threads: int = 1
+    runs: str = RUNS
+
+
+@dataclass
 class Export:
     """conf/export.yaml."""
 
@@ -504,7 +605,7 @@ class Export:
     runs: str = RUNS
 
 
-VERBS = ("train", "evaluate", "predict", "stream", "export")
+VERBS = ("train", "evaluate", "predict", "backtest", "stream", "serve", "export")
 
 # What to say about a key that has no default and was not given.
 NEEDED = {
@@ -528,10 +629,12 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(name="schema_train", node=Train)
     store.store(name="schema_evaluate", node=Evaluate)
     store.store(name="schema_predict", node=Predict)
+    store.store(name="schema_backtest", node=Backtest)
     store.store(name="schema_stream", node=Stream)
     store.store(group="state", name="schema_state", node=State)
     for feed in (Stdin, File, Replay, Http, Mqtt, Kafka):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
+    store.store(name="schema_serve", node=Serve)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
     store.store(group="task", name="schema_event", node=Event)

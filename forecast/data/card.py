@@ -208,10 +208,10 @@ def plain_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
             f"splits is {splits}", "expected train, val and test", "give {train: .7, val: .1, test: .2}, rows or dates"
         )
     for key in splits:
-        if key not in ("train", "val", "test"):
+        if key not in ("train", "val", "test", "end"):
             raise DataError(
                 f"splits has an unknown key '{key}'",
-                nearest(str(key), ("train", "val", "test")),
+                nearest(str(key), ("train", "val", "test", "end")),
                 "give train, val and test, or the dates val and test",
             )
     return {k: v.isoformat() if isinstance(v, date | datetime) else v for k, v in splits.items()}

@@ -106,13 +106,13 @@ class Recipe(NamedTuple):
         The digest in the card is that of the training data and not expected of another file. `covariates` is a second
         table; left out, that of the training, where it still is.
         """
-        card = replace(self.card, covariates=self._beside(covariates))
+        card = replace(self.card, covariates=self.beside(covariates))
         if isinstance(source, str | Path):
             return read_series(card, path=source, notes=notes, holidays=self.holidays, coding=self.coding)
         frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
         return from_frame(card, frame, where, notes, self.holidays, self.coding)
 
-    def _beside(self, given: "str | Path | None") -> str | None:
+    def beside(self, given: "str | Path | None") -> str | None:
         """The path of the second table."""
         if given is not None:
             if self.coding is None or not self.coding.moving:
@@ -148,8 +148,8 @@ class Recipe(NamedTuple):
         gather = Gather.of(ahead, scaler, context=context, horizon=horizon, known=known)
         return Ready(ahead, scaler, gather, last_windows(ahead, context, horizon), unknown, said)
 
-    def _masks(self, series: Series, short: str | None) -> bool:
-        """Whether contexts are masked where a series is too short for them; each must have a value to go by."""
+    def masks(self, short: str | None) -> bool:
+        """Whether contexts are masked where a series is too short for them; UsageError where the model cannot."""
         if short != "mask" and (short is not None or self.least is None):
             return False
         if self.gaps == "error":
@@ -158,6 +158,12 @@ class Recipe(NamedTuple):
                 "expected a model that is told what it did not see",
                 "give a longer history, or train with data.gaps=mask data.min_context=1",
             )
+        return True
+
+    def _masks(self, series: Series, short: str | None) -> bool:
+        """As `masks`; each series must have a value to go by."""
+        if not self.masks(short):
+            return False
         seen = np.add.reduceat((~np.isnan(series.values[:, : series.targets])).any(axis=1), series.start[:-1])
         if not seen.all():
             s = int((seen == 0).argmax())

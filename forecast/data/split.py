@@ -27,7 +27,7 @@ class Split(NamedTuple):
 def split(series: Series, splits: Mapping[str, Any]) -> Split:
     """Cut every series by fractions of its rows, by rows from its start, or at dates."""
     splits = plain_splits(splits)
-    if set(splits) == {"val", "test"}:
+    if set(splits) in ({"val", "test"}, {"val", "test", "end"}):
         borders = _dates(series, splits)
     elif set(splits) != set(PARTS):
         raise DataError(f"data.splits has {', '.join(splits) or 'nothing'}", "expected train, val and test", _HOW)
@@ -64,18 +64,21 @@ def _rows(series: Series, splits: Mapping[str, int]) -> Ints:
 
 
 def _dates(series: Series, splits: Mapping[str, Any]) -> Ints:
-    """(S, 4) borders at dates or stamps on the wall clock of the series' zone; those with a Z are UTC."""
+    """(S, 4) borders at dates or stamps on the wall clock of the series' zone; those with a Z are UTC. Rows from `end`
+    on, where it is given, are not used."""
     try:
-        at = np.concatenate([_moment(splits[part], series.zone) for part in ("val", "test")])
+        at = np.concatenate([moment(splits[part], series.zone) for part in ("val", "test", "end") if part in splits])
     except ValueError:
         raise DataError(f"data.splits is {splits}", "expected dates like 2024-01-31", _HOW) from None
     if at[0] > at[1]:
         raise DataError(f"data.splits: val starts {at[0]}, after test", "expected val before test", _HOW)
+    if at[-1] < at[1]:
+        raise DataError(f"data.splits: end is {at[-1]}, before test", "expected test before end", _HOW)
     # Stamps rise within a series only: search in each series by counting the rows before the date.
     before = [_before(series, border) for border in at]
     if not before[0].all() and (before[0] == 0).all():
         raise DataError(f"data.splits: no row is before {splits['val']}", f"the data start {series.time.min()}", _HOW)
-    return np.stack([np.zeros_like(series.rows), *before, series.rows], axis=1)
+    return np.stack([np.zeros_like(series.rows), *before, series.rows], axis=1)[:, :4]
 
 
 def _before(series: Series, border: np.datetime64) -> Ints:
@@ -85,7 +88,7 @@ def _before(series: Series, border: np.datetime64) -> Ints:
     return np.add.reduceat((series.time < border).astype(np.int64), series.start[:-1])
 
 
-def _moment(value: Any, zone: str | None) -> Stamps:
+def moment(value: Any, zone: str | None) -> Stamps:
     """(1,) UTC stamp of an ISO date or stamp; ValueError for anything else."""
     text = value.isoformat() if isinstance(value, date) else str(value)
     stamp = np.array([text.removesuffix("Z")], dtype="datetime64[us]")

@@ -13,7 +13,7 @@ from forecast.data.holidays import Holidays, describe
 from forecast.errors import DataError, UsageError, nearest
 
 GAP_MODES: Final = ("error", "fill", "mask")
-_SPARSE: Final = 100  # a grid this many times longer than its rows is a wrong stamp or step, not data with gaps
+SPARSE: Final = 100  # a grid this many times longer than its rows is a wrong stamp or step, not data with gaps
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def regular(series: Series, where: str) -> Series:
     """Give every missing step a row of NaN, and make the clock; the rows of `series` must fit the grid."""
     at = grid(series.time, series.start, series.freq, series.zone).position
     rows: Ints = at[series.start[1:] - 1] + 1
-    if rows.sum() > _SPARSE * len(at) + 10_000:
+    if rows.sum() > SPARSE * len(at) + 10_000:
         worst = int(np.argmax(rows / series.rows))
         raise DataError(
             f"{where}: series '{series.ids[worst]}' spans {rows[worst]:,} steps of {series.freq} but has "

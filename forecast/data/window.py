@@ -33,6 +33,25 @@ class Windows:
         return self.first[number] + (k - self.until[number]) * self.stride, number
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen(Windows):
+    """Some of the windows of a part, in their order."""
+
+    origin: Ints  # (K,) origin rows
+    series: Ints  # (K,) numbers of their series
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+    def at(self, k: NDArray[np.int64]) -> tuple[Ints, Ints]:
+        return self.origin[k], self.series[k]
+
+
+def chosen(windows: Windows, k: NDArray[np.int64]) -> Chosen:
+    """The windows numbered `k` (K,)."""
+    return Chosen(windows.first, windows.until, windows.stride, windows.context, windows.horizon, *windows.at(k))
+
+
 def windows(series: Series, ranges: Ints, context: int, horizon: int, stride: int = 1, part: str = "") -> Windows:
     """Every window whose H targets lie in rows [first, last) of `ranges` (S, 2) and whose L inputs exist.
 

@@ -8,21 +8,18 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from forecast.data.freq import Ints
 from forecast.data.module import SeriesModule
-from forecast.data.window import Windows
+from forecast.data.window import Windows, chosen
 from forecast.errors import ForecastError
 from forecast.inference.baseline import Forecaster
 from forecast.inference.local import processes
 from forecast.inference.named import Named, make
-from forecast.inference.scoring import score
+from forecast.inference.scoring import Watch, score
 from forecast.types import SeriesBatch
 
 log = logging.getLogger("forecast")
@@ -30,47 +27,35 @@ BATCH = 64  # windows between two lines of progress
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Some(Windows):
-    """`few` windows of a part, spread evenly over all of them, the first and the last included."""
-
-    few: int = 1
-
-    def __len__(self) -> int:
-        return self.few
-
-    def at(self, k: NDArray[np.int64]) -> tuple[Ints, Ints]:
-        whole = int(self.until[-1])
-        return Windows.at(self, k * (whole - 1) // max(1, self.few - 1))
-
-
 def some(windows: Windows, few: int | None) -> Windows:
-    """At most `few` of the windows; None: all of them."""
+    """At most `few` of the windows, spread evenly over all of them, the first and the last included; None: all."""
     if few is None or few >= len(windows):
         return windows
-    return Some(windows.first, windows.until, windows.stride, windows.context, windows.horizon, few)
+    return chosen(windows, np.arange(few) * (len(windows) - 1) // max(1, few - 1))
 
 
 def beside(
     data: SeriesModule, model: Forecaster, name: str, named: Sequence[Named], *, part: str = "test",
-    few: int | None = None, quiet: bool = True,
+    few: int | None = None, quiet: bool = True, windows: Windows | None = None, horizon: int | None = None,
+    watch: Watch | None = None,
 ) -> tuple[list[Record], Record]:  # fmt: skip
     """A row of kind "baseline" for each named model, and what is to be known of each: fitted, fits, failed, bridged,
-    seconds.
+    seconds. `windows`, `horizon`, `watch`: as of `score`.
 
     A model of which every fit failed has no row; its record says why.
     """
     if not named:
         return [], {}
-    windows = data.windows(part)
-    chosen = some(windows, few)
-    whole = chosen is windows
+    windows = data.windows(part) if windows is None else windows
+    scored = some(windows, few)
+    whole = scored is windows
+    how: dict[str, Any] = {"part": part, "batch_size": BATCH, "windows": scored, "horizon": horizon, "watch": watch}
     rows: list[Record] = []
     records: Record = {}
     with processes() as spread:
         for each in named:
             began = time.monotonic()
-            log.info("%s on %s %s windows", each.label, f"{len(chosen):,}", part)
+            log.info("%s on %s %s windows", each.label, f"{len(scored):,}", part)
             try:
                 forecaster: Any = make(each, data, part, spread)
             except Exception as error:  # of a library: any; a trained model must not be lost by what stands beside it
@@ -80,14 +65,12 @@ def beside(
                 records[each.label] = {"fitted": "never", "fits": 1, "failed": 1, "bridged": 0, "reason": reason}
                 log.warning("%s has no row: it cannot be fitted: %s", each.label, reason)
                 continue
-            told = _told(forecaster, each.label, len(chosen), quiet)
+            told = _told(forecaster, each.label, len(scored), quiet)
             if whole:
-                (row,) = score(data, told, each.label, part=part, batch_size=BATCH, others={}, windows=chosen)
+                (row,) = score(data, told, each.label, others={}, **how)
             else:
-                own, row = score(
-                    data, model, name, part=part, batch_size=BATCH, others={each.label: told}, windows=chosen
-                )
-                row["windows"], row["paired"] = len(chosen), {"scaled": own["scaled"], "original": own["original"]}
+                own, row = score(data, model, name, others={each.label: told}, **how)
+                row["windows"], row["paired"] = len(scored), {"scaled": own["scaled"], "original": own["original"]}
             record = _record(forecaster, time.monotonic() - began)
             records[each.label] = record
             if record["failed"] == record["fits"]:

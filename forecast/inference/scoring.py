@@ -37,23 +37,25 @@ def score(
     watch: Watch | None = None,
     others: Mapping[str, Forecaster] | None = None,
     windows: Windows | None = None,
+    horizon: int | None = None,
 ) -> list[dict[str, Any]]:
     """One row of scores per forecaster, the model first; of a panel with `series`, the mean over series of their MASE.
 
-    `watch` sees every batch with all its forecasts; `windows`: other ones than all of the part.
+    `watch` sees every batch with all its forecasts; `windows`: other ones than all of the part; `horizon`: score only
+    the first so many steps.
     """
-    spec = data.spec
+    spec, steps = data.spec, data.spec.horizon if horizon is None else horizon
     everyone = {name: model, **(rivals(data) if others is None else others)}
     targets = spec.channels[: spec.targets]
-    sums = {key: Errors(spec.horizon, targets, spec.units[: spec.targets]) for key in everyone}
+    sums = {key: Errors(steps, targets, spec.units[: spec.targets]) for key in everyone}
     mean, std, scale = units(data)
     each = {key: SeriesMase(len(data.series.ids)) for key in everyone}
     for batch in batches(data.gather, data.windows(part) if windows is None else windows, batch_size):
-        made = {key: forecaster(batch) for key, forecaster in everyone.items()}
-        at = batch.series
+        made = {key: forecaster(batch)[:, :steps] for key, forecaster in everyone.items()}
+        at, future, mask = batch.series, batch.future[:, :steps], batch.future_mask[:, :steps]
         for key, forecast in made.items():
-            sums[key].update(forecast, batch.future, batch.future_mask, mean=mean[at], std=std[at], scale=scale[at])
-            each[key].update((forecast - batch.future) * std[at], batch.future_mask, scale[at], at)
+            sums[key].update(forecast, future, mask, mean=mean[at], std=std[at], scale=scale[at])
+            each[key].update((forecast - future) * std[at], mask, scale[at], at)
         if watch is not None:
             watch(batch, made)
     kinds = {key: "model" if key == name else "naive" for key in everyone}

@@ -16,7 +16,7 @@ from forecast.data.batch import Gather
 from forecast.data.freq import Ints
 from forecast.data.recipe import Recipe
 from forecast.data.scale import Scaler
-from forecast.data.table import apply_gaps, extend
+from forecast.data.table import Series, apply_gaps, extend
 from forecast.heads.stream import Stream
 from forecast.inference.baseline import Forecaster, naive_rows
 from forecast.streaming.live import Live
@@ -38,6 +38,23 @@ class Readings(NamedTuple):
     values: Numbers  # (N, C)
     series: Ints  # (N,) numbers of their series
     row: Ints  # (N,) rows of the table
+
+
+def readings(series: Series) -> Readings:
+    """The readings of a table in the order of time, those of one time in the order of their series; rows in which
+    nothing was observed are none."""
+    rows = np.flatnonzero((~np.isnan(series.values)).any(1))
+    rows = rows[np.argsort(series.time[rows], kind="stable")]
+    number = series.number[rows]
+    return Readings(
+        [series.ids[s] for s in number.tolist()], series.time[rows].astype("datetime64[us]").astype(np.int64),
+        series.values[rows], number, rows,
+    )  # fmt: skip
+
+
+def pieces(count: int, size: int, first: int = 0) -> Iterator[slice]:
+    """`count` readings, `size` at a time."""
+    return (slice(at, min(at + size, count)) for at in range(first, count, size))
 
 
 class Sums:
@@ -79,14 +96,7 @@ class Replay:
         recipe, spec = live.recipe, live.spec
         self.live, self.spec = live, spec
         self.series = series = recipe.read(path)
-        seen = ~np.isnan(series.values)
-        rows = np.flatnonzero(seen.any(1))
-        rows = rows[np.argsort(series.time[rows], kind="stable")]
-        number = series.number[rows]
-        self.readings = Readings(
-            [series.ids[s] for s in number.tolist()], series.time[rows].astype("datetime64[us]").astype(np.int64),
-            series.values[rows], number, rows,
-        )  # fmt: skip
+        self.readings = readings(series)
         self.scaler = _scaler(live, recipe, series.ids)
         ahead = extend(apply_gaps(series, "fill" if live.fold.gaps == "fill" else "mask")[0], 1, spec.horizon)
         truth = ~np.isnan(extend(series, 1, spec.horizon).values)
@@ -101,8 +111,7 @@ class Replay:
 
     def batches(self, size: int, first: int = 0) -> Iterator[slice]:
         """Readings `size` at a time."""
-        count = len(self.readings.names)
-        return (slice(at, min(at + size, count)) for at in range(first, count, size))
+        return pieces(len(self.readings.names), size, first)
 
     @torch.inference_mode()
     def score(self, some: slice, taken: Taken, name: str, *, others: bool) -> None:

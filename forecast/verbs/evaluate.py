@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
-from forecast.artifacts import Run, find
+from forecast.artifacts import Run
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.baseline import Forecaster
 from forecast.inference.beside import beside
@@ -15,6 +15,7 @@ from forecast.inference.sample import sample
 from forecast.inference.scoring import BATCH, score
 from forecast.inference.streamed import score_stream
 from forecast.verbs import tables
+from forecast.verbs.checks import run_at
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,7 +27,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
 
     asked: dict[str, Any] = schema.plain(cfg)
     runs = _several(asked)
-    run = find(asked["run"] or runs[0], asked["runs"])
+    run = run_at(asked["run"] or runs[0], asked["runs"])
     config = run.read("config.json")
     if build.task_of(config) == "event":
         from forecast.verbs.evaluate_event import evaluate_event
@@ -53,7 +54,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     )
     rows += streamed
     if runs:
-        rows += _ensemble([find(each, asked["runs"]) for each in runs], size)
+        rows += _ensemble([run_at(each, asked["runs"]) for each in runs], size)
     others, records = beside(
         some.data, some.predictor.forecast, predictor.name, named, part=part, few=asked["baseline_windows"],
         quiet=False,

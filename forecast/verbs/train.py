@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import build
+from forecast import build, ranks
 from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
 from forecast.errors import ForecastError, RunError, UsageError
 from forecast.verbs.provenance import environment, peak_memory
@@ -39,8 +39,9 @@ CHANGEABLE = (
 )  # on resume; the rest is the run's
 
 
-def train(cfg: "DictConfig", overrides: list[str]) -> float:
-    """Train as configured; returns the best validation score of the task, what sweeps compare."""
+def train(cfg: "DictConfig", overrides: list[str], *, before: Run | None = None) -> float:
+    """Train as configured; returns the best validation score of the task, what sweeps compare. `before`: a run of the
+    same model whose weights are begun with."""
     import torch
 
     from forecast import config as schema
@@ -61,7 +62,9 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     data = work.data(config, run)
     torch.manual_seed(config["seed"])
     chain = work.chain(config, data)
-    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    first = ranks.first()
+    if before is not None:
+        before.load_weights(chain)
     task = assemble(work.task, config, chain, data)
     run = run or _planned(config, first)
     quiet = config["quiet"] or not first
@@ -72,12 +75,12 @@ def train(cfg: "DictConfig", overrides: list[str]) -> float:
     trainer = make_trainer(config["trainer"], run.path, **told)
     if first:  # from here on nothing is wrong with what was asked
         _claim(run, config)
-    with _logged(run, quiet):
+    with _logged(run, quiet, first):
         if first:
             _open(work, run, config, overrides, data)
             log.info("%s", work.opening(config, data, build.parameters(chain), run))
         tracker.start(run, config, data)
-        return _fit_and_score(work, config, run, data, task, trainer, tracker, began)
+        return _fit_and_score(work, config, run, data, task, trainer, tracker, began, warm=before is None)
 
 
 def work_of(task: str) -> Any:
@@ -103,7 +106,7 @@ def _claim(run: Run, config: Mapping[str, Any]) -> None:
 
 def _fit_and_score(
     work: Any, config: dict[str, Any], run: Run, data: Any, task: "Task", trainer: "Trainer", tracker: "Tracker",
-    began: float,
+    began: float, *, warm: bool,
 ) -> float:  # fmt: skip
     from forecast.dashboards.report import write_report
     from forecast.inference.training import learn
@@ -113,7 +116,7 @@ def _fit_and_score(
     if config["trainer"]["compile"]:
         chain.compile()
     last = run.path / LAST_CHECKPOINT
-    if config["resume"] is None:
+    if config["resume"] is None and warm:
         work.warm(chain, data)
     with _told(tracker, run):
         trial = bool(os.environ.get(TRIAL))
@@ -170,7 +173,9 @@ def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str
 
 
 def _planned(config: Mapping[str, Any], first: bool) -> Run:
-    """The folder of a new run; other ranks join that of the first."""
+    """The folder of a new run; other ranks join that of the first, or, on another machine, write nothing at all."""
+    if not first and FOLDER_OF_RANK_0 not in os.environ and ranks.placed():
+        return Run.plan(config["runs"], "train")  # never made: the first process tells where its checkpoints are
     if not first and FOLDER_OF_RANK_0 not in os.environ:
         raise UsageError(
             f"LOCAL_RANK is {os.environ.get('LOCAL_RANK', '0')}, but {FOLDER_OF_RANK_0} is not set",
@@ -196,14 +201,16 @@ def _open(work: Any, run: Run, config: Mapping[str, Any], overrides: list[str], 
 
 
 @contextmanager
-def _logged(run: Run, quiet: bool) -> Iterator[None]:
-    """Log lines go to the run's log.txt, and to the terminal unless quiet."""
-    handlers: list[logging.Handler] = [logging.FileHandler(run.path / "log.txt", encoding="utf-8")]
-    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+def _logged(run: Run, quiet: bool, first: bool = True) -> Iterator[None]:
+    """Log lines of the first process go to the run's log.txt, and to the terminal unless quiet."""
+    handlers: list[logging.Handler] = []
+    if first:
+        handlers.append(logging.FileHandler(run.path / "log.txt", encoding="utf-8"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     if not quiet:
         handlers.append(logging.StreamHandler(sys.stderr))
-        handlers[1].setFormatter(logging.Formatter("%(message)s"))
-        handlers[1].addFilter(lambda record: record.name != "forecast.ops.dispatch")  # for who looks for it
+        handlers[-1].setFormatter(logging.Formatter("%(message)s"))
+        handlers[-1].addFilter(lambda record: record.name != "forecast.ops.dispatch")  # for who looks for it
     log.setLevel(logging.INFO)
     for handler in handlers:
         log.addHandler(handler)
