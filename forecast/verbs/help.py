@@ -61,6 +61,7 @@ PAGES = {
             ("task.horizon", "steps that it forecasts"),
             ("norm", "none, instance (each window by its own mean and deviation), or rolling (by all before)"),
             ("data.holidays", "DE, US-CA or a csv of days: which days off the model knows, ahead too"),
+            ("data.path", "of data=series a file; of data=folder parquet files, more than memory holds if need be"),
             ("data.batch_size", "windows in a batch"),
             ("optim.lr", "learning rate"),
             ("trainer.max_epochs", "at most so many"),
