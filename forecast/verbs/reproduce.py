@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from forecast import ranks
 from forecast.artifacts import Run
 from forecast.errors import ArtifactError, DataError, RunError, UsageError
 from forecast.spool import absolute, trouble
@@ -153,8 +154,7 @@ def _train(record: Record, runs: str) -> Run | None:
     cfg = fitted(record.origin, config)
     _same_data(record, config)
     train(cfg, _overrides(record.env))
-    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-    return Run(Path(os.environ[FOLDER_OF_RANK_0])) if first else None
+    return Run(Path(os.environ[FOLDER_OF_RANK_0])) if ranks.first() else None
 
 
 def fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
