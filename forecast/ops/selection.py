@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from forecast.ops.dispatch import plainly, run
 
@@ -35,7 +36,7 @@ def budget(length: int, factor: int) -> int:
     return max(1, min(factor * math.ceil(math.log(length)), length))
 
 
-@torch._disable_dynamo  # torch.compiler.disable, but loads the compiler when it is called and not now
+@_disable_dynamo  # torch.compiler.disable, but it loads the compiler when called, not now
 def sample_keys(
     l_q: int, l_k: int, count: int, *, seed: int, layer: int, step: int | None = None, causal: bool = False
 ) -> Tensor:
