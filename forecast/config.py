@@ -429,8 +429,8 @@ class Predict:
     horizon: int | None = None
     on_bad: OnBad = OnBad.quarantine
     max_bad_fraction: float = 1.0
-    shard_rows: int = 500_000
-    shard_bytes: int = 32 << 20
+    shard_rows: int = 250_000
+    shard_bytes: int = 16 << 20
     dry_run: bool = False
     progress: Progress = Progress.text
     engine: JobEngine = field(default_factory=JobEngine)
