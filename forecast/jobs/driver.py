@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from forecast import __version__
 from forecast.errors import ForecastError, RunError, UsageError
 from forecast.jobs.cluster import cluster, fitting
-from forecast.jobs.local import ENVIRONMENT, TRIES, cores
+from forecast.jobs.local import TRIES, cores
 from forecast.jobs.types import Done, Job, Shard
 
 SAID: Final = "said"  # the column of what a worker says, a pickle as Ray's own messages are
@@ -104,23 +104,18 @@ def gave_up(error: Exception) -> RunError:
 
 
 def mapped(
-    data: Any, worker: type, words: tuple[Any, ...], asking: Asking, actors: int, *, batch_size: int | None
+    data: Any, worker: type, words: tuple[Any, ...], asking: Asking, actors: int, *, batch_size: int | None,
+    env: dict[str, Any] | None = None,
 ) -> Any:  # fmt: skip
-    """The Ray Dataset of what actors make of a Ray Dataset; each has one batch at a time."""
+    """The Ray Dataset of what actors make of a Ray Dataset; each has one batch at a time. env: what their processes are
+    started with, where that is another environment than the job's."""
     import ray
 
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1)
     return data.map_batches(
         worker, fn_constructor_args=words, batch_size=batch_size, batch_format="pyarrow", compute=pool,
-        num_cpus=asking.cpus, num_gpus=asking.gpus or None, runtime_env={"env_vars": environment()},
+        num_cpus=asking.cpus, num_gpus=asking.gpus or None, runtime_env=env,
     )  # fmt: skip
-
-
-def environment() -> dict[str, str]:
-    """What an actor's process must be started with: bounded threads, and our code where it is not installed."""
-    if "PYTHONPATH" in os.environ:
-        return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], "${PYTHONPATH}"])}
-    return ENVIRONMENT
 
 
 class Tries:

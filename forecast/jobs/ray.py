@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forecast import errors
 from forecast.errors import RunError, UsageError
-from forecast.jobs.cluster import imported, missing
+from forecast.jobs.cluster import env, imported, missing
 from forecast.jobs.driver import LOG, Asking, drive, mapped
 from forecast.jobs.local import ended
 from forecast.jobs.types import Done, Job, Shard
@@ -52,10 +52,16 @@ class Ray:
         if not shards:
             return
         with (
-            tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+            tempfile.TemporaryDirectory(prefix="ray-", dir=short(), ignore_cleanup_errors=True) as folder,
             driving(self.asking, job, shards, Path(folder)) as (process, pipe),
         ):
             yield from heard(process, pipe, Path(folder) / LOG)
+
+
+def short() -> str | None:
+    """Where the files of a cluster of this machine may be: the path of a socket has at most 107 characters, and Ray
+    takes 75 of them."""
+    return None if len(tempfile.gettempdir()) < 25 else "/tmp"
 
 
 @contextmanager
@@ -111,7 +117,8 @@ def predict_dataset(
 
     imported()
     words = (str(Path(run).expanduser().absolute()), Asked() if asked is None else asked)
-    return mapped(dataset, Forecasting, words, Asking(None, actors, cpus, gpus), actors, batch_size=None)
+    asking = Asking(None, actors, cpus, gpus)
+    return mapped(dataset, Forecasting, words, asking, actors, batch_size=None, env=env())
 
 
 class Forecasting:
