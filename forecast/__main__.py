@@ -153,6 +153,10 @@ def call(verb: str, cfg: "DictConfig", overrides: list[str]) -> list[float]:
         from forecast.verbs.stream import stream
 
         stream(cfg, overrides)
+    if verb == "serve":
+        from forecast.verbs.serve import serve
+
+        serve(cfg, overrides)
     if verb == "export":
         from forecast.verbs.export import export
 

@@ -13,11 +13,9 @@ from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from forecast.errors import UsageError, nearest
-from forecast.verbs.help import ALLOWED, LONG, VALUED, VERBS, choices, defaults, groups, hidden, marked
+from forecast.verbs.help import ALLOWED, CONFIGURED, LONG, VALUED, VERBS, choices, defaults, groups, hidden, marked
 
-EXAMPLE = {"train": "trainer.max_epochs=3"} | dict.fromkeys(
-    ("evaluate", "predict", "backtest", "stream", "export"), "run=latest"
-)
+EXAMPLE = dict.fromkeys(CONFIGURED, "run=latest") | {"train": "trainer.max_epochs=3"}
 # A word for the kind of a part; no group of conf/: `engine` is a plain key of another verb, and Hydra takes one only.
 SHORTHAND = {("predict", "engine"): "engine.kind"}
 SWITCHES = {"--resolve": "--resolve", "--multirun": "--multirun", "-m": "--multirun"}

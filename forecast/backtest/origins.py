@@ -25,7 +25,7 @@ class Rolling(NamedTuple):
     """What was asked for; without a count or stamps every origin of a part."""
 
     step: int = 1
-    count: int | None = None  # the last so many of each series
+    most: int | None = None  # the last so many of each series
     first: str | None = None  # stamps of cutoffs
     last: str | None = None
 
@@ -40,7 +40,7 @@ def parse(origins: Any, step: int) -> Rolling:
     if isinstance(origins, int) and not isinstance(origins, bool):
         if origins < 1:
             raise UsageError(f"origins is {origins}", "expected at least 1")
-        return Rolling(step, count=origins)
+        return Rolling(step, most=origins)
     if not isinstance(origins, Mapping) or not origins:
         raise UsageError(f"origins is {origins!r}", "expected a count or stamps",
                          "set origins=100, or 'origins={first: 2024-01-31, last: 2024-02-29}'")  # fmt: skip
@@ -63,9 +63,7 @@ def _moment(key: str, text: str, zone: str | None) -> NDArray[np.datetime64]:
     except ValueError:
         found = np.array(["NaT"], "datetime64[us]")
     if np.isnat(found).any():
-        raise UsageError(
-            f"origins.{key} is {text!r}", "expected a date or a stamp, e.g. 2024-01-31 or 2024-01-31T06:00"
-        )
+        raise UsageError(f"origins.{key} is {text!r}", "expected a stamp", "e.g. 2024-01-31, or 2024-01-31T06:00")
     return found
 
 
@@ -75,8 +73,8 @@ def rolled(asked: Rolling, series: Series, part: Ints, context: int, horizon: in
     lowest = series.start[:-1] + context  # origins, as rows of the first target
     highest = part[:, 1] - horizon
     begin, end = np.maximum(part[:, 0], lowest), highest
-    if asked.count is not None:
-        begin = highest - (asked.count - 1) * asked.step
+    if asked.most is not None:
+        begin = highest - (asked.most - 1) * asked.step
     if asked.first is not None:
         begin = _row(series, _moment("first", asked.first, series.zone)) + 1
     if asked.last is not None:
@@ -85,10 +83,10 @@ def rolled(asked: Rolling, series: Series, part: Ints, context: int, horizon: in
     count = np.maximum((end - begin) // asked.step + 1, 0)
     if not count.any():
         _refuse(asked, series, lowest, highest, context, horizon)
-    if asked.count is not None and count.max() < asked.count:
+    if asked.most is not None and count.max() < asked.most:
         s = int(count.argmax())
         raise DataError(
-            f"origins={asked.count:,} with step={asked.step:,}: series '{series.ids[s]}' has {int(count[s]):,}",
+            f"origins={asked.most:,} with step={asked.step:,}: series '{series.ids[s]}' has {int(count[s]):,}",
             f"an origin has {context:,} steps before it and {horizon:,} after it", "ask for fewer, or lower step",
         )  # fmt: skip
     return Windows(begin, np.concatenate([[0], np.cumsum(count)]), asked.step, context, horizon)

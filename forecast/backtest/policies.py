@@ -47,17 +47,19 @@ class Window:
     def __init__(self, predictor: Predictor, data: SeriesModule, levels: Sequence[float]) -> None:
         self.predictor, self.series, self.scaler = predictor, data.series, data.scaler
         self.name, self.levels = predictor.name, list(levels)
-        self.clip, self.values = predictor.clip_for(data.scaler), dict[str, Numbers]()
+        self.clip = predictor.clip_for(data.scaler)
+        self.values: Mapping[str, Numbers] = {}
 
     @torch.inference_mode()
     def __call__(self, batch: SeriesBatch) -> Tensor:
         predictor = self.predictor
         output, made = predictor.chain.output, predictor.chain(batch)
         point = self.clip(output.point(made), batch.series)
-        self.values = {"y_hat": self._undone(point, batch)}
+        values = {"y_hat": self._undone(point, batch)}
         if self.levels:
             quantiles = self.clip(output.value(made, self._scores(batch, made)), batch.series)
-            self.values |= {column(p): self._undone(quantiles[..., i], batch) for i, p in enumerate(self.levels)}
+            values |= {column(p): self._undone(quantiles[..., i], batch) for i, p in enumerate(self.levels)}
+        self.values = values
         return point
 
     def _scores(self, batch: SeriesBatch, made: Tensor) -> Tensor:
@@ -81,7 +83,8 @@ class Start:
     def __init__(self, live: Live, table: Table) -> None:
         """Takes all readings up to the last origin."""
         data, self.name = table.data, f"{live.predictor.name}, streamed"
-        self.scaler, self.values = data.scaler, dict[str, Numbers]()
+        self.scaler = data.scaler
+        self.values: Mapping[str, Numbers] = {}
         raw = data.series._replace(values=np.where(data.observed, data.series.values, np.nan))
         origin, _ = table.windows.at(np.arange(len(table.windows), dtype=np.int64))
         wanted = np.zeros(len(raw.time) + 1, bool)

@@ -108,8 +108,8 @@ def _before(data: SeriesModule, windows: Windows) -> SeriesModule:
     view, some = copy.copy(data), np.diff(windows.until) > 0
     first = np.where(some, np.clip(windows.first, data.series.start[:-1], data.series.start[1:]), data.series.start[1:])
     last = windows.first + (np.diff(windows.until) - 1) * windows.stride + windows.horizon
-    cut = [np.minimum(part, first[:, None]) for part in (data.split.train, data.split.val)]
-    view.split = Split(*cut, np.stack([first, np.where(some, last, first)], 1))
+    train, val = (np.minimum(part, first[:, None]) for part in (data.split.train, data.split.val))
+    view.split = Split(train, val, np.stack([first, np.where(some, last, first)], 1))
     return view
 
 

@@ -1,4 +1,4 @@
-"""Errors of many forecasters by group, a series or an origin: sums of whole batches in float64, read once as a table."""
+"""Errors of many forecasters by group, a series or an origin: sums of batches in float64, read once as a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -30,7 +30,7 @@ from forecast.data.folder import Folder
 from forecast.data.freq import TICKS, Ints, Stamps, parse_freq
 from forecast.data.gathering import Bucket, buckets, index
 from forecast.data.read import from_frame, nowhere
-from forecast.data.table import Floats, Runs, Series, apply_gaps, gap_list, runs, select, steps_after
+from forecast.data.table import Series, apply_gaps, gap_list, runs, select
 from forecast.errors import DataError
 
 VERSION: Final = 1
@@ -132,7 +132,7 @@ class Writer:
         self.gap_total = self.missing = self.longest = self.written = 0
 
     def write(self) -> None:
-        asked, head = self.asked, self.folder.head()
+        asked, head = self.asked, self.folder.head(self.asked.id)
         channels = self._columns(head)
         self.folder.check(asked.time, channels)
         found = index(self.folder, asked.id)
@@ -216,7 +216,7 @@ class Writer:
         if len(self.gaps) > 4 * GAPS:
             self.gaps = _longest(self.gaps)
         self.notes += [note for note in notes if note not in self.notes][: NOTES - len(self.notes)]
-        seen = ~empty.all(axis=0)
+        seen = np.asarray(~empty.all(axis=0))
         self.seen = seen if self.measured is None else self.seen | seen
         self.first.append(first)
         self.rows.append(series.rows)
@@ -264,10 +264,10 @@ def placed(folder: Folder, row: Ints, where: str) -> Iterator[None]:
     try:
         yield
     except DataError as fault:
-        found = re.match(rf"{re.escape(where)}: rows? ([\d,]+)(?: and ([\d,]+))?", fault.found)
+        found = re.match(rf"{re.escape(where)}: rows? (\d+)(?: and (\d+))?", fault.found)
         if not found:
             raise
-        places = [folder.place(int(row[int(text.replace(",", "")) - 1])) for text in found.groups() if text]
+        places = [folder.place(int(row[int(text) - 1])) for text in found.groups() if text]
         (file, at), *other = places
         words = f"{file.name}: row {at + 1}"
         if other and other[0][0] is file:

@@ -39,6 +39,7 @@ from forecast.errors import DataError, UsageError
 from forecast.types import Spec
 
 SAMPLE: Final = 1 << 21  # rows; of more, some series are scored where all would take memory or hours
+INLINE: Final = 10_000  # series whose scales the record holds itself
 NAMED: Final = 100  # series without a window that a record names
 
 
@@ -97,7 +98,7 @@ class FolderModule(SeriesModule):
         where = f"{len(folder.files):,} files, " + ("checked and written to" if made else "as in")
         self.findings = [
             *lines, f"cache: {where} {kept}", *f.notes, *constant(series, self.split.train, (found.low, found.high)),
-            *few(series, self.split.train, found.count), *said(self.left_out, len(series.ids)),
+            *few(series, self.split.train, found.seen), *said(self.left_out, len(series.ids)),
             *borders(series, self.split),
         ]  # fmt: skip
         self.prepared = True
@@ -118,7 +119,7 @@ class FolderModule(SeriesModule):
         else:
             step = {"freq": "h", **words}
             first = infer_frame_card(
-                folder.head(), folder.root.name, name=folder.root.stem, **self.columns, target=self.target,
+                folder.head(self.columns["id"]), folder.root.name, name=folder.root.stem, **self.columns, target=self.target,
                 past=self.past, **step,
             )  # fmt: skip
             time, id, plain = first.time.column, first.id, None
@@ -152,7 +153,7 @@ class FolderModule(SeriesModule):
     def _settled(self, series: Series, found: Statistics) -> Scaler:
         if self.scale == "none":
             return Scaler.none(series)
-        return Scaler.settled(series, self.split.train, found.count, found.mean, found.std, self.scale)
+        return Scaler.settled(series, self.split.train, found.seen, found.mean, found.std, self.scale)
 
     def _finish(self, series: Series) -> None:
         """Windows and batches of the series, whose statistics are known."""
@@ -253,7 +254,8 @@ class FolderModule(SeriesModule):
         card = narrow(self.card, self.spec.channels, self.spec.targets)
         recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays, None, self.least)
         left = {part: names[:NAMED] for part, names in self.left_out.items() if names}
-        return {**recipe.to_state(), "source": self.source, **({"left_out": left} if left else {})}
+        plain = recipe.to_state(apart=len(self.series.ids) > INLINE)
+        return {**plain, "source": self.source, **({"left_out": left} if left else {})}
 
 
 class Observed:

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from forecast.data.beside import Beside
 from forecast.data.card import Card
 from forecast.data.clock import to_utc
 from forecast.data.covariates import AHEAD
 from forecast.data.freq import Ints, Stamps, parse_freq
+from forecast.data.holidays import Holidays
 from forecast.data.recipe import Recipe
 from forecast.data.stamps import NOTHING, parse_names
-from forecast.data.table import SPARSE, Floats, grid, stamp
+from forecast.data.table import SPARSE, Floats, Series, grid, regular, stamp
 from forecast.errors import DataError, nearest
 from forecast.inference.reading import Flags, Numbers, firsts, numbers, stamps
 from forecast.inference.reasons import Faults
@@ -59,14 +61,18 @@ def names(column: pl.Series | None, alone: str, rows: int, where: str) -> tuple[
     is. Without a column there is one series, `alone`."""
     if column is None:
         return pl.Series([alone] if rows else [], dtype=pl.String), np.zeros(rows, np.int64)
-    column = parse_names(column, where).fill_null("")
-    each = column.unique(maintain_order=True)
-    lost = each.str.to_lowercase().is_in(NOTHING)
+    runs = column.rle()
+    lengths = runs.struct.field("len").to_numpy()
+    each = parse_names(runs.struct.field("value").alias(column.name), where).fill_null("")
+    names = each.unique(maintain_order=True)
+    lost = names.str.to_lowercase().is_in(NOTHING)
     if lost.any():  # all of these are one series without a name
-        column = column.replace(each.filter(lost), "")
-        each = column.unique(maintain_order=True)
-    number = column.cast(pl.Enum(each)).to_physical().to_numpy().astype(np.int64)
-    return each.replace("", None), number
+        each = each.replace(names.filter(lost), "")
+        names = each.unique(maintain_order=True)
+    if len(names) == len(each):
+        return names.replace("", None) if lost.any() else names, np.repeat(np.arange(len(names)), lengths)
+    code = each.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
+    return names.replace("", None), np.repeat(code, lengths)
 
 
 def columns(frame: pl.DataFrame, wanted: Iterable[str | None], where: str) -> None:
@@ -236,3 +242,20 @@ def _whole(past: History, series: Ints, faults: Faults, recipe: Recipe, masked: 
             series[holes].tolist(),
             (f"{context - full[s]:,} of the last {context:,} steps have no value" for s in holes),
         )
+
+
+def sound(past: History, frame: pl.DataFrame, recipe: Recipe, where: str) -> Series:
+    """The regular series of what the screens let pass, as `from_frame` makes them; `frame` has the covariates."""
+    card, spec, ids = recipe.card, recipe.spec, tuple(past.ids.to_list())
+    covariates = None
+    if recipe.coding is not None:
+        card = replace(card, covariates=recipe.beside(None))
+        some = [c.source for c in card.channels if c.source in frame.columns and c.name not in spec.channels]
+        beside = Beside.of(card, frame.select(some)[past.row], where, recipe.coding, None)
+        everything = np.arange(len(past.time))
+        covariates, rows = beside.read(ids, past.number, past.start, past.time, everything, past.values)
+        past = past.kept(rows) if isinstance(rows, np.ndarray) else past
+    none = np.empty((len(past.time), 0), np.float32)
+    days = (recipe.holidays or Holidays(card.holidays)) if card.holidays else None
+    facts = (spec.channels, spec.targets, spec.units, card.time.freq, card.season, card.time.zone)
+    return regular(Series(ids, past.start, past.time, past.values, none, (), *facts, days, covariates), where)

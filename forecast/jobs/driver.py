@@ -78,7 +78,7 @@ def messages(asking: Asking, job: Job, shards: list[Shard], folder: Path) -> Ite
         tries = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tries).remote()
         rows = [{SHARD: pickle.dumps(shard)} for shard in shards]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
-        made = mapped(data, Worker, (job, tries, __version__), asking, actors, batch_size=1)
+        made = mapped(data, Worker, (job, tries, __version__, asking.gpus > 0), asking, actors, batch_size=1)
         try:
             for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 yield from (pickle.loads(said) for said in batch[SAID].to_pylist())
@@ -118,6 +118,17 @@ def mapped(
     )  # fmt: skip
 
 
+def predictor(job: Job, card: bool) -> Any:
+    """The predictor of the job's run; card: with its chain on the GPU of this process."""
+    from forecast.jobs.shard import opened
+
+    if not card:
+        return opened(job)
+    from forecast.jobs.device import on_card
+
+    return on_card(opened(job))
+
+
 class Tries:
     """How often each shard was begun."""
 
@@ -135,8 +146,8 @@ class Worker:
     """An actor of a job: takes a shard, says what became of it. What is wrong is said too, and never raised, for Ray
     would try it again."""
 
-    def __init__(self, job: Job, tries: Any, version: str) -> None:
-        self.job, self.tries, self.version = job, tries, version
+    def __init__(self, job: Job, tries: Any, version: str, card: bool = False) -> None:
+        self.job, self.tries, self.version, self.card = job, tries, version, card
         self.predictor: Any = None
 
     def __call__(self, batch: Any) -> Any:
@@ -156,7 +167,7 @@ class Worker:
     def _made(self, shard: Shard) -> Done:
         import ray
 
-        from forecast.jobs.shard import opened, work
+        from forecast.jobs.shard import work
 
         if self.version != __version__:
             raise UsageError(
@@ -170,5 +181,5 @@ class Worker:
                 f"its input begins with {shard.pieces[0].path}",
             )  # fmt: skip
         if self.predictor is None:
-            self.predictor = opened(self.job)
+            self.predictor = predictor(self.job, self.card)
         return work(shard, self.job, self.predictor)

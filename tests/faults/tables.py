@@ -122,7 +122,7 @@ CASES = [
          f"{P} id=unique_id"),
     Case("two columns that may name the series", "data/infer.py _id_column",
          csv([f"{row},{a},{b}" for row in rows() for a in "ab" for b in "cd"], "ds,y,shop,item"), "f.csv: stamps repeat, and the columns shop, item hold text; expected one that names the series → set data.id=COLUMN"),
-    Case("a series without a value to learn from", "data/scale.py fit: has no value",
+    Case("a series without a value to learn from", "data/scale.py settled",
          values(lambda i: "" if i < 80 else i), "channel 'y' of series 'f' has no value in the 70 training rows; expected at least one → change data.splits, or leave the channel out", f"{TRAIN} data.gaps=mask"),
     Case("a part without a value to score", "verbs/checks.py something_to_learn",
          values(lambda i: i if i < 75 else ""), "no target was observed in the test part → change data.splits", f"{TRAIN} data.gaps=mask"),

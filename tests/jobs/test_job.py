@@ -107,7 +107,7 @@ def nested(frame: pl.DataFrame, folder: Path) -> None:
     frame[half:].write_parquet(folder / "x" / "1.parquet")
 
 
-SPREAD = (scattered, shuffled)  # these are brought together first
+SPREAD = (scattered, shuffled, packed, nested)  # these are brought together first
 
 
 @pytest.mark.parametrize("layout", [scattered, by_series, groups, shuffled, modulo, packed, nested])

@@ -18,11 +18,12 @@ from forecast.artifacts import Run
 from forecast.errors import DataError, RunError, UsageError
 from forecast.inference.frame import Asked, forecast_frame, load
 from forecast.jobs.cluster import OBJECTS, cluster, fitting
+from forecast.jobs.device import moved, on_card
 from forecast.jobs.driver import TRIES, Tries, Worker, quiet
 from forecast.jobs.manifest import SUCCESS
 from forecast.jobs.ray import Ray, predict_dataset
 from forecast.jobs.types import Job, Piece, Shard
-from tests.jobs.made import contents, names, started, table
+from tests.jobs.made import class_table, contents, event_table, names, started, table
 from tests.jobs.test_job import batch, run_job
 from tests.verbs.conftest import REPO
 
@@ -179,6 +180,17 @@ def test_without_ray_it_is_told_what_to_install(series, tmp_path) -> None:
     line = "forecast: engine=ray needs ray, which is not installed; pip install 'longcast[ray]'\n"
     assert (process.returncode, said) == (2, line)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["series", "events", "classes"])
+def test_a_chain_on_another_device_gives_the_same(kind, request, monkeypatch) -> None:
+    """The other device is the CPU too; that a card agrees with a CPU is shown in tests/kernels."""
+    run = Run(request.getfixturevalue(kind))
+    frame = {"series": table, "events": event_table, "classes": class_table}[kind]()
+    assert forecast_frame(frame, moved(load(run), "cpu")).equals(forecast_frame(frame, load(run)))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RunError, match="^torch sees no GPU in an actor that has one; expected CUDA; leave engine.gpus"):
+        on_card(load(run))
 
 
 @pytest.mark.long
