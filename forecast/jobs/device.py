@@ -12,8 +12,8 @@ from forecast.inference.predictor import Predictor
 
 
 class Elsewhere(nn.Module):
-    """A chain on `device` for callers on the CPU: a batch goes there, its result comes back. What follows from a result,
-    such as quantiles, is computed here, by `output`."""
+    """A chain on `device` for callers on the CPU: a batch goes there, its result comes back. What follows from one,
+    such as quantiles, is computed here by `output`; all else that is asked for is the chain's."""
 
     def __init__(self, chain: nn.Module, device: str | torch.device) -> None:
         super().__init__()
@@ -24,6 +24,12 @@ class Elsewhere(nn.Module):
         there = [part.to(self.device) if isinstance(part, Tensor) else part for part in batch]
         made: Tensor = self.chain(type(batch)(*there))
         return made.cpu()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("chain"), name)
 
     def point(self, batch: Any) -> Tensor:
         """The one number (B, H, T) of each forecast."""
