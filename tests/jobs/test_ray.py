@@ -1,12 +1,12 @@
 """engine=ray for real: a cluster of two cores on this machine, what it writes, and what happens as its parts die."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -28,6 +28,7 @@ from tests.jobs.test_job import batch, run_job
 from tests.verbs.conftest import REPO
 
 ACTOR = "ray::MapWorker"
+GIVES_UP = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long a process of Ray looks for a head that is lost: 60
 
 
 @pytest.fixture(scope="module")
@@ -257,41 +258,80 @@ def test_a_shard_whose_actors_die_again_and_again_ends_the_job(series, tmp_path,
         made.close()
 
 
+@contextmanager
+def machines(count: int):
+    """A cluster of so many machines of a core each, as `ray start` makes it: its address, and a process group for each,
+    the head's first; they are killed in the end."""
+    port, env = 20_000 + os.getpid() % 10_000, {**os.environ, "PYTHONPATH": str(REPO), GIVES_UP: "5"}
+    began = []
+
+    def start(*words: str) -> None:
+        line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats",
+                f"--object-store-memory={OBJECTS}", *words]  # fmt: skip
+        one = subprocess.Popen(line, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        began.append(one)
+        for said in iter(one.stdout.readline, b""):
+            if b"--block" in said:
+                return
+        raise AssertionError("ray start has ended")
+
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        try:
+            start("--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false")
+            for _ in range(count - 1):
+                start(f"--address=127.0.0.1:{port}")
+            yield f"127.0.0.1:{port}", began
+        finally:
+            for one in began:
+                lose(one)
+
+
+def lose(one) -> None:
+    """Kill all processes of a machine at once."""
+    with suppress(ProcessLookupError, psutil.Error):
+        below = psutil.Process(one.pid).children(recursive=True)
+        for each in [*below, one]:
+            each.kill()
+    one.wait()
+    one.stdout.close()
+
+
+def on_cluster(series, folder, address: str, between):
+    """A job of many shards by the command, on a cluster; `between` is called when two of them are done."""
+    table(names(6000), 30).write_parquet(folder / "in.parquet")
+    words = [f"run={series}", "input=in.parquet", "output=out", "engine=ray", f"engine.address={address}",
+             "shard_rows=600"]  # fmt: skip
+    process = started(*words, cwd=folder, **{GIVES_UP: "5"})
+    while process.poll() is None and len(list((folder / "out").glob("part-*"))) < 2:
+        time.sleep(0.02)
+    between()
+    _, said = process.communicate(timeout=400)
+    assert "Traceback" not in said
+    return process.returncode, said.splitlines()
+
+
+@pytest.mark.long
+def test_a_machine_is_lost_and_the_others_do_its_shards(series, tmp_path) -> None:
+    with machines(2) as (address, (_, other)):
+        code, said = on_cluster(series, tmp_path, address, lambda: lose(other))
+    assert code == 0, said
+    assert contents(tmp_path / "out") == local_parts(series, tmp_path)
+
+
 @pytest.mark.long
 def test_a_cluster_that_is_lost_ends_the_job_with_one_line(series, tmp_path) -> None:
-    port = 20_000 + os.getpid() % 10_000
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        line = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false",
-                f"--temp-dir={folder}", f"--object-store-memory={OBJECTS}", "--disable-usage-stats"]  # fmt: skip
-        env = {**os.environ, "PYTHONPATH": str(REPO), "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
-        head = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", *line], env=env, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            table(names(20000), 30).write_parquet(tmp_path / "in.parquet")
-            address = f"127.0.0.1:{port}"
-            words = [f"run={series}", "input=in.parquet", "output=out", "engine=ray", f"engine.address={address}",
-                     "engine.actors=2", "shard_rows=300"]  # fmt: skip
-            deadline = time.monotonic() + 240
-            code = 2
-            while code == 2 and time.monotonic() < deadline:  # until it listens
-                process = started(*words, "dry_run=true", cwd=tmp_path)
-                process.communicate(timeout=120)
-                process = started(*words, cwd=tmp_path, RAY_gcs_rpc_server_reconnect_timeout_s="5")
-                while process.poll() is None and not list((tmp_path / "out").glob("part-*")):
-                    time.sleep(0.05)
-                code = process.poll()
-            os.killpg(head.pid, signal.SIGKILL)
-            _, said = process.communicate(timeout=200)
-            last = said.splitlines()[-1]
-            assert process.returncode == 5 and "Traceback" not in said, said
-            assert last.startswith("forecast: the driver of Ray has ended (") or last.startswith("forecast: Ray gave")
-            assert "run the same command again" in last
-        finally:
-            if head.poll() is None:
-                os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
+    with machines(1) as (address, (head,)):
+        code, said = on_cluster(series, tmp_path, address, lambda: lose(head))
+    assert code == 5 and "run the same command again" in said[-1], said
+    assert said[-1].startswith(("forecast: the driver of Ray has ended (", "forecast: Ray gave up: "))
+    assert all(line.startswith("shard ") for line in said[:-1])
+
+
+def local_parts(series, folder) -> dict[str, bytes]:
+    """What the engine of this machine makes of the same command."""
+    words = [f"run={series}", "input=in.parquet", "output=local", "shard_rows=600"]
+    _, said = started(*words, cwd=folder).communicate(timeout=300)
+    return contents(folder / "local")
 
 
 @pytest.mark.long
