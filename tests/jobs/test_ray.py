@@ -205,7 +205,7 @@ def test_the_command_says_nothing_of_ray_and_leaves_nothing(series, tmp_path) ->
     assert [line.partition("/")[0] for line in said.splitlines()] == [
         f"shard {n}" for n in range(1, said.count("\n") + 1)
     ]
-    assert told.startswith("out: 60 series") and told.count("\n") == 1
+    assert told.startswith(f"{tmp_path / 'out'}: 60 series by linear: 60 forecast; ") and told.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", "out"}
     assert not [path for path in set(Path("/tmp").iterdir()) - before if path.name.startswith("ray-")]
 
@@ -266,8 +266,8 @@ def machines(count: int):
     began = []
 
     def start(*words: str) -> None:
-        line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats",
-                f"--object-store-memory={OBJECTS}", *words]  # fmt: skip
+        line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1",
+                "--disable-usage-stats", f"--object-store-memory={OBJECTS}", *words]  # fmt: skip
         one = subprocess.Popen(line, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         began.append(one)
         for said in iter(one.stdout.readline, b""):
