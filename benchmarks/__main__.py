@@ -1,7 +1,7 @@
 """python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
 
-`stream`, `http`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen: they
-run by their names only.
+`stream`, `http`, `serve`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen:
+they run by their names only.
 """
 
 import sys
@@ -14,6 +14,7 @@ from benchmarks import (
     http,
     intervals,
     loader,
+    serve,
     start,
     step,
     stream,
@@ -33,7 +34,7 @@ SPEED = {
     "loader": loader.main, "start": start.main, "step": step.main,
 }  # fmt: skip
 SLOW = {
-    "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,
+    "stream": stream, "http": http, "serve": serve, "intervals": intervals, "vintages": vintages, "correct": correct,
     "streaming": streaming,
 }  # fmt: skip
 ALL = {**SPEED, "proofs": proofs, **{name: module.main for name, module in SLOW.items()}}
