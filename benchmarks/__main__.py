@@ -1,7 +1,7 @@
 """python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
 
-`stream`, `http`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen: they
-run by their names only.
+`stream`, `http`, `serve`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen:
+they run by their names only.
 """
 
 import sys
@@ -15,6 +15,7 @@ from benchmarks import (
     intervals,
     loader,
     predict,
+    serve,
     start,
     step,
     stream,
@@ -34,7 +35,7 @@ SPEED = {
     "loader": loader.main, "start": start.main, "step": step.main,
 }  # fmt: skip
 SLOW = {
-    "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,
+    "stream": stream, "http": http, "serve": serve, "intervals": intervals, "vintages": vintages, "correct": correct,
     "streaming": streaming, "predict": predict,
 }  # fmt: skip
 ALL = {**SPEED, "proofs": proofs, **{name: module.main for name, module in SLOW.items()}}
