@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from forecast import __version__, cli
+from forecast import __version__, cli, ranks
 from forecast.errors import ForecastError
 from forecast.verbs import help as pages
 from forecast.where import CONF
@@ -78,6 +78,8 @@ def configured(verb: str, words: cli.Words) -> int:
     from forecast import config
     from forecast.verbs.sweep import Sweep
 
+    if "--multirun" in words.flags:
+        ranks.alone("-m")
     sweep = Sweep(verb, words.carried)
     codes: list[int] = []
     config.register(sweep.place)
@@ -151,6 +153,10 @@ def call(verb: str, cfg: "DictConfig", overrides: list[str]) -> list[float]:
         from forecast.verbs.stream import stream
 
         stream(cfg, overrides)
+    if verb == "serve":
+        from forecast.verbs.serve import serve
+
+        serve(cfg, overrides)
     if verb == "export":
         from forecast.verbs.export import export
 

@@ -16,6 +16,8 @@ from forecast.errors import UsageError, nearest
 from forecast.verbs.help import ALLOWED, CONFIGURED, LONG, VALUED, VERBS, choices, defaults, groups, hidden, marked
 
 EXAMPLE = dict.fromkeys(CONFIGURED, "run=latest") | {"train": "trainer.max_epochs=3"}
+# A word for the kind of a part; no group of conf/: `engine` is a plain key of another verb, and Hydra takes one only.
+SHORTHAND = {("predict", "engine"): "engine.kind"}
 SWITCHES = {"--resolve": "--resolve", "--multirun": "--multirun", "-m": "--multirun"}
 
 
@@ -40,7 +42,9 @@ def read(verb: str, words: Sequence[str]) -> Words:
     while rest:
         word = rest.pop(0)
         name, joined, value = word.partition("=")
-        if not word.startswith("-"):
+        if verb == "predict" and word == "--dry-run":
+            overrides.append("dry_run=true")
+        elif not word.startswith("-"):
             overrides.append(override(verb, word))
         elif word in SWITCHES:
             flags.append(SWITCHES[word])
@@ -80,6 +84,8 @@ def no_flag(verb: str, word: str) -> UsageError:
 def override(verb: str, word: str) -> str:
     """A word that Hydra may parse: key=value, or ~key."""
     key, joined, value = word.partition("=")
+    if (verb, key) in SHORTHAND and not value.startswith("{"):
+        return f"{SHORTHAND[verb, key]}={value}"
     if key in defaults(verb) and hidden(value):
         raise no_choice(f"{key}/{value}", None)
     if key and (joined or word.startswith("~")):

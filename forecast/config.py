@@ -102,6 +102,33 @@ class Engine(StrEnum):
     torch = "torch"
 
 
+class Layout(StrEnum):
+    long = "long"
+    wide = "wide"
+
+
+class Columns(StrEnum):
+    forecast = "forecast"
+    nixtla = "nixtla"
+
+
+class OnBad(StrEnum):
+    quarantine = "quarantine"
+    fallback = "fallback"
+    error = "error"
+
+
+class Progress(StrEnum):
+    text = "text"
+    json = "json"
+    none = "none"
+
+
+class Workers(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 class Schedule(StrEnum):
     constant = "constant"
     halve = "halve"
@@ -259,6 +286,36 @@ class Series:
 
 
 @dataclass
+class Folder:
+    """conf/data/folder.yaml: the arguments of forecast.data.FolderModule."""
+
+    card: str | None = None
+    path: str | None = None
+    cache: str | None = None
+    time: str | None = None
+    id: str | None = None
+    target: Any = None  # a name or a list of names
+    past: Any = None
+    freq: str | None = None
+    zone: str | None = None
+    season: int | None = None
+    missing: Any = None  # a number or a list of numbers that mean "not observed"
+    splits: Any = None  # shares, rows or dates of train, val and test
+    holidays: Any = None  # a country or a list of countries, a table of days
+    gaps: Gaps = Gaps.error
+    scale: Scale = Scale.standard
+    min_context: int | None = None
+    sample: Sample = Sample.window
+    weight: str | None = None
+    context: int = MISSING
+    horizon: int = MISSING
+    stride: int = 1
+    batch_size: int = 64
+    workers: int = 0
+    seed: int = MISSING
+
+
+@dataclass
 class Optim:
     """conf/optim/*.yaml: a torch.optim class, its arguments, and the schedule of its learning rate."""
 
@@ -280,6 +337,7 @@ class Trainer:
     patience: int | None = 3
     accelerator: Accelerator = Accelerator["auto"]
     devices: int | str = 1
+    nodes: int = 1
     strategy: str = "auto"
     precision: Precision = Precision["32-true"]
     accumulate: int = 1
@@ -334,6 +392,18 @@ class Evaluate:
 
 
 @dataclass
+class JobEngine:
+    """`engine` of conf/predict.yaml: where the shards of a job are worked on. `engine=ray` is `engine.kind=ray`."""
+
+    kind: Workers = Workers.local
+    processes: int | None = None
+    address: str | None = None
+    actors: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclass
 class Predict:
     """conf/predict.yaml."""
 
@@ -353,6 +423,17 @@ class Predict:
     hazard: int = 0
     batch_size: int | None = None
     overwrite: bool = False
+    rename: Any = None  # a mapping: column in the input -> column of the training
+    layout: Layout = Layout.long
+    columns: Columns = Columns.forecast
+    horizon: int | None = None
+    on_bad: OnBad = OnBad.quarantine
+    max_bad_fraction: float = 1.0
+    shard_rows: int = 500_000
+    shard_bytes: int = 32 << 20
+    dry_run: bool = False
+    progress: Progress = Progress.text
+    engine: JobEngine = field(default_factory=JobEngine)
     runs: str = RUNS
 
 
@@ -492,6 +573,28 @@ class Stream:
 
 
 @dataclass
+class Serve:
+    """conf/serve.yaml."""
+
+    run: str = MISSING
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    hosts: Any = None  # a name or a list of names
+    max_batch: int = 256
+    max_wait_ms: float = 2.0
+    queue: int = 4096
+    max_body: int = 8 << 20
+    max_series: int = 1000
+    max_steps: int = 100_000
+    rate: float = 2000.0
+    timeout_s: float = 10.0
+    poll_s: float | None = None
+    threads: int = 1
+    runs: str = RUNS
+
+
+@dataclass
 class Export:
     """conf/export.yaml."""
 
@@ -502,7 +605,7 @@ class Export:
     runs: str = RUNS
 
 
-VERBS = ("train", "evaluate", "predict", "backtest", "stream", "export")
+VERBS = ("train", "evaluate", "predict", "backtest", "stream", "serve", "export")
 
 # What to say about a key that has no default and was not given.
 NEEDED = {
@@ -531,11 +634,13 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(group="state", name="schema_state", node=State)
     for feed in (Stdin, File, Replay, Http, Mqtt, Kafka):
         store.store(group="feed", name=f"schema_{feed.kind}", node=feed)
+    store.store(name="schema_serve", node=Serve)
     store.store(name="schema_export", node=Export)
     store.store(group="task", name="schema_forecast", node=Forecast)
     store.store(group="task", name="schema_event", node=Event)
     store.store(group="task", name="schema_classify", node=Classify)
     store.store(group="data", name="schema_series", node=Series)
+    store.store(group="data", name="schema_folder", node=Folder)
     store.store(group="data", name="schema_events", node=Events)
     store.store(group="data", name="schema_labelled", node=Labelled)
     store.store(group="optim", name="schema_optim", node=Optim)
@@ -586,6 +691,7 @@ FITTING: dict[type, tuple[type, str, str]] = {
 def fitting(cfg: DictConfig) -> None:
     """UsageError where the data are not of the kind that the task is about."""
     task, data = (OmegaConf.get_type(cfg, key) if key in cfg else None for key in ("task", "data"))
+    data = Series if data is Folder else data
     if task not in FITTING or data is None or data is FITTING[task][0]:
         return
     for other, (schema, called, _) in FITTING.items():

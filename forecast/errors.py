@@ -19,8 +19,9 @@ class ForecastError(Exception):
 
     code = 5
 
-    def __init__(self, found: str, expected: str = "", do: str = "") -> None:
-        self.found, self.expected, self.do = found, expected, do
+    def __init__(self, found: str, expected: str = "", do: str = "", *, reason: str = "") -> None:
+        """`reason`: what is wrong with one series, a code of inference/reasons.py."""
+        self.found, self.expected, self.do, self.reason = found, expected, do, reason
         super().__init__("; ".join(part for part in (found, expected, do) if part))
 
 

@@ -1,23 +1,26 @@
-"""MLflow itself: sends a run's journal to a store. The only file that imports mlflow, beside the served model.
+"""MLflow itself: a connection to a store, and the runs that are registered there.
 
-Every line may be sent again after a kill and changes nothing then: the MLflow run is looked up by the tag
-`forecast.run`, metrics have the time of their line, files replace themselves.
+What MLflow has of a run is a run folder inside a model (interop/pyfunc.py). It is fetched as files, checked against
+their manifest and read by us; nothing of it is executed, and MLflow's own loader of models is never called here.
 """
 
-import json
+import hashlib
 import logging
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Final, NamedTuple
 
-from forecast.spool import SQLITE, Line, Sent, lines
-from forecast.where import PACKAGE
+from forecast.artifacts import MANIFEST, Run
+from forecast.errors import ArtifactError, RunError, UsageError
+from forecast.spool import SQLITE, absolute, shown
 
-AT_ONCE = 1000  # metrics in a request; MLflow takes no more
-FINAL = ("FINISHED", "FAILED", "KILLED")
-FOR_GOOD = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # another try would end the same
+DEFAULT: Final = f"{SQLITE}mlflow.db"  # where track=mlflow writes
+TIMEOUT_S: Final = 30
 
 
 class Unsent(Exception):
@@ -50,7 +53,7 @@ class Store:
             self.client = self.mlflow.MlflowClient(self.uri)
             self.client.search_experiments(max_results=1)
         except Exception as error:
-            raise Unsent(_short(error)) from error
+            raise Unsent(short(error)) from error
         return self
 
     def download(self, run_id: str, folder: str, names: Sequence[str], limit: int, place: Path) -> list[Path]:
@@ -65,211 +68,147 @@ class Store:
                     raise Unsent(f"{folder}/{name} is larger than {limit >> 20} MiB")
             paths = [Path(self.client.download_artifacts(run_id, f"{folder}/{name}", str(place))) for name in names]
         except Exception as error:
-            raise error if isinstance(error, Unsent) else Unsent(_short(error)) from error
+            raise error if isinstance(error, Unsent) else Unsent(short(error)) from error
         if any(path.is_symlink() or not path.is_file() or path.stat().st_size > limit for path in paths):
             raise Unsent("what came is not what was listed")
         return paths
 
 
-class Delivery:
-    """The journal of one run on its way to one store."""
+class Registered(NamedTuple):
+    """A run that came from a store. `version` changes when the same words mean another model."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
-        self.store, self.client, self.folder = store, store.client, folder
-        self.sent = Sent(folder, store.uri)
-        self.refused: list[str] = []
-        self.counts = {"metrics": 0, "files": 0}
-        self.seen: set[tuple[Any, ...]] = set()  # metrics that were sent; a resumed run makes some of them again
-        for end, line in lines(folder):
-            if end > self.sent.offset:
-                break
-            self.seen.update(_names(line))
-        if self.sent.run_id:
-            try:
-                stage = self.client.get_run(self.sent.run_id).info.lifecycle_stage
-            except Exception as error:
-                raise Unsent(_short(error)) from error
-            if stage != "active":
-                raise Unsent(f"run {self.sent.run_id} was deleted there; restore it, or delete mlflow.json")
-
-    def advance(self) -> Iterator[None]:
-        """Send what the journal has by now; yields after each acknowledgement. Unsent when the store fails."""
-        for group in _grouped(lines(self.folder, self.sent.offset)):
-            end, line = group[-1]
-            try:
-                if line["do"] in ("log", "scores"):
-                    self._metrics([each for _, each in group])
-                else:
-                    getattr(self, f"_{line['do']}", self._unknown)(line)
-            except Exception as error:
-                if not self._for_good(line, error):
-                    raise Unsent(_short(error)) from error
-                self.refused.append(f"{line['do']}: {_short(error)}")
-            self.sent.offset = end
-            self.sent.save()
-            yield
-
-    def killed(self) -> None:
-        """The training ended without a word."""
-        if self.sent.run_id and self.sent.status not in FINAL:
-            self._end({"status": "KILLED", "at": None})
-            self.sent.save()
-
-    def _for_good(self, line: Line, error: Exception) -> bool:
-        """Whether to go on without this line."""
-        if line["do"] == "create":
-            return False
-        return isinstance(error, _Unsendable) or getattr(error, "error_code", "") in FOR_GOOD
-
-    def _unknown(self, line: Line) -> None:
-        raise _Unsendable(f"this version does not know {line['do']!r}")
-
-    def _create(self, line: Line) -> None:
-        experiment = self._experiment(line)
-        own = str(line["tags"]["forecast.run"]).replace("'", "")
-        found = self.client.search_runs([experiment], f"tags.`forecast.run` = '{own}'", max_results=1)
-        if found:
-            self.sent.run_id = found[0].info.run_id
-        else:
-            tags = {**line["tags"], **self._parent(experiment, line)}
-            made = self.client.create_run(experiment, start_time=line["at"], run_name=line["name"], tags=tags)
-            self.sent.run_id = made.info.run_id
-        self.sent.status = "RUNNING"
-        params = [self.store.mlflow.entities.Param(key, value) for key, value in line["params"].items()]
-        for first in range(0, len(params), 100):
-            self.client.log_batch(self.sent.run_id, params=params[first : first + 100])
-
-    def _parent(self, experiment: str, line: Line) -> dict[str, str]:
-        """The tag that puts a job of a sweep under the run that stands for the sweep, made for its first job."""
-        sweep = str(line["tags"].get("forecast.sweep", "")).replace("'", "")
-        if not sweep:
-            return {}
-        own = {"forecast.run": f"sweep/{sweep}"}
-        found = self.client.search_runs([experiment], f"tags.`forecast.run` = 'sweep/{sweep}'", max_results=1)
-        if found:
-            return {"mlflow.parentRunId": found[0].info.run_id}
-        made = self.client.create_run(experiment, start_time=line["at"], run_name=f"sweep {sweep}", tags=own)
-        self.client.set_terminated(made.info.run_id, "FINISHED", end_time=line["at"])
-        return {"mlflow.parentRunId": made.info.run_id}
-
-    def _experiment(self, line: Line) -> str:
-        name = line["experiment"]
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            place = None
-            if self.store.uri == line["uri"]:
-                place = line["place"]
-            elif self.store.uri.startswith(SQLITE):
-                place = (Path(self.store.uri.removeprefix(SQLITE)).parent / "mlartifacts").as_uri()
-            try:
-                return str(self.client.create_experiment(name, artifact_location=place))
-            except Exception:  # another run was quicker
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        return str(found.experiment_id)
-
-    def _resume(self, line: Line) -> None:
-        self.client.update_run(self.sent.run_id, "RUNNING")
-        self.sent.status = "RUNNING"
-
-    def _data(self, line: Line) -> None:
-        """One input per part of the data."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        source = json.dumps(line["source"])
-        inputs = []
-        for part, facts in line["parts"].items():
-            profile = json.dumps({"num_rows": facts["rows"], "channels": line["channels"]})
-            data = Dataset(f"{line['name']}/{part}", facts["digest"], "local", source, profile=profile)
-            inputs.append(DatasetInput(dataset=data, tags=[InputTag("mlflow.data.context", part)]))
-        self.client.log_inputs(self.sent.run_id, inputs)
-
-    def _metrics(self, group: list[Line]) -> None:
-        """All new ones in as few requests as there can be."""
-        kind, fresh = self.store.mlflow.entities.Metric, []
-        for line in group:
-            for (name, value, step), key in zip(line["rows"], _names(line), strict=True):
-                if key not in self.seen:
-                    self.seen.add(key)
-                    fresh.append(kind(name, value, line["at"], step))
-        for first in range(0, len(fresh), AT_ONCE):
-            self.client.log_batch(self.sent.run_id, metrics=fresh[first : first + AT_ONCE])
-        self.counts["metrics"] += len(fresh)
-
-    def _file(self, line: Line) -> None:
-        path = self.folder / line["name"]
-        if not path.is_file():
-            raise _Unsendable(f"{path} is missing")
-        self.client.log_artifact(self.sent.run_id, str(path), "run")
-        self.counts["files"] += 1
-
-    def _figures(self, line: Line) -> None:
-        """Drawn from the run folder, here and not in the training."""
-        from forecast.dashboards.figures import figures
-        from forecast.dashboards.style import png
-
-        with tempfile.TemporaryDirectory() as place:
-            try:
-                for name, figure in figures(self.folder).items():
-                    (Path(place) / f"{name}.png").write_bytes(png(figure))
-            except Exception as error:
-                raise _Unsendable(f"{type(error).__name__}: {error}") from error
-            for path in sorted(Path(place).iterdir()):
-                self.client.log_artifact(self.sent.run_id, str(path), "figures")
-                self.counts["files"] += 1
-
-    def _register(self, line: Line) -> None:
-        """A pyfunc model from code plus this run's safetensors and JSON; no pickle in it. Once for each training."""
-        name, mark = line["name"], str(line["at"])
-        known = self.client.search_model_versions(f"run_id = '{self.sent.run_id}'")
-        done = [each.version for each in known if each.name == name and each.tags.get("forecast.at") == mark]
-        if not done:
-            with self.store.mlflow.start_run(run_id=self.sent.run_id):
-                info = self.store.mlflow.pyfunc.log_model(
-                    name="model", python_model=str(PACKAGE / "interop" / "pyfunc.py"),
-                    artifacts={"run": str(self.folder)},
-                    registered_model_name=name, pip_requirements=["longcast"],
-                )  # fmt: skip
-            done = [info.registered_model_version]
-            self.client.set_model_version_tag(name, str(done[0]), "forecast.at", mark)
-        if line["alias"] is not None:
-            self.client.set_registered_model_alias(name, line["alias"], str(done[0]))
-
-    def _end(self, line: Line) -> None:
-        self.client.set_terminated(self.sent.run_id, line["status"], end_time=line["at"])
-        self.sent.status = line["status"]
+    name: str
+    version: str
+    run: Run
 
 
-class _Unsendable(Exception):
-    """A line that cannot be sent by this program, whatever the store says."""
+class _Named(NamedTuple):
+    """`models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/ID/PATH`."""
+
+    uri: str
+    name: str
+    version: str  # empty where an alias is to be looked up
+    alias: str = ""
 
 
-def _names(line: Line) -> list[tuple[Any, ...]]:
-    """What a metric is known by: name and step; of scores the value too, for a resumed run has other ones."""
-    if line["do"] == "log":
-        return [(name, step) for name, _, step in line["rows"]]
-    return [(name, step, value) for name, value, step in line["rows"]] if line["do"] == "scores" else []
+def tracking_uri(tracking: str | None = None) -> str:
+    """The store that is meant: the one given, MLFLOW_TRACKING_URI, or mlflow.db in this directory."""
+    return absolute(tracking or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT)
 
 
-def _grouped(found: Iterator[tuple[int, Line]]) -> Iterator[list[tuple[int, Line]]]:
-    """Neighbouring lines of metrics together, up to a request full; every other line alone."""
-    group: list[tuple[int, Line]] = []
-    size = 0
-    for end, line in found:
-        rows = len(line["rows"]) if line["do"] in ("log", "scores") else 0
-        if group and (not rows or size + rows > AT_ONCE):
-            yield group
-            group, size = [], 0
-        group, size = [*group, (end, line)], size + rows
-        if not rows:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+def version(uri: str, tracking: str | None = None) -> str:
+    """What `uri` stands for now: the version that an alias points to. One request; nothing is fetched.
+
+    ArtifactError where the store has no such model, RunError where it cannot be asked.
+    """
+    return _version(_parsed(uri), _opened(tracking_uri(tracking)))
 
 
-def _short(error: BaseException) -> str:
+def registered(uri: str, tracking: str | None, cache: Path) -> Registered:
+    """The run that `uri` names, as a folder in `cache`: fetched once for each version, whole or not at all.
+
+    uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `runs:/ID/model`. tracking: the store, see `tracking_uri`.
+    Every file is what its manifest says, or this raises ArtifactError; RunError where the store cannot be asked.
+    """
+    named, store = _parsed(uri), _opened(tracking_uri(tracking))
+    found = _version(named, store)
+    exact = named.uri if not named.alias else f"models:/{named.name}/{found}"
+    place = cache.expanduser() / _folder(named, found, store, exact)
+    if not place.is_dir():
+        _fetch(store, exact, place)
+    (folder,) = (path for path in place.iterdir() if path.is_dir())
+    return Registered(named.name, found, Run(folder.resolve()))
+
+
+def _parsed(uri: str) -> _Named:
+    if match := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri):
+        return _Named(uri, match[1], "", match[2])
+    if match := re.fullmatch(r"models:/([^/@]+)/([0-9]+)", uri):
+        return _Named(uri, match[1], match[2])
+    if match := re.fullmatch(r"runs:/([0-9a-zA-Z_-]+)/([^/@]+)", uri):
+        return _Named(uri, match[2], match[1])
+    raise UsageError(f"run={uri}", "expected models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model")
+
+
+def _version(named: _Named, store: "Store") -> str:
+    if named.uri.startswith("runs:/"):
+        return named.version
+    try:
+        if named.alias:
+            return str(store.client.get_model_version_by_alias(named.name, named.alias).version)
+        return str(store.client.get_model_version(named.name, named.version).version)
+    except Exception as error:
+        raise _failed(store, named.uri, error) from error
+
+
+def _failed(store: "Store", uri: str, error: Exception) -> ArtifactError | RunError:
+    """What a request ended with, in our words: it is not there, or cannot be had."""
+    code = getattr(error, "error_code", "")
+    if code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+        return ArtifactError(
+            f"{shown(store.uri)} has no {uri}: {short(error)}", "expected a registered model, version or alias",
+            "set MLFLOW_TRACKING_URI, or register one: forecast train track=mlflow track.register=NAME",
+        )  # fmt: skip
+    return RunError(f"{shown(store.uri)}: {uri} cannot be read: {short(error)}", do="try again later")
+
+
+@lru_cache(maxsize=8)
+def _opened(uri: str) -> "Store":
+    """A connection, kept: an alias may be asked for every few seconds."""
+    base = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not base.is_file():  # opening it would make one
+        raise ArtifactError(f"{base} is not there", "expected MLflow's database", "set MLFLOW_TRACKING_URI")
+    try:
+        return Store(uri, TIMEOUT_S).open()
+    except Unsent as error:
+        raise RunError(f"{shown(uri)}: {error}", do="set MLFLOW_TRACKING_URI, or try again later") from error
+
+
+def _folder(named: _Named, found: str, store: "Store", exact: str) -> str:
+    """A name in the cache that no other model has, in no other store."""
+    source = "" if exact.startswith("runs:/") else str(store.client.get_model_version(named.name, found).source)
+    mark = hashlib.sha256("\n".join((store.uri, exact, source)).encode()).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', named.name)[:40]}-{found}-{mark}"
+
+
+def _fetch(store: "Store", uri: str, place: Path) -> None:
+    """Fetch a model, and keep the run folder in it as the one folder in `place`."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as temporary:
+        raw, kept = Path(temporary) / "raw", Path(temporary) / "kept"
+        raw.mkdir()
+        store.mlflow.set_tracking_uri(store.uri)  # the registry that models:/ is looked up in has no argument
+        try:
+            store.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(raw), tracking_uri=store.uri)
+        except Exception as error:
+            raise _failed(store, uri, error) from error
+        manifests = [path for path in raw.rglob(MANIFEST) if path.is_file() and not path.is_symlink()]
+        if len(manifests) != 1:
+            raise ArtifactError(
+                f"{uri} holds no run of forecast", f"expected one {MANIFEST} in it, found {len(manifests)}"
+            )
+        came = Run(manifests[0].parent)
+        for name in came.manifest():
+            _keep(came, name, kept / came.id)
+        shutil.copyfile(manifests[0], kept / came.id / MANIFEST)
+        try:
+            os.rename(kept, place)
+        except OSError:
+            if not place.is_dir():  # or another process was quicker
+                raise
+
+
+def _keep(came: Run, name: str, folder: Path) -> None:
+    """One file that the manifest vouches for; what it names lies in the run folder."""
+    path = came.path / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or path.is_symlink():
+        raise ArtifactError(f"{path} is no file of a run", do="register the run again")
+    came.checked(name)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    os.replace(path, folder / name)
+
+
+def short(error: BaseException) -> str:
     """What a store says when it fails, in a line that can be read."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]} …"

@@ -139,6 +139,7 @@ def _bounded(series: Series, scaled: Floats) -> None:
         f"{series.values[row, channel]:g} at {stamp(series.time[row])}, {scaled[row, channel]:.1e} when scaled",
         f"expected at most {LARGEST:.0e}",
         "correct the value, or set data.missing to it if it means that nothing was measured",
+        reason="non_finite",
     )
 
 

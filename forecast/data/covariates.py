@@ -150,12 +150,14 @@ def _fact(values: NDArray[np.float64], start: Ints, ids: tuple[str, ...], name: 
             f"series '{ids[odd[0]]}' has several values in '{name}', which is static",
             "expected one value for each series",
             "name it in data.known, or correct it",
+            reason="unknown_static",
         )
     if (empty := np.flatnonzero(np.isnan(low))).size:
         raise DataError(
             f"series '{ids[empty[0]]}' has no value in '{name}', which is static",
             "expected one value for each series",
             "give it, or leave the column out of data.static",
+            reason="unknown_static",
         )
     return np.asarray(low)
 

@@ -94,20 +94,23 @@ def ragged(data: bytes, separator: str, where: str) -> None:
 
 
 def _csv(path: Path, notes: list[str]) -> pl.DataFrame:
-    """Any of `,;\\t|` between columns, UTF-8, UTF-16 or else Latin-1."""
-    data = path.read_bytes()
+    return table_of(path.read_bytes(), path.name, notes)
+
+
+def table_of(data: bytes, where: str, notes: list[str]) -> pl.DataFrame:
+    """The bytes of a csv file: any of `,;\\t|` between columns, UTF-8, UTF-16 or else Latin-1; all cells are text."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16").encode()
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         data.decode()
     except UnicodeDecodeError:
-        notes.append(f"{path.name} is not UTF-8; read as Latin-1")
+        notes.append(f"{where} is not UTF-8; read as Latin-1")
         data = data.decode("latin-1").encode()
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise DataError(
-            f"{path.name}: line {line} holds a NUL byte",
+            f"{where}: line {line} holds a NUL byte",
             "expected text in UTF-8, UTF-16 with its mark, or Latin-1",
             "write the file again",
         )
@@ -119,15 +122,15 @@ def _csv(path: Path, notes: list[str]) -> pl.DataFrame:
     try:
         frame = pl.read_csv(data, separator=separator, infer_schema=False)
     except pl.exceptions.PolarsError:
-        ragged(data, separator, path.name)
+        ragged(data, separator, where)
         raise
     if not frame.height or frame[:, -1].null_count():  # polars fills up a row that is too short
-        ragged(data, separator, path.name)
+        ragged(data, separator, where)
     names = [name.strip() for name in frame.columns]
     for name in names:
         base, mark, _ = name.rpartition("_duplicated_")
         if mark and base in names:
-            raise DataError(f"{path.name} has two columns '{base}'", "expected each name once", "rename one of them")
+            raise DataError(f"{where} has two columns '{base}'", "expected each name once", "rename one of them")
     return frame.rename(dict(zip(frame.columns, names, strict=True))) if names != frame.columns else frame
 
 

@@ -215,4 +215,5 @@ def _refuse(
         "expected one for every step to forecast" if future else "expected one for every step",
         "give it in rows after the end of the targets, or in covariates=FILE" if future
         else "give it, let the data begin later, or set data.gaps=mask",
+        reason="missing_known",
     )  # fmt: skip

@@ -4,7 +4,7 @@ Plain torch: worker processes import this file, and should not wait for Lightnin
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,12 +13,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from forecast.data.batch import Gather, chunked, take
 from forecast.data.panel import by_series
+from forecast.data.shuffle import permute
 from forecast.data.window import Windows
 from forecast.errors import UsageError
 from forecast.types import SeriesBatch
 
 Numbers = NDArray[np.int64]  # of windows
 Done = Callable[[int], tuple[int, int]]
+LISTED: Final = 1 << 24  # windows; the order of more is not a list in memory but worked out, see shuffle.py
+AHEAD: Final = 64  # batches whose numbers are worked out at once
 
 
 class BatchDataset(Dataset[SeriesBatch]):
@@ -46,11 +49,14 @@ class BatchOrder(Sampler[Numbers]):
     Lightning calls it with 0 in the first epoch after a resume, and the batches of epoch 0 would be seen again.
 
     `until` (S+1,), the windows before each series, draws by series: each equally often, see `by_series`.
+
+    A shuffled order is a list up to `listed` windows. Beyond that it takes no memory: another order, as random, and a
+    function of (seed, epoch) too.
     """
 
     def __init__(
         self, windows: int, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world: int = 1,
-        done: Done | None = None, until: Numbers | None = None,
+        done: Done | None = None, until: Numbers | None = None, listed: int = LISTED,
     ) -> None:  # fmt: skip
         if not shuffle and world > 1:
             if windows < world:
@@ -62,34 +68,66 @@ class BatchOrder(Sampler[Numbers]):
             batch_size = min(batch_size, windows // world)
         self.count, self.batch_size, self.shuffle, self.seed = windows, batch_size, shuffle, seed
         self.rank, self.world, self.epoch, self.skip = rank, world, 0, 0
-        self.done, self.until = done, until
+        self.done, self.until, self.listed = done, until, listed
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:
         """The epoch of the next pass; `skip` of its batches were served before (a resumed run)."""
         self.epoch, self.skip = epoch, skip
 
-    def _mine(self) -> list[int]:
-        """Numbers of this rank's batches."""
+    def _mine(self) -> range:
+        """Numbers of this rank's batches; where every rank gets as many, those beyond the last mean the first ones."""
         total = -(-self.count // self.batch_size)
-        if not self.shuffle:
-            return list(range(self.rank, total, self.world))
-        return [i % total for i in range(self.rank, -(-total // self.world) * self.world, self.world)]
+        end = -(-total // self.world) * self.world if self.shuffle else total
+        return range(self.rank, end, self.world)
 
     def __len__(self) -> int:
         return len(self._mine()) - self.skip
 
     def __iter__(self) -> Iterator[Numbers]:
-        order = np.arange(self.count, dtype=np.int64)
         epoch, skip = (self.epoch, self.skip) if self.done is None else self.done(len(self._mine()))
-        if self.shuffle:
-            mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
-            generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
-            if self.until is None:
-                order = torch.randperm(self.count, generator=generator).numpy()
-            else:
-                order = by_series(self.until, generator)
         mine, self.skip = self._mine()[skip:], 0
-        return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in mine)
+        if not self.shuffle:
+            return (self._places(i) for i in mine)
+        if self.count > self.listed:
+            return self._worked_out(mine, epoch)
+        mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+        if self.until is None:
+            order = torch.randperm(self.count, generator=generator).numpy()
+        else:
+            order = by_series(self.until, generator)
+        return (order[self._places(i)] for i in mine)
+
+    def _places(self, batch: int) -> Numbers:
+        """The places of a batch in the order of all windows."""
+        first = batch % -(-self.count // self.batch_size) * self.batch_size
+        return np.arange(first, min(first + self.batch_size, self.count), dtype=np.int64)
+
+    def _worked_out(self, mine: range, epoch: int) -> Iterator[Numbers]:
+        """The batches of an order that is nowhere written down; some at once, since a call costs more than a number."""
+        keys = np.random.SeedSequence([self.seed, epoch]).generate_state(2, np.uint64) >> np.uint64(1)
+        turns = None if self.until is None else Turns(self.until, *keys.tolist())
+        for first in range(0, len(mine), AHEAD):
+            places = [self._places(i) for i in mine[first : first + AHEAD]]
+            joined = np.concatenate(places)
+            found = permute(joined, self.count, int(keys[0])) if turns is None else turns(joined)
+            yield from np.split(found, np.cumsum([len(each) for each in places])[:-1])
+
+
+class Turns:
+    """The order of `by_series` without a list: every series once in each round, its windows in a random order."""
+
+    def __init__(self, until: Numbers, key: int, other: int) -> None:
+        """`until` (S+1,) windows before each series; `key` and `other` seed the orders of series and of windows."""
+        own = np.diff(until)
+        self.some = np.flatnonzero(own)
+        self.first, self.own, self.key, self.other = until[self.some], own[self.some], key, other
+
+    def __call__(self, places: Numbers) -> Numbers:
+        """(B,) places in the order → (B,) numbers of windows."""
+        turn, at = np.divmod(places, len(self.some))
+        number = permute(at, len(self.some), self.key + turn)
+        return np.asarray(self.first[number] + permute(turn % self.own[number], self.own[number], self.other + number))
 
 
 class Loader:

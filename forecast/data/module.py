@@ -4,7 +4,7 @@ The only Lightning file here. The Trainer needs `use_distributed_sampler=False`:
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from forecast.data.card import Card, CardFile, TimeColumn, card_file, load_card,
 from forecast.data.clock import known_zone
 from forecast.data.coding import Coding
 from forecast.data.covariates import columns_beside, told
-from forecast.data.freq import parse_freq
+from forecast.data.freq import Ints, parse_freq
 from forecast.data.holidays import Holidays, is_table, named, placed, read_table, suits
 from forecast.data.infer import REST, infer_frame_card, is_rest
 from forecast.data.known import coding_of, complete, facts_of, known_of
@@ -31,7 +31,7 @@ from forecast.data.roles import narrow, with_roles, words
 from forecast.data.scale import Scaler, constant, few, fit
 from forecast.data.settings import asked, least_context, numbers, shares, whole
 from forecast.data.split import PARTS, Split, split
-from forecast.data.table import Floats, Runs, Series, apply_gaps, gap_list, holidays_of, runs, select, stamp, summary
+from forecast.data.table import Floats, Series, apply_gaps, gap_list, holidays_of, runs, select, stamp, summary
 from forecast.data.window import Windows, windows
 from forecast.errors import UsageError, nearest
 from forecast.types import SeriesBatch, Spec
@@ -160,7 +160,8 @@ class SeriesModule(lightning.LightningDataModule):
         self.gap_list, self.gap_total = gap_list(measured, missing, GAPS), len(missing.first)
         if self.gap_total > GAPS:
             notes.append(f"the longest {GAPS:,} of {self.gap_total:,} gaps are listed")
-        self.findings = [*_findings(card, self.name is None, measured, parts, missing), *notes]
+        lines = findings_of(card, self.name is None, measured, measured.time, parts, summary(measured, missing))
+        self.findings = [*lines, *notes]
         self.prepared = True
         return self
 
@@ -292,6 +293,17 @@ class SeriesModule(lightning.LightningDataModule):
         """The windows of a part with the table they index."""
         return BatchDataset(self.gather, self.windows(part)) if self.prepared else self.prepare().dataset(part)
 
+    def blocks(self, part: str) -> Iterator[tuple[int, Series, Ints]]:
+        """All series, as many at a time as fit in memory: the row of the first, what was measured of them, and the rows
+        of the part (S, 2) in that."""
+        self.prepare()
+        measured = np.where(self.observed, self.series.values, np.nan)
+        yield 0, self.series._replace(values=measured), getattr(self.split, part)
+
+    def sampled(self) -> "SeriesModule":
+        """What is scored where that takes memory or time for every series: all of them, or some of too many."""
+        return self.prepare()
+
     def train_dataloader(self) -> Loader | DataLoader[SeriesBatch]:
         return self._loader("train", shuffle=True)
 
@@ -337,7 +349,7 @@ def _source(read: Sequence[CardFile], covariates: str | None) -> dict[str, Any]:
     return {"path": read[0].path, "sha256": joined, "rows": sum(file.rows or 0 for file in read)}
 
 
-def _findings(card: Card, inferred: bool, series: Series, parts: Split, missing: Runs) -> list[str]:
+def findings_of(card: Card, inferred: bool, series: Series, time: Any, parts: Split, missing: str) -> list[str]:
     """Lines for people: what was inferred, how much there is, what is missing."""
     many = f"{len(series.ids):,} series, " if len(series.ids) > 1 else ""
     behind = len(series.channels) - series.targets
@@ -355,9 +367,9 @@ def _findings(card: Card, inferred: bool, series: Series, parts: Split, missing:
     )
     return [
         *lines,
-        f"{card.name}: {many}{len(series.time):,} rows every {series.freq} "
-        f"from {stamp(series.time.min())} to {stamp(series.time.max())}, {channels}",
+        f"{card.name}: {many}{len(time):,} rows every {series.freq} "
+        f"from {stamp(time.min())} to {stamp(time.max())}, {channels}",
         f"parts: {', '.join(f'{name} {rows:,} rows' for name, rows in sizes.items())}",
-        f"missing: {summary(series, missing)}",
+        f"missing: {missing}",
         *([f"holidays: {holidays_of(series)}"] if series.holidays else []),
     ]

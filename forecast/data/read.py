@@ -189,11 +189,13 @@ def from_frame(
     notes: list[str] | None = None,
     holidays: Holidays | None = None,
     coding: Coding | None = None,
+    *,
+    part: bool = False,
 ) -> Series:
     """The regular series in a table, checked: columns, numbers, stamps, their order and step.
 
     `holidays` are those of the card as far as a run knows them already, `coding` its covariates. These are in the
-    table or in that of the card.
+    table or in that of the card. `part`: the table is a piece of a larger one, in which a channel may have no value.
     """
     suits(card.holidays, card.time.freq)
     if not frame.height:
@@ -213,9 +215,10 @@ def from_frame(
     order = np.argsort(number, kind="stable")
     number = number[order]
     time = _times(card, frame[card.time.column], number, order, where)
-    columns = [_channel(frame[c.source], card, where) for c in channels]
+    columns = [_channel(frame[c.source], card, where, part) for c in channels]
     if notes is not None:
-        notes += [note for c, v in zip(channels, columns, strict=True) if (note := sentinel(v, c.source, where))]
+        some = [(c.source, v) for c, v in zip(channels, columns, strict=True) if not np.isnan(v).all()]
+        notes += [note for name, v in some if (note := sentinel(v, name, where))]
     values = np.column_stack(columns)[order]
     keep = _ordered(card, ids, number, time, np.column_stack([values, beside.own.values[order]]), order, where)
     if notes is not None and len(keep) < len(order):
@@ -277,27 +280,39 @@ def _ids(card: Card, frame: pl.DataFrame, where: str) -> tuple[tuple[str, ...], 
     """Names of the series in order of appearance, and the number of each row's series (N,)."""
     if card.id is None:
         return (card.name,), np.zeros(frame.height, dtype=np.int64)
-    column = parse_names(frame[card.id], where)
-    if (empty := column.is_null() | column.str.to_lowercase().is_in(NOTHING)).any():
-        raise DataError(
-            f"{where}: row {int(empty.arg_max() or 0) + 1}, column '{card.id}': the name of the series is empty",
-            "expected a name in every row",
-            "fill it or drop the row",
-        )
+    column = series_names(frame[card.id], where)
     names = column.unique(maintain_order=True)
     number = column.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
     return tuple(names.to_list()), number
 
 
-def _channel(column: pl.Series, card: Card, where: str) -> np.ndarray:
-    values = parse_numbers(column, card.missing, where)
-    if np.isnan(values).all():
+def series_names(column: pl.Series, where: str, first: int = 0) -> pl.Series:
+    """(N,) the name of each row's series, as text; `first` rows of the file stand before the column's."""
+    names = parse_names(column, where)
+    if (empty := names.is_null() | names.str.to_lowercase().is_in(NOTHING)).any():
         raise DataError(
-            f"{where}: column '{column.name}' has no value in any row",
-            "expected numbers",
-            "leave it out of data.target and data.past",
+            f"{where}: row {first + int(empty.arg_max() or 0) + 1}, column '{column.name}': "
+            "the name of the series is empty",
+            "expected a name in every row",
+            "fill it or drop the row",
         )
+    return names
+
+
+def _channel(column: pl.Series, card: Card, where: str, part: bool) -> np.ndarray:
+    values = parse_numbers(column, card.missing, where)
+    if not part and np.isnan(values).all():
+        raise nowhere(column.name, where)
     return values
+
+
+def nowhere(column: str, where: str) -> DataError:
+    """What to say of a channel without a value."""
+    return DataError(
+        f"{where}: column '{column}' has no value in any row",
+        "expected numbers",
+        "leave it out of data.target and data.past",
+    )
 
 
 def _ordered(

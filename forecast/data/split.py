@@ -75,10 +75,17 @@ def _dates(series: Series, splits: Mapping[str, Any]) -> Ints:
     if at[-1] < at[1]:
         raise DataError(f"data.splits: end is {at[-1]}, before test", "expected test before end", _HOW)
     # Stamps rise within a series only: search in each series by counting the rows before the date.
-    before = [np.add.reduceat((series.time < border).astype(np.int64), series.start[:-1]) for border in at]
+    before = [_before(series, border) for border in at]
     if not before[0].all() and (before[0] == 0).all():
         raise DataError(f"data.splits: no row is before {splits['val']}", f"the data start {series.time.min()}", _HOW)
     return np.stack([np.zeros_like(series.rows), *before, series.rows], axis=1)[:, :4]
+
+
+def _before(series: Series, border: np.datetime64) -> Ints:
+    """(S,) rows of each series before a stamp."""
+    if not isinstance(series.time, np.ndarray):  # mapped.Times, which are no list
+        return series.time.before(border)
+    return np.add.reduceat((series.time < border).astype(np.int64), series.start[:-1])
 
 
 def moment(value: Any, zone: str | None) -> Stamps:

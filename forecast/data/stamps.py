@@ -13,12 +13,12 @@ from forecast.data.freq import Stamps
 from forecast.errors import DataError
 
 NOTHING: Final = ("", "na", "n/a", "nan", "null", "none", "?", "#n/a")  # text that means a missing value
-_CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S%.f")
-_DATES: Final = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y%m%d")
-_TWINS: Final = {"%d/%m/%Y": "%m/%d/%Y"}
-_OFFSET: Final = r"(?:Z|UTC|[+-]\d{2}:?\d{2})$"
+CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S%.f")
+DATES: Final = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y%m%d")
+TWINS: Final = {"%d/%m/%Y": "%m/%d/%Y"}
+OFFSET: Final = r"(?:Z|UTC|[+-]\d{2}:?\d{2})$"
 _HELP: Final = "expected stamps like 2024-01-31 13:00"
-_YEARS: Final = (1678, 2261)  # what nanoseconds since 1970 can hold, and so pandas
+YEARS: Final = (1678, 2261)  # what nanoseconds since 1970 can hold, and so pandas
 _EPOCHS: Final = (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds"), ("ns", "nanoseconds"))
 _NINES: Final = [10.0**n - 1 for n in range(2, 10)]
 _SENTINELS: Final = frozenset([*_NINES, 9999.9, 99999.9, 2.0**15, 2.0**15 - 1, 2.0**31 - 1])
@@ -56,13 +56,13 @@ def _in_range(stamps: pl.Series, where: str) -> None:
         str(getattr(stamps.dtype, "time_unit", "")), 86_400_000_000_000
     )  # fmt: skip
     day = stamps.to_physical().to_numpy() // a_day
-    first, after = (int(np.datetime64(f"{year}-01-01", "D").astype(np.int64)) for year in (_YEARS[0], _YEARS[1] + 1))
+    first, after = (int(np.datetime64(f"{year}-01-01", "D").astype(np.int64)) for year in (YEARS[0], YEARS[1] + 1))
     if (odd := (day < first) | (day >= after)).any():
         row = int(odd.argmax())
         year = 1970 + int(np.datetime64(int(day[row]), "D").astype("datetime64[Y]").astype(np.int64))
         raise DataError(
             f"{where}: row {row + 1}, column '{stamps.name}': the stamp is of the year {year}",
-            f"expected {_YEARS[0]} to {_YEARS[1]}",
+            f"expected {YEARS[0]} to {YEARS[1]}",
             "correct the stamp or drop the row",
         )
 
@@ -117,14 +117,14 @@ def _from_text(column: pl.Series, where: str) -> tuple[pl.Series, bool]:
     text = column.str.strip_chars()
     text = text.set(text.str.to_lowercase().is_in(NOTHING), None)
     seen = text.drop_nulls().head(1000)
-    offsets = text.str.contains(_OFFSET) & text.str.contains(r"\d:\d")
+    offsets = text.str.contains(OFFSET) & text.str.contains(r"\d:\d")
     aware = bool(len(seen)) and bool(offsets.drop_nulls().any())
     if aware and not offsets.drop_nulls().all():
         _mixed(text, offsets, where)
-    plain = _plain(text)
-    fits = [form for form in _formats() if len(seen) and not _read(_plain(seen), form, aware).null_count()]
+    spelled = plain(text)
+    fits = [form for form in formats() if len(seen) and not read(plain(seen), form, aware).null_count()]
     if not fits:
-        wrong = _worst(_plain(seen), aware)
+        wrong = _worst(plain(seen), aware)
         bad = seen[wrong] if len(seen) else ""
         if count := epoch(seen):
             raise _counted(seen, count, where)
@@ -133,10 +133,10 @@ def _from_text(column: pl.Series, where: str) -> tuple[pl.Series, bool]:
             _HELP,
             "rewrite the column",
         )
-    reads = {form: _read(plain, form, aware) for form in fits}
+    reads = {form: read(spelled, form, aware) for form in fits}
     whole = [form for form, stamps in reads.items() if stamps.null_count() == text.null_count()]
     best = (whole or fits)[0]
-    twin = next((day for day, month in _TWINS.items() if {day, month} <= {f.split(" ")[0] for f in whole}), None)
+    twin = next((day for day, month in TWINS.items() if {day, month} <= {f.split(" ")[0] for f in whole}), None)
     if twin is not None and not reads[whole[0]].equals(reads[whole[-1]]):
         raise DataError(
             f"{where}: column '{column.name}': '{seen[0]}' may start with the day or month",
@@ -147,7 +147,7 @@ def _from_text(column: pl.Series, where: str) -> tuple[pl.Series, bool]:
         row = _first(wrong_rows)
         raise DataError(
             f"{where}: row {row}, column '{column.name}': '{text[row - 1]}' is not a stamp",
-            f"expected {_shape(best)} as in the other rows",
+            f"expected {shape(best)} as in the other rows",
             "correct the row",
         )
     return reads[best], aware
@@ -156,7 +156,7 @@ def _from_text(column: pl.Series, where: str) -> tuple[pl.Series, bool]:
 def _mixed(text: pl.Series, offsets: pl.Series, where: str) -> None:
     """Refuse a column in which some stamps carry an offset from UTC and some, equally good ones, do not."""
     rest = text.filter(~offsets.fill_null(True)).head(1000)
-    if any(not _read(_plain(rest), form, False).null_count() for form in _formats()):
+    if any(not read(plain(rest), form, False).null_count() for form in formats()):
         row, other = _first(offsets), _first(~offsets.fill_null(True))
         raise DataError(
             f"{where}: column '{text.name}': row {row} has an offset ('{text[row - 1]}'), "
@@ -166,18 +166,18 @@ def _mixed(text: pl.Series, offsets: pl.Series, where: str) -> None:
         )
 
 
-def _formats() -> list[str]:
-    return [date + clock for date in _DATES for clock in _CLOCKS]
+def formats() -> list[str]:
+    return [date + clock for date in DATES for clock in CLOCKS]
 
 
-def _plain(text: pl.Series) -> pl.Series:
+def plain(text: pl.Series) -> pl.Series:
     """One spelling for what means the same: T or a blank, months and years without a day, Z or an offset."""
     text = text.str.replace(r"^(\d{4}\S*)[Tt]", "$1 ").str.replace(r"\s+(UTC|[+-]\d{2}:?\d{2})$", "$1")
     text = text.str.replace(r"(?:Z|UTC)$", "+00:00").str.replace(r"([+-]\d{2})(\d{2})$", "$1:$2")
     return text.str.replace(r"^(\d{4})$", "$1-01-01").str.replace(r"^(\d{4})[-/](\d{1,2})$", "$1-$2-01")
 
 
-def _read(text: pl.Series, form: str, aware: bool) -> pl.Series:
+def read(text: pl.Series, form: str, aware: bool) -> pl.Series:
     """Null where the format does not fit; UTC without a zone where stamps carry an offset."""
     if aware:
         utc = text.str.to_datetime(form + "%:z", time_unit="us", strict=False)
@@ -189,12 +189,12 @@ def _read(text: pl.Series, form: str, aware: bool) -> pl.Series:
 
 def _worst(seen: pl.Series, aware: bool) -> int:
     """The first row that the best-fitting format cannot read."""
-    nulls = [_read(seen, form, aware).is_null() for form in _formats()]
+    nulls = [read(seen, form, aware).is_null() for form in formats()]
     best = min(nulls, key=lambda missing: missing.sum())
     return int(best.arg_max() or 0)
 
 
-def _shape(form: str) -> str:
+def shape(form: str) -> str:
     for code, text in (
         ("%Y", "2024"),
         ("%m", "01"),

@@ -13,7 +13,7 @@ from forecast.data.holidays import Holidays, describe
 from forecast.errors import DataError, UsageError, nearest
 
 GAP_MODES: Final = ("error", "fill", "mask")
-_SPARSE: Final = 100  # a grid this many times longer than its rows is a wrong stamp or step, not data with gaps
+SPARSE: Final = 100  # a grid this many times longer than its rows is a wrong stamp or step, not data with gaps
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def regular(series: Series, where: str) -> Series:
     """Give every missing step a row of NaN, and make the clock; the rows of `series` must fit the grid."""
     at = grid(series.time, series.start, series.freq, series.zone).position
     rows: Ints = at[series.start[1:] - 1] + 1
-    if rows.sum() > _SPARSE * len(at) + 10_000:
+    if rows.sum() > SPARSE * len(at) + 10_000:
         worst = int(np.argmax(rows / series.rows))
         raise DataError(
             f"{where}: series '{series.ids[worst]}' spans {rows[worst]:,} steps of {series.freq} but has "
@@ -110,7 +110,8 @@ def regular(series: Series, where: str) -> Series:
     if start[-1] != len(at):
         number = np.repeat(np.arange(len(rows)), rows)
         within = np.arange(start[-1]) - start[number]
-        time = steps_after(series.time[series.start[:-1]][number], within, series.freq, series.zone)
+        # A copy: stamps that come from a wall clock are polars' own and cannot be written to.
+        time = steps_after(series.time[series.start[:-1]][number], within, series.freq, series.zone).copy()
         values = np.full((int(start[-1]), series.values.shape[1]), np.nan)
         values[start[series.number] + at] = series.values
         # Stamps that exist are kept as they are, to the microsecond.

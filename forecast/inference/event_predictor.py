@@ -99,7 +99,7 @@ class EventPredictor:
             one = int(late.argmax())
             raise DataError(
                 f"'{events.ids[one]}' has an event at {moments(events, last)[one]}, after now={now}",
-                "expected what came until now", "leave later events out, or give a later now",
+                "expected what came until now", "leave later events out, or give a later now", reason="after_now",
             )  # fmt: skip
         nothing = np.zeros(len(events.time), np.bool_)
         return EventsAhead(events, self.recipe.gather(Part(events, nothing, cutoff)), cutoff, cutoff - last)

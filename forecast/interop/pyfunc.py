@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
@@ -22,7 +23,7 @@ class RunModel(PythonModel):
         run = Run(Path(context.artifacts["run"]))
         self.predictor: Any = PREDICTORS.get(task_of(run.read("config.json")), Predictor).load(run)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         return self.predictor.predict(model_input).to_pandas()
 
 

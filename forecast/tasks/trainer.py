@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from forecast import ranks
 from forecast.artifacts import BEST_CHECKPOINT, LAST_CHECKPOINT
 from forecast.errors import UsageError, fits_in_memory
 from forecast.tasks.base import Task
@@ -32,6 +35,7 @@ NOISE = (
     r"You're resuming from a checkpoint that ended before the epoch.*",
     r"Checkpoint directory .* exists and is not empty.*",
     r"`ModelCheckpoint\(monitor=.*could not find the monitored key.*",
+    r"The `srun` command is available on your system but is not used.*",  # a training on one machine needs none
 )
 
 
@@ -55,15 +59,47 @@ class Patience(EarlyStopping):
 
 def _check(settings: Mapping[str, Any]) -> None:
     """Values that Lightning takes and that mean nothing."""
-    for key in ("max_epochs", "accumulate", "patience", "save_every", "threads"):
+    for key in ("max_epochs", "accumulate", "patience", "save_every", "threads", "nodes"):
         if settings.get(key) is not None and settings[key] < 1:
             raise UsageError(f"trainer.{key} is {settings[key]}", "expected at least 1")
+    _check_launched(settings["devices"], settings.get("nodes", 1))
     for key in ("clip", "limit_train_batches"):
         if settings[key] is not None and settings[key] <= 0:
             raise UsageError(f"trainer.{key} is {settings[key]}", "expected more than 0")
     if not 0 < settings["val_every"] <= 1:
         found = f"trainer.val_every is {settings['val_every']}"
         raise UsageError(found, "expected a share of an epoch, more than 0 and at most 1")
+
+
+def _check_launched(devices: int | str, nodes: int) -> None:
+    """As many processes as were started: too few would wait for the others in vain."""
+    here = ranks.placed()
+    if here is None and nodes > 1:
+        raise UsageError(
+            f"trainer.nodes is {nodes}, but this process was started alone",
+            "expected torchrun or srun on each machine",
+            "see docs/cluster.md",
+        )
+    if here is None:
+        return
+    if (str(devices).isdigit() and int(devices) * nodes != here.world) or here.machines not in (None, nodes):
+        on = f" on {here.machines} machine{'' if here.machines == 1 else 's'}" if here.machines else ""
+        raise UsageError(
+            f"trainer.devices is {devices} and trainer.nodes {nodes}, but {here.launcher} started {here.world} "
+            f"process{'' if here.world == 1 else 'es'}{on}",
+            "expected one for each device of each machine",
+            "set trainer.devices to the processes on one machine, trainer.nodes to the machines",
+        )
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    """SLURM without Lightning's requeueing, which would write its own checkpoint and look for one at each start."""
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    try:
+        return [SLURMEnvironment(auto_requeue=False)]
+    except RuntimeError as error:
+        raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def seconds(budget: str) -> int:
@@ -104,6 +140,7 @@ def _trainer(settings: Mapping[str, Any], callbacks: list[pl.Callback], folder: 
         return pl.Trainer(
             accelerator=settings["accelerator"],
             devices=settings["devices"],
+            num_nodes=settings.get("nodes", 1),  # not in the record of an older run
             strategy=settings["strategy"],
             precision=settings["precision"],
             max_epochs=settings["max_epochs"],
@@ -115,7 +152,7 @@ def _trainer(settings: Mapping[str, Any], callbacks: list[pl.Callback], folder: 
             limit_train_batches=settings["limit_train_batches"],
             deterministic=settings["deterministic"],
             callbacks=callbacks,
-            plugins=[AtomicCheckpoints()],
+            plugins=[AtomicCheckpoints(), *_cluster()],
             default_root_dir=folder,
             logger=False,
             enable_progress_bar=False,

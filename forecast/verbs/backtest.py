@@ -26,8 +26,8 @@ from forecast.inference.scoring import BATCH
 from forecast.streaming.live import Live
 from forecast.verbs.backtest_refit import REFITS, Refits, every, trained
 from forecast.verbs.backtest_tables import printed
+from forecast.verbs.checks import levels_of
 from forecast.verbs.evaluate import same_data
-from forecast.verbs.predict import levels_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

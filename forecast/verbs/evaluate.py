@@ -4,16 +4,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
-from forecast.artifacts import Run, find
+from forecast.artifacts import Run
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.baseline import Forecaster
 from forecast.inference.beside import beside
 from forecast.inference.intervals import score_intervals
 from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
+from forecast.inference.sample import sample
 from forecast.inference.scoring import BATCH, score
 from forecast.inference.streamed import score_stream
 from forecast.verbs import tables
+from forecast.verbs.checks import run_at
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,7 +27,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
 
     asked: dict[str, Any] = schema.plain(cfg)
     runs = _several(asked)
-    run = find(asked["run"] or runs[0], asked["runs"])
+    run = run_at(asked["run"] or runs[0], asked["runs"])
     config = run.read("config.json")
     if build.task_of(config) == "event":
         from forecast.verbs.evaluate_event import evaluate_event
@@ -46,19 +48,24 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     size = size or BATCH
     with fits_in_memory("batch_size", size):
         rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
-    streamed, stream = score_stream(data, predictor.chain, predictor.name, rows[0], part=part)
+    some = sample(data, predictor)
+    streamed, stream = score_stream(
+        some.data, predictor.chain, predictor.name, some.row(rows, part=part, batch_size=size), part=part
+    )
     rows += streamed
     if runs:
-        rows += _ensemble([find(each, asked["runs"]) for each in runs], size)
+        rows += _ensemble([run_at(each, asked["runs"]) for each in runs], size)
     others, records = beside(
-        data, predictor.forecast, predictor.name, named, part=part, few=asked["baseline_windows"], quiet=False
-    )
+        some.data, some.predictor.forecast, predictor.name, named, part=part, few=asked["baseline_windows"],
+        quiet=False,
+    )  # fmt: skip
     rows += others
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
     sys.stdout.write(f"{tables.scores(rows)}\n\n{tables.streamed(stream)}\n{tables.fitted(rows, records)}")
     found: dict[str, Any] = {}
     if predictor.calibration is not None:
-        found["intervals"] = score_intervals(data, predictor.chain, predictor.calibration, predictor.clip, part=part)
+        clip = some.predictor.clip
+        found["intervals"] = score_intervals(some.data, predictor.chain, predictor.calibration, clip, part=part)
         sys.stdout.write(f"\n{tables.intervals(found['intervals'], tables.one_unit(rows[0]))}\n")
     if part == "test":
         sys.stdout.write(f"\n{_compared(saved, rows)}\n")

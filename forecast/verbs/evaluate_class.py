@@ -4,11 +4,11 @@ import sys
 from typing import Any
 
 from forecast import build
-from forecast.artifacts import Run, find
+from forecast.artifacts import Run
 from forecast.inference.class_ensemble import ensemble
 from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.class_scoring import score
-from forecast.verbs.checks import meaningless
+from forecast.verbs.checks import meaningless, run_at
 from forecast.verbs.class_tables import class_scores
 from forecast.verbs.evaluate import same_data
 
@@ -27,7 +27,7 @@ def evaluate_class(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> N
     count = len(data.part(part).ids)
     if asked["ensemble"] is not None:
         given = asked["ensemble"] if isinstance(asked["ensemble"], list) else [asked["ensemble"]]
-        found["rows"] += ensemble([find(str(each), asked["runs"]) for each in given], part)
+        found["rows"] += ensemble([run_at(str(each), asked["runs"]) for each in given], part)
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {count:,} series of {part}\n\n")
     sys.stdout.write(f"{class_scores(found['rows'])}\n")
     if part == "test":

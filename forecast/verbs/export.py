@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from forecast.artifacts import WEIGHTS, atomic, find, sha256
+from forecast.artifacts import WEIGHTS, atomic, sha256
 from forecast.errors import RunError, UsageError
 from forecast.heads.step import Step
 from forecast.heads.stream import Stream
 from forecast.inference.graph import Format, difference, opened, written
 from forecast.inference.predictor import Predictor
 from forecast.inference.sheet import sheet, text
+from forecast.verbs.checks import run_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,7 +31,7 @@ def export(cfg: "DictConfig", overrides: list[str]) -> None:
     beside = output.with_name(f"{output.name}.json")
     for path in (output, beside):
         _free(path, asked["overwrite"])
-    run = find(asked["run"], asked["runs"])
+    run = run_of(asked)
     predictor, weights = Predictor.load(run), sha256(run.checked(WEIGHTS))
     step = Step(Stream(predictor.chain, len(predictor.recipe.spec.channels)), predictor.recipe.spec).eval()
     made = written(step, format)

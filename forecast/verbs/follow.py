@@ -45,7 +45,8 @@ def _listen(over: threading.Event) -> None:
 
 def _send(folder: Path, uri: str, over: threading.Event) -> None:
     """Open the store and send until the training is over."""
-    from forecast.store import Delivery, Store, Unsent
+    from forecast.delivery import Delivery
+    from forecast.store import Store, Unsent
 
     def ask() -> None:
         say("probes")

@@ -20,6 +20,7 @@ VERBS = {
     "predict": "forecast the steps after the end of a file, the next event of sequences, the class of series",
     "backtest": "forecasts from many origins in the past, beside naive ones, trained again on the way if you like",
     "stream": "a forecast or a class after each reading, event or step, from a pipe, a file or a server",
+    "serve": "answer requests on HTTP with a model: forecasts, classes, next events",
     "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
     "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
@@ -29,7 +30,7 @@ VERBS = {
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
 # The verbs that Hydra composes a config for.
-CONFIGURED = ("train", "evaluate", "predict", "backtest", "stream", "export")
+CONFIGURED = ("train", "evaluate", "predict", "backtest", "stream", "serve", "export")
 
 
 class Page(NamedTuple):
@@ -165,6 +166,31 @@ PAGES = {
             ("state.path", "file that keeps states, position and counts"),
             ("state.sync", "full: a batch outlives a power cut; normal: a kill of the process"),
             ("state.most", "series in memory at once; others wait in the file"),
+            ("runs", "folder of the run folders"),
+        ),
+    ),
+    "serve": Page(
+        (
+            ("forecast serve run=latest", "the newest run, on http://127.0.0.1:8000"),
+            ("forecast serve run=models:/load@champion", "of MLflow; where the alias goes, the server follows"),
+            ("forecast serve run=20260101T120000Z-0a1b2c3d port=0", "this run, at a free port"),
+            ("forecast serve run=latest poll_s=30", "newer runs take over as they are finished"),
+            ("forecast serve run=latest rate=100 timeout_s=2", "narrower limits; docs/serving.md has a token"),
+        ),
+        (
+            ("run", "id, path or latest; models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model of MLflow"),
+            ("host", "address to listen at; another than loopback needs a token"),
+            ("port", "0: a free one"),
+            ("token", "that requests carry as Authorization: Bearer …"),
+            ("hosts", "names by which it may be asked, beside those of loopback"),
+            ("max_batch", "series that the model is given at once"),
+            ("max_wait_ms", "for more requests, while several come at a time"),
+            ("queue", "series that wait; more are told to come again"),
+            ("max_series", "of a request; max_steps: of a series; max_body: bytes"),
+            ("rate", "requests a second from one client; 0: any number"),
+            ("timeout_s", "of a request"),
+            ("poll_s", "seconds from look to look for another model; null: 10 of an alias"),
+            ("threads", "of the model"),
             ("runs", "folder of the run folders"),
         ),
     ),

@@ -7,8 +7,8 @@ from typing import Any
 from forecast.artifacts import Run
 from forecast.errors import UsageError, fits_in_memory
 from forecast.inference.event_predictor import EventPredictor
-from forecast.verbs.checks import meaningless
-from forecast.verbs.predict import beside, free, levels_of, whole, write
+from forecast.verbs.checks import levels_of, meaningless
+from forecast.verbs.predict import beside, free, whole, write
 
 OTHERS = ("covariates", "adapt", "short", "hierarchy", "reconcile", "batch_size")  # keys that are about series
 

@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from forecast.artifacts import Run, find
+from forecast import ranks
+from forecast.artifacts import Run
 from forecast.errors import ArtifactError, DataError, RunError, UsageError
 from forecast.spool import absolute, trouble
 from forecast.verbs import words
+from forecast.verbs.checks import run_of
 from forecast.verbs.tables import table
 from forecast.where import RUNS
 
@@ -75,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("neither run nor mlflow is set" if not asked["run"] else "run and mlflow are both set",
                          "expected one of them", "e.g. forecast reproduce run=latest")  # fmt: skip
     if asked["run"]:
-        run = find(asked["run"], asked["runs"])
+        run = run_of(asked)
         record = _checked(run.id, *(run.read(name) for name in NAMES))
         resumed = (run.path / "resumes.json").is_file()
         sys.argv = [sys.argv[0], "reproduce", f"run={run.path}", *(w for w in argv if not w.startswith("run="))]
@@ -152,8 +154,7 @@ def _train(record: Record, runs: str) -> Run | None:
     cfg = fitted(record.origin, config)
     _same_data(record, config)
     train(cfg, _overrides(record.env))
-    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-    return Run(Path(os.environ[FOLDER_OF_RANK_0])) if first else None
+    return Run(Path(os.environ[FOLDER_OF_RANK_0])) if ranks.first() else None
 
 
 def fitted(origin: str, config: dict[str, Any]) -> "DictConfig":

@@ -11,14 +11,13 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from forecast.artifacts import find
 from forecast.errors import RunError, UsageError
 from forecast.streaming.feeds import Answering, Feed, feed, outlet
 from forecast.streaming.live import Live
 from forecast.streaming.sinks import FileSink, Stdout
 from forecast.streaming.store import Store
 from forecast.streaming.streamer import Sink, Streamer
-from forecast.verbs.predict import levels_of
+from forecast.verbs.checks import levels_of, run_of
 from forecast.verbs.tables import replayed
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def streamer_of(asked: dict[str, Any], levels: list[float] | None, sink: Sink | 
     """The stream of a config. sink: where output goes unless the config names a file; None: its feed gives it to those
     who send; keep: lines for listeners."""
     state = asked["state"]
-    run = find(asked["run"], asked["runs"])
+    run = run_of(asked)
     live = Live.load(
         run, levels=levels, gaps=asked["gaps"], longest=asked["longest"], rewind=asked["rewind"],
         correct=asked["correct"], budget=asked["alarms"], most=state["most"], engine=asked["engine"],

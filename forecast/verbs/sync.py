@@ -89,7 +89,8 @@ def _send(folder: Path, uri: str) -> str:
     ended = sent.status not in ("", "RUNNING")
     if ended and next(lines(folder, sent.offset), None) is None:
         return f"nothing to send; {shown(uri)} has it all"
-    from forecast.store import Delivery, Store, Unsent
+    from forecast.delivery import Delivery
+    from forecast.store import Store, Unsent
 
     if why := trouble(uri, TIMEOUT_S / 6):
         raise Unsent(why)

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import build
+from forecast import build, ranks
 from forecast.artifacts import LAST_CHECKPOINT, MANIFEST, Run, find, resumable, sweep
 from forecast.errors import ForecastError, RunError, UsageError
 from forecast.verbs.provenance import environment, peak_memory
@@ -62,7 +62,7 @@ def train(cfg: "DictConfig", overrides: list[str], *, before: Run | None = None)
     data = work.data(config, run)
     torch.manual_seed(config["seed"])
     chain = work.chain(config, data)
-    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    first = ranks.first()
     if before is not None:
         before.load_weights(chain)
     task = assemble(work.task, config, chain, data)
@@ -75,7 +75,7 @@ def train(cfg: "DictConfig", overrides: list[str], *, before: Run | None = None)
     trainer = make_trainer(config["trainer"], run.path, **told)
     if first:  # from here on nothing is wrong with what was asked
         _claim(run, config)
-    with _logged(run, quiet):
+    with _logged(run, quiet, first):
         if first:
             _open(work, run, config, overrides, data)
             log.info("%s", work.opening(config, data, build.parameters(chain), run))
@@ -173,7 +173,9 @@ def _resumed(asked: dict[str, Any], overrides: list[str]) -> tuple[Run, dict[str
 
 
 def _planned(config: Mapping[str, Any], first: bool) -> Run:
-    """The folder of a new run; other ranks join that of the first."""
+    """The folder of a new run; other ranks join that of the first, or, on another machine, write nothing at all."""
+    if not first and FOLDER_OF_RANK_0 not in os.environ and ranks.placed():
+        return Run.plan(config["runs"], "train")  # never made: the first process tells where its checkpoints are
     if not first and FOLDER_OF_RANK_0 not in os.environ:
         raise UsageError(
             f"LOCAL_RANK is {os.environ.get('LOCAL_RANK', '0')}, but {FOLDER_OF_RANK_0} is not set",
@@ -199,14 +201,16 @@ def _open(work: Any, run: Run, config: Mapping[str, Any], overrides: list[str], 
 
 
 @contextmanager
-def _logged(run: Run, quiet: bool) -> Iterator[None]:
-    """Log lines go to the run's log.txt, and to the terminal unless quiet."""
-    handlers: list[logging.Handler] = [logging.FileHandler(run.path / "log.txt", encoding="utf-8")]
-    handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+def _logged(run: Run, quiet: bool, first: bool = True) -> Iterator[None]:
+    """Log lines of the first process go to the run's log.txt, and to the terminal unless quiet."""
+    handlers: list[logging.Handler] = []
+    if first:
+        handlers.append(logging.FileHandler(run.path / "log.txt", encoding="utf-8"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     if not quiet:
         handlers.append(logging.StreamHandler(sys.stderr))
-        handlers[1].setFormatter(logging.Formatter("%(message)s"))
-        handlers[1].addFilter(lambda record: record.name != "forecast.ops.dispatch")  # for who looks for it
+        handlers[-1].setFormatter(logging.Formatter("%(message)s"))
+        handlers[-1].addFilter(lambda record: record.name != "forecast.ops.dispatch")  # for who looks for it
     log.setLevel(logging.INFO)
     for handler in handlers:
         log.addHandler(handler)

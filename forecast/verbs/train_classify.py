@@ -33,7 +33,7 @@ def data(config: dict[str, Any], run: Run | None) -> "LabelModule":
             "task.refit with optim.schedule=plateau", "nothing is validated as it learns from all",
             "set task.refit=false, or another schedule",
         )  # fmt: skip
-    if again and str(config["trainer"]["devices"]) != "1":
+    if again and (str(config["trainer"]["devices"]) != "1" or config["trainer"].get("nodes", 1) != 1):
         raise UsageError(
             f"task.refit with trainer.devices={config['trainer']['devices']}", "one process learns again",
             "set task.refit=false, or one device",

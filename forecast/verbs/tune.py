@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from forecast import ranks
 from forecast.errors import RunError, UsageError
 from forecast.verbs import words
 from forecast.verbs.child import Child
@@ -74,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
     if {"-h", "--help", "help"} & set(argv):
         print(HELP)
         return 0
+    ranks.alone("forecast tune")
     own = [word for word in argv if word.partition("=")[0] in KEYS]
     asked = words.read("tune", own, KEYS)
     trials, prune = _count(asked["trials"]), _truth(asked["prune"])

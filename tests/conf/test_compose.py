@@ -19,7 +19,7 @@ from tests.problems import spec
 
 Compose = Callable[..., DictConfig]
 # What a choice cannot do without.
-GIVEN = {f"data={kind}": "data.path=some.csv" for kind in ("series", "events", "labelled")}
+GIVEN = {f"data={kind}": "data.path=some.csv" for kind in ("series", "folder", "events", "labelled")}
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def _within(node: ast.AST, function: str, path: Path, package: str) -> Iterator[
     for child in ast.iter_child_nodes(node):
         inner = child.name if isinstance(child, ast.FunctionDef) else function
         if isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id in CODES:
-            parts = [*child.args, *(word.value for word in child.keywords)]
+            parts = [*child.args, *(word.value for word in child.keywords if word.arg != "reason")]
             message = "; ".join(text for part in parts if (text := _text(part)))
             module = path.relative_to(ROOT / package if package == "forecast" else ROOT).as_posix()
             code = CODES[child.func.id]

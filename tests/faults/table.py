@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from . import backtests, classify, events, files, labelled, others, runs, tables, usage
+from . import backtests, classify, events, files, jobs, labelled, others, runs, tables, usage
 from .case import ANY, Case
 from .elsewhere import ELSEWHERE
 from .sites import ROOT, Site, resolve
@@ -17,6 +17,7 @@ CASES: list[Case] = [
     *labelled.CASES,
     *classify.CASES,
     *backtests.CASES,
+    *jobs.CASES,
     *runs.CASES,
 ]
 PAGE = ROOT / "docs" / "messages.md"

@@ -96,6 +96,51 @@ def test_a_rank_without_its_first(
     assert said.err.startswith("forecast: LOCAL_RANK is 1, but FORECAST_RUN_DIR is not set; ")
 
 
+SRUN = {"SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("env", "words", "line"),
+    [
+        (SRUN, "", "trainer.devices is 1 and trainer.nodes 1, but srun started 2 processes; expected one for each"),
+        ({"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "1"}, " trainer.nodes=2",
+         "trainer.devices is 1 and trainer.nodes 2, but torchrun started 1 process; expected one for each"),
+        ({**SRUN, "SLURM_NTASKS_PER_NODE": ""}, " trainer.nodes=2", "trainer: You set `--ntasks=2`"),
+        ({**SRUN, "SLURM_NNODES": "1"}, " trainer.nodes=2",
+         "trainer.devices is 1 and trainer.nodes 2, but srun started 2 processes on 1 machine; expected one for each"),
+    ],
+)  # fmt: skip
+def test_launchers_that_start_another_number_of_processes(
+    env: dict[str, str], words: str, line: str,
+    run_program: conftest.Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    csv()(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+        if not value:
+            monkeypatch.delenv(name)
+    said = run_program(TRAIN + words)
+    assert (said.code, said.err.count("\n")) == (2, 1), said.err
+    assert said.err.startswith(f"forecast: {line}")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [f"{TRAIN} -m seed=1,2", "tune seed=1,2 trials=2"])
+def test_a_sweep_in_one_of_several_processes(
+    words: str, run_program: conftest.Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+    said = run_program(words)
+    what = "-m" if "-m" in words else "forecast tune"
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert said.err.startswith(f"forecast: {what} in one of 2 processes that srun started; expected one training")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_disk_that_fills_up_while_training(tmp_path: Path) -> None:
     said = "^training failed: .* No space left on device; see .*log.txt$"
     with pytest.raises(RunError, match=said), _told(Tracker(), Run(tmp_path)):

@@ -111,22 +111,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(trained, 
     assert {p.name for p in tmp_path.iterdir()} == {"runs"}  # track=none leaves no store
 
 
-def test_two_processes_train_one_run(tmp_path):
-    done = command(
-        "train", "experiment=smoke", "trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=4",
-        "predictions=false", cwd=tmp_path, fresh=True,
-    )  # fmt: skip
-    (run,) = (tmp_path / "runs" / "train").iterdir()
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["steps"] == 4
-    with open(run / "history.csv", newline="") as file:
-        names = [(row["step"], row["name"]) for row in csv.DictReader(file)]
-    assert len(names) == len(set(names))  # written by one of them
-    assert "Warning" not in done.stderr
-    assert {p.name for p in tmp_path.iterdir()} == {"runs"}
-    assert done.stderr.count("test windows, each scored once") == 1
-
-
 def test_ctrl_c_keeps_the_last_checkpoint_and_resume_goes_on(tmp_path):
     words = ["train", "experiment=smoke", "trainer.max_epochs=2000", "trainer.limit_train_batches=3",
              "trainer.patience=null", "data.splits={train: 1000, val: 200, test: 200}"]  # fmt: skip

@@ -7,17 +7,16 @@ lets point there (DNS rebinding), or by a form that is sent across. The names in
 import hmac
 import logging
 import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection, Iterable
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import orjson
+from prometheus_client import Histogram
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from forecast.streaming.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +42,21 @@ class Refusal(Exception):
         return Response(orjson.dumps({"error": self.why}), self.status, self.headers, "application/json")
 
 
+class Timed(Protocol):
+    """What takes the seconds of requests, by route and code."""
+
+    request: Histogram
+
+
 class Guard:
     """Around an app: refuses, times, and lets nothing out of a fault but one line."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Iterable[str], token: str | None) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(
+        self, app: ASGIApp, metrics: Timed, hosts: Iterable[str], token: str | None, *, key: str,
+        untimed: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        """key: of the option that names hosts; untimed: routes that take as long as their reader likes."""
+        self.app, self.metrics, self.key, self.untimed = app, metrics, key, untimed
         self.hosts = {name.lower().rstrip(".") for name in hosts}
         self.token = None if token is None else f"Bearer {token}".encode()
 
@@ -75,14 +84,14 @@ class Guard:
             if code == 0:
                 await Refusal(500, "a defect of the server").response(scope, receive, told)
         route = getattr(scope.get("route"), "path", "other")
-        if route != "/v1/stream":  # it takes as long as its reader likes
+        if route not in self.untimed:
             self.metrics.request.labels(route, str(code)).observe(time.perf_counter() - began)
 
     def _refusal(self, scope: Scope) -> Refusal | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if set("@/\\?#") & set(host) or _name(f"//{host}") not in self.hosts:
-            return Refusal(403, "this host is not served; expected a loopback name or one of feed.hosts")
+            return Refusal(403, f"this host is not served; expected a loopback name or one of {self.key}")
         if (origin := headers.get("origin")) is not None and _name(origin) not in self.hosts:
             return Refusal(403, "requests from pages of other hosts are not served")
         if self.token is None or scope["path"] in OPEN:

@@ -1,0 +1,1 @@
+"""A server of a trained model: `forecast serve`; docs/serving.md."""
