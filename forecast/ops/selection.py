@@ -116,9 +116,9 @@ def measure(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: 
         columns = _columns(picked, l_k, h, min(batch, b)) if on_cpu else picked
         for row in range(0, b, batch):
             rows = slice(row, row + batch)
-            scores = (_sampled if on_cpu else _gathered)(q[rows, :, at].to(acc), k[rows], columns)
+            scores = (_sampled if on_cpu else gathered)(q[rows, :, at].to(acc), k[rows], columns)
             seen = None if mask is None else mask[rows]
-            out[rows, :, at] = _max_minus_mean(scores, *_seen(picked, steps, seen, divisor, l_k)).transpose(1, 2)
+            out[rows, :, at] = max_minus_mean(scores, *seen_keys(picked, steps, seen, divisor, l_k)).transpose(1, 2)
     return out
 
 
@@ -140,13 +140,13 @@ def _sampled(q: Tensor, k: Tensor, columns: Tensor) -> Tensor:
     return torch.sparse.sampled_addmm(pattern, queries, keys.t(), beta=0).values().view(b, n, h, count)
 
 
-def _gathered(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
+def gathered(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
     """The same, with k (b, L_K, H, E) and picked (n, U), by way of the sampled keys."""
     keys = k.index_select(1, picked.flatten()).unflatten(1, picked.shape)  # (b, n, U, H, E)
     return torch.einsum("bnuhe,bhne->bnhu", keys, q)
 
 
-def _seen(
+def seen_keys(
     picked: Tensor, steps: Tensor | None, mask: Tensor | None, divisor: str, l_k: int
 ) -> tuple[Tensor | None, Tensor | int]:
     """Which picks (n, U) count, (b or 1, n, 1, U) or None for all, and what the sum of their scores is divided by."""
@@ -166,7 +166,7 @@ def _seen(
     return visible[:, :, None], count[..., None].clamp(min=1)
 
 
-def _max_minus_mean(scores: Tensor, visible: Tensor | None, count: Tensor | int) -> Tensor:
+def max_minus_mean(scores: Tensor, visible: Tensor | None, count: Tensor | int) -> Tensor:
     """scores (b, n, H, U) -> (b, n, H)."""
     if visible is None:
         return scores.amax(-1) - scores.sum(-1) / count
@@ -190,7 +190,7 @@ def _(measure: Tensor, u: int) -> Tensor:
 
 def top(measure: Tensor, u: int) -> Tensor:
     """Reference of `top_queries`."""
-    ranked = _ordered(measure)
+    ranked = ordered(measure)
     best, at = ranked.topk(u, -1, sorted=False)
     least = best.amin(-1, keepdim=True)
     reached = ranked >= least
@@ -221,7 +221,7 @@ def _(measure: Tensor, u: int) -> Tensor:
 
 def prefix_top(measure: Tensor, u: int) -> Tensor:
     """Reference of `prefix_queries`: a block of steps against the u best before it and against one another."""
-    ranked = _ordered(measure)
+    ranked = ordered(measure)
     best = ranked.new_full((*ranked.shape[:2], u), -torch.inf)
     kept = torch.empty_like(ranked, dtype=torch.bool)
     for start in range(0, ranked.shape[-1], BLOCK):
@@ -234,7 +234,7 @@ def prefix_top(measure: Tensor, u: int) -> Tensor:
     return _positions(kept, ranked.shape[-1])
 
 
-def _ordered(measure: Tensor) -> Tensor:
+def ordered(measure: Tensor) -> Tensor:
     """Finite, so that every pair compares: NaN and inf stand at the top, -inf at the bottom."""
     limits = torch.finfo(measure.dtype)
     return measure.nan_to_num(nan=limits.max, posinf=limits.max, neginf=limits.min)

@@ -141,7 +141,7 @@ ELSEWHERE = {
     "data/covariates.py _fact: several values": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/covariates.py _fact: has no value": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/known.py _refuse": "tests/data/test_covariates.py::test_the_future_comes_in_rows_after_the_end_or_in_a_second_table",
-    "data/recipe.py _beside": "tests/data/test_covariates.py::test_a_covariate_that_the_model_does_not_know_is_told",
+    "data/recipe.py beside": "tests/data/test_covariates.py::test_a_covariate_that_the_model_does_not_know_is_told",
     "data/roles.py with_roles: both name": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/roles.py with_roles: data.categories": "tests/data/test_covariates.py::test_wrong_covariates_are_told",
     "data/second.py read_table": "tests/data/test_covariates.py::test_a_second_table_without_stamps_or_with_rows_twice_is_told",

@@ -16,8 +16,8 @@ CASES: list[Case] = [
     *events.CASES,
     *labelled.CASES,
     *classify.CASES,
-    *backtests.CASES,
     *jobs.CASES,
+    *backtests.CASES,
     *runs.CASES,
 ]
 PAGE = ROOT / "docs" / "messages.md"
