@@ -7,6 +7,7 @@ they run by their names only.
 import sys
 
 from benchmarks import (
+    backtest,
     class_stream,
     correct,
     event_paths,
@@ -31,6 +32,7 @@ def proofs() -> None:
 
 
 SPEED = {
+    "backtest": backtest.main,
     "class_stream": class_stream.main, "event_paths": event_paths.main, "event_stream": event_stream.main,
     "loader": loader.main, "start": start.main, "step": step.main,
 }  # fmt: skip
