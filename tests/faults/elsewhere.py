@@ -307,4 +307,7 @@ ELSEWHERE = {
     "store.py _opened: or try again": "tests/test_store.py::test_a_store_that_is_dead",
     "store.py _fetch": "tests/test_store.py::test_a_model_of_somebody_else",
     "store.py _keep": "tests/test_store.py::test_a_manifest_that_points_out_of_the_folder",
+    "interop/frames.py _told": "tests/interop/test_model.py::test_a_series_whose_rows_come_apart_is_refused",
+    "verbs/export.py graph_of: is of task=event": "tests/verbs/test_export.py::test_runs_that_have_no_such_graph",
+    "verbs/export.py graph_of: graph=step with": "tests/verbs/test_export.py::test_runs_that_have_no_such_graph",
 }
