@@ -14,6 +14,7 @@ from benchmarks import (
     http,
     intervals,
     loader,
+    predict,
     serve,
     start,
     step,
@@ -35,7 +36,7 @@ SPEED = {
 }  # fmt: skip
 SLOW = {
     "stream": stream, "http": http, "serve": serve, "intervals": intervals, "vintages": vintages, "correct": correct,
-    "streaming": streaming,
+    "streaming": streaming, "predict": predict,
 }  # fmt: skip
 ALL = {**SPEED, "proofs": proofs, **{name: module.main for name, module in SLOW.items()}}
 

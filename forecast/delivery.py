@@ -15,7 +15,6 @@ from typing import Any
 from forecast.artifacts import MANIFEST, Run
 from forecast.spool import SQLITE, Line, Sent, lines
 from forecast.store import Store, Unsent, short
-from forecast.where import PACKAGE
 
 AT_ONCE = 1000  # metrics in a request; MLflow takes no more
 FINAL = ("FINISHED", "FAILED", "KILLED")
@@ -172,6 +171,8 @@ class Delivery:
 
     def _register(self, line: Line) -> None:
         """A pyfunc model from code plus this run's safetensors and JSON; no pickle in it. Once for each training."""
+        from forecast.interop.flavour import CODE, described, requirements  # torch
+
         name, mark = line["name"], str(line["at"])
         known = self.client.search_model_versions(f"run_id = '{self.sent.run_id}'")
         done = [each.version for each in known if each.name == name and each.tags.get("forecast.at") == mark]
@@ -182,9 +183,9 @@ class Delivery:
             ):  # fmt: skip
                 warnings.simplefilter("ignore")  # it warns of type hints of its own
                 info = self.store.mlflow.pyfunc.log_model(
-                    name="model", python_model=str(PACKAGE / "interop" / "pyfunc.py"),
+                    name="model", python_model=str(CODE),
                     artifacts={"run": str(_vouched(self.folder, Path(place)))},
-                    registered_model_name=name, pip_requirements=["longcast"],
+                    registered_model_name=name, pip_requirements=requirements(), **described(Run(self.folder)),
                 )  # fmt: skip
             done = [info.registered_model_version]
             self.client.set_model_version_tag(name, str(done[0]), "forecast.at", mark)

@@ -123,4 +123,4 @@ def latest(memory: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return memory[:, -1]
     at = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
-    return memory[torch.arange(len(memory), device=mask.device), at] * mask.any(1, keepdim=True)
+    return memory[torch.arange(memory.shape[0], device=mask.device), at] * mask.any(1, keepdim=True)

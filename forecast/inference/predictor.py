@@ -87,7 +87,7 @@ class Predictor:
             raise UsageError(f"run {run.id} forecasts events, not series", do="name a run of task=forecast")
         if build.task_of(config) == "classify":
             raise UsageError(f"run {run.id} tells classes, and forecasts nothing", do="name a run of task=forecast")
-        recipe = Recipe.from_state(state)
+        recipe = Recipe.from_state(state, run.checked)
         try:
             chain = build.chain(config, recipe.spec, masked=recipe.gaps != "error")
             name = str(config["name"] or config["model"]["_target_"].rpartition(".")[2].lower())

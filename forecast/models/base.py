@@ -53,7 +53,7 @@ class StreamingEncoder(Encoder):
         raise TypeError(f"{type(self).__name__} does not say how it goes on")
 
     def forward(self, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None) -> Tensor:
-        return self.scan(self.start(len(x), device=x.device, dtype=x.dtype), x, mask, dt)[1]
+        return self.scan(self.start(x.shape[0], device=x.device, dtype=x.dtype), x, mask, dt)[1]
 
     def step(
         self, state: State, x: Tensor, mask: Tensor | None = None, dt: Tensor | None = None

@@ -59,5 +59,5 @@ class CovariateTokens(nn.Module):
             tokens = tokens + embed.along(self.known(batch.known_past))
         if self.static is not None and batch.static is not None:
             each = self.static(batch.static)[:, None]
-            tokens = tokens + each.repeat_interleave(len(tokens) // len(each), 0)
+            tokens = tokens + each.repeat_interleave(tokens.shape[0] // each.shape[0], 0)
         return tokens

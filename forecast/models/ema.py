@@ -35,7 +35,7 @@ class EMA(nn.Module):
 
     def start(self, like: Tensor) -> tuple[Tensor, ...]:
         """h before the first step, (B, D, N); like (B, D) says where and how precise."""
-        return (like.new_zeros(len(like), *self.beta.shape),)
+        return (like.new_zeros(like.shape[0], *self.beta.shape),)
 
     def forward(
         self, x: Tensor, state: tuple[Tensor, ...] | None = None, count: Tensor | None = None

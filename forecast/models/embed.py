@@ -156,7 +156,7 @@ class ValueEmbedding(Embedding):
 
     def forward(self, past: Tensor, mask: Tensor | None, clock: Tensor) -> Tensor:
         if self.causal:
-            return self.scan(self.start(len(past), device=past.device, dtype=past.dtype), past, mask, clock)[1]
+            return self.scan(self.start(past.shape[0], device=past.device, dtype=past.dtype), past, mask, clock)[1]
         if mask is not None:
             past = past * mask
         x = self.value(past.transpose(1, 2)).transpose(1, 2) + self.calendar(clock)

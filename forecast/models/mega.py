@@ -152,7 +152,7 @@ class Block(nn.Module):
     def start(self, like: Tensor) -> BlockState:
         """like (B, D) says where and how precise."""
         _, d_key, d_value = self.sizes
-        keys, values = (like.new_zeros(len(like), self.attention.chunk, width) for width in (d_key, d_value))
+        keys, values = (like.new_zeros(like.shape[0], self.attention.chunk, width) for width in (d_key, d_value))
         return BlockState(self.mixer.start(like), keys, values)
 
     def attend(

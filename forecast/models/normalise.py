@@ -100,7 +100,7 @@ class RollingNorm(InstanceNorm):
         return Rolling(ones, torch.zeros_like(ones), ones)
 
     def forward(self, past: Tensor, mask: Tensor | None) -> tuple[Tensor, Statistics]:
-        return self.scan(self.start(len(past), past.shape[2], device=past.device, dtype=past.dtype), past, mask)[1:]
+        return self.scan(self.start(past.shape[0], past.shape[2], device=past.device, dtype=past.dtype), past, mask)[1:]
 
     def scan(self, state: Rolling, past: Tensor, mask: Tensor | None) -> tuple[Rolling, Tensor, Statistics]:  # type: ignore[override]
         """past (B, l, C), mask (B, l, C); a gap leaves the statistics of its channel as they are."""

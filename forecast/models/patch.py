@@ -96,7 +96,7 @@ class ChannelEmbedding(Embedding):
     def token_mask(self, mask: Tensor) -> Tensor:
         """(B, L, C) -> (B, C + F): channels with an observed value; the calendar is always known."""
         seen = mask.any(1)
-        return torch.cat([seen, seen.new_ones(len(seen), self.fields)], -1)
+        return torch.cat([seen, seen.new_ones(seen.shape[0], self.fields)], -1)
 
     def along(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, 1, D)."""

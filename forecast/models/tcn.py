@@ -109,7 +109,7 @@ class TCN(nn.Module):
 
     def start(self, like: Tensor) -> tuple[Tensor, ...]:
         """Zeros before the first step; like (B, C) says where and how precise."""
-        return tuple(like.new_zeros(len(like), held, like.shape[1]) for held in self.held)
+        return tuple(like.new_zeros(like.shape[0], held, like.shape[1]) for held in self.held)
 
     def forward(
         self, x: Tensor, state: tuple[Tensor, ...] | None = None, count: Tensor | None = None

@@ -126,7 +126,7 @@ class TCNCA(StreamingEncoder):
             return x
         y = x if mask is None else _to_the_front(x, mask)
         phase = int(torch.randint(self.chunk, ())) if self.training and self.any_phase else 0
-        now = Now(torch.zeros(len(x), device=x.device, dtype=torch.int64), None, phase)
+        now = Now(torch.zeros(x.shape[0], device=x.device, dtype=torch.int64), None, phase)
         for layer in self.layers:
             y, _ = layer(y, None, now)
         y = self.norm(y)

@@ -109,7 +109,7 @@ class TokenConv(nn.Module):
 
     def start(self, like: Tensor) -> Tensor:
         """Zeros (B, P, D) before the first token; like (B, D) says where and how precise."""
-        return like.new_zeros(len(like), self.held, like.shape[1])
+        return like.new_zeros(like.shape[0], self.held, like.shape[1])
 
     def scan(self, ring: Tensor, x: Tensor, arrival: Arrival) -> tuple[Tensor, Tensor]:
         """x (B, l, D): after each step its token as it would be if the series ended there -> the ring after the steps,

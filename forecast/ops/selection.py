@@ -15,8 +15,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
-from forecast.ops.dispatch import run
+from forecast.ops.dispatch import plainly, run
 
 Divisor = Literal["keys", "sample"]
 
@@ -35,7 +36,7 @@ def budget(length: int, factor: int) -> int:
     return max(1, min(factor * math.ceil(math.log(length)), length))
 
 
-@torch.compiler.disable
+@_disable_dynamo  # torch.compiler.disable, but it loads the compiler when called, not now
 def sample_keys(
     l_q: int, l_k: int, count: int, *, seed: int, layer: int, step: int | None = None, causal: bool = False
 ) -> Tensor:
@@ -80,6 +81,8 @@ def sparsity(
     causal: sampled keys after the query do not count, and L_K is the number of keys up to it.
     A query none of whose sampled keys is visible has the measure -inf.
     """
+    if plainly():
+        return run(measure, q, q, k, sample.to(q.device), mask, divisor, causal)
     return _sparsity(q.detach(), k.detach(), sample, mask, divisor, causal)
 
 
@@ -116,9 +119,9 @@ def measure(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: 
         columns = _columns(picked, l_k, h, min(batch, b)) if on_cpu else picked
         for row in range(0, b, batch):
             rows = slice(row, row + batch)
-            scores = (_sampled if on_cpu else _gathered)(q[rows, :, at].to(acc), k[rows], columns)
+            scores = (_sampled if on_cpu else gathered)(q[rows, :, at].to(acc), k[rows], columns)
             seen = None if mask is None else mask[rows]
-            out[rows, :, at] = _max_minus_mean(scores, *_seen(picked, steps, seen, divisor, l_k)).transpose(1, 2)
+            out[rows, :, at] = max_minus_mean(scores, *seen_keys(picked, steps, seen, divisor, l_k)).transpose(1, 2)
     return out
 
 
@@ -140,13 +143,13 @@ def _sampled(q: Tensor, k: Tensor, columns: Tensor) -> Tensor:
     return torch.sparse.sampled_addmm(pattern, queries, keys.t(), beta=0).values().view(b, n, h, count)
 
 
-def _gathered(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
+def gathered(q: Tensor, k: Tensor, picked: Tensor) -> Tensor:
     """The same, with k (b, L_K, H, E) and picked (n, U), by way of the sampled keys."""
     keys = k.index_select(1, picked.flatten()).unflatten(1, picked.shape)  # (b, n, U, H, E)
     return torch.einsum("bnuhe,bhne->bnhu", keys, q)
 
 
-def _seen(
+def seen_keys(
     picked: Tensor, steps: Tensor | None, mask: Tensor | None, divisor: str, l_k: int
 ) -> tuple[Tensor | None, Tensor | int]:
     """Which picks (n, U) count, (b or 1, n, 1, U) or None for all, and what the sum of their scores is divided by."""
@@ -166,7 +169,7 @@ def _seen(
     return visible[:, :, None], count[..., None].clamp(min=1)
 
 
-def _max_minus_mean(scores: Tensor, visible: Tensor | None, count: Tensor | int) -> Tensor:
+def max_minus_mean(scores: Tensor, visible: Tensor | None, count: Tensor | int) -> Tensor:
     """scores (b, n, H, U) -> (b, n, H)."""
     if visible is None:
         return scores.amax(-1) - scores.sum(-1) / count
@@ -175,7 +178,7 @@ def _max_minus_mean(scores: Tensor, visible: Tensor | None, count: Tensor | int)
 
 def top_queries(measure: Tensor, u: int) -> Tensor:
     """Positions (B, H, u), ascending, of the u queries with the largest measure; of equals the earliest."""
-    return _top_queries(measure, u)
+    return run(top, measure, measure, u) if plainly() else _top_queries(measure, u)
 
 
 @torch.library.custom_op("forecast::top_queries", mutates_args=())
@@ -190,7 +193,7 @@ def _(measure: Tensor, u: int) -> Tensor:
 
 def top(measure: Tensor, u: int) -> Tensor:
     """Reference of `top_queries`."""
-    ranked = _ordered(measure)
+    ranked = ordered(measure)
     best, at = ranked.topk(u, -1, sorted=False)
     least = best.amin(-1, keepdim=True)
     reached = ranked >= least
@@ -206,7 +209,7 @@ def prefix_queries(measure: Tensor, u: int) -> Tensor:
 
     Whether a query is kept does not depend on what comes after it. Of L random measures about u(1 + ln(L/u)) are kept.
     """
-    return _prefix_queries(measure, u)
+    return run(prefix_top, measure, measure, u) if plainly() else _prefix_queries(measure, u)
 
 
 @torch.library.custom_op("forecast::prefix_queries", mutates_args=())
@@ -221,7 +224,7 @@ def _(measure: Tensor, u: int) -> Tensor:
 
 def prefix_top(measure: Tensor, u: int) -> Tensor:
     """Reference of `prefix_queries`: a block of steps against the u best before it and against one another."""
-    ranked = _ordered(measure)
+    ranked = ordered(measure)
     best = ranked.new_full((*ranked.shape[:2], u), -torch.inf)
     kept = torch.empty_like(ranked, dtype=torch.bool)
     for start in range(0, ranked.shape[-1], BLOCK):
@@ -234,7 +237,7 @@ def prefix_top(measure: Tensor, u: int) -> Tensor:
     return _positions(kept, ranked.shape[-1])
 
 
-def _ordered(measure: Tensor) -> Tensor:
+def ordered(measure: Tensor) -> Tensor:
     """Finite, so that every pair compares: NaN and inf stand at the top, -inf at the bottom."""
     limits = torch.finfo(measure.dtype)
     return measure.nan_to_num(nan=limits.max, posinf=limits.max, neginf=limits.min)

@@ -166,7 +166,7 @@ CASES = [
          f"{TRAIN} optim.schedule=plateau optim.warmup=5", 2),
     Case("a folder of runs that cannot be", "verbs/train.py _claim", csv(), f"{{here}}/f.csv/train/{ANY} cannot be made: Not a directory → set runs= to a folder of yours", f"{TRAIN} runs=f.csv", 2),
     # Predicting, evaluating, going on
-    Case("an output of another format", "verbs/predict.py predict: output=", csv(), "output=o.xlsx; expected a name ending in .csv or .parquet",
+    Case("an output of another format", "verbs/predict.py predict: expected a name", csv(), "output=o.xlsx; expected a name ending in .csv or .parquet, or in / for a folder",
          "predict run=run input=f.csv output=o.xlsx", 2),
     Case("an output that is there", "verbs/predict.py free", both(csv(), put("precious", "o.csv")), "o.csv exists → name another file, or set overwrite=true",
          "predict run=run input=f.csv output=o.csv", 2),
@@ -180,7 +180,7 @@ CASES = [
     Case("an export of a model that cannot stream", "heads/stream.py __init__", csv(), "this model cannot stream: it normalises a whole window → set norm=rolling model=aaren head=direct", "export run=run output=m.onnx", 2, run=True),
     Case("a calibration that was removed", "artifacts.py checked: is missing", without("calibration.safetensors"), "{here}/run/calibration.safetensors is missing; expected a finished run → name another run, or train one", "predict run=run input=f.csv output=o.csv", 4, run=True),
     Case("a quantile that is none", "inference/predictor.py asked: levels has", csv(), "levels has 1.5; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=[1.5]", 2, run=True),
-    Case("levels that are words", "verbs/predict.py levels_of", csv(), "levels is 'high'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=high", 2, run=True),
+    Case("levels that are words", "verbs/checks.py levels_of", csv(), "levels is 'high'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=high", 2, run=True),
     Case("fewer than no paths", "verbs/predict.py whole", csv(), "paths is -1; expected a count, 0 for none", "predict run=run input=f.csv output=o.csv paths=-1", 2, run=True),
     Case("levels of sums", "verbs/predict.py _levels", both(csv(), put("parent,child\nall,series\n", "h.csv")), "levels= with hierarchy=; quantiles do not add up → leave one of them out", "predict run=run input=f.csv output=o.csv levels=[0.1] hierarchy=h.csv reconcile=bottom_up", 2, run=True),
     Case("counts that are scaled", "inference/training.py whole_counts: must not be scaled", csv(), "this task.output is of counts, which must not be scaled → set data.scale=none", f"{TRAIN} task.output=negative_binomial", 2),
@@ -205,7 +205,7 @@ CASES = [
     # Streams
     Case("a stream whose batches do not fit its memory", "verbs/stream.py made: state.most is", nothing, "state.most is 10; expected at least feed.batch, 1000", "stream run=latest state.most=10", 2),
     Case("a stream over an older output", "verbs/stream.py free", csv(name="o.jsonl"), "o.jsonl exists → name another file", "stream run=latest output=o.jsonl", 2),
-    Case("levels of a stream that are no numbers", "verbs/predict.py levels_of", nothing, "levels is 'wide'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "stream run=latest levels=wide", 2),
+    Case("levels of a stream that are no numbers", "verbs/checks.py levels_of", nothing, "levels is 'wide'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "stream run=latest levels=wide", 2),
     Case("a feed without lines in a batch", "streaming/feeds/stdin.py __init__: feed.batch is", nothing, "feed.batch is 0; expected lines, at least 1", "stream run=latest feed.batch=0", 2),
     Case("a feed that waits for less than nothing", "streaming/feeds/stdin.py __init__: feed.wait_ms is", nothing, "feed.wait_ms is -1.0; expected milliseconds, at least 0", "stream run=latest feed.wait_ms=-1", 2),
     # Brokers

@@ -184,7 +184,7 @@ def test_both_ways_to_measure_select_the_same_queries(l_q, l_k, factor, masked, 
     mask = torch.rand(2, l_k) > 0.3 if masked else None
     sample = sample_keys(l_q, l_k, budget(l_k, factor), seed=1, layer=0)
     found = []
-    for sampled in (selection._sampled, lambda q, k, _: selection._gathered(q, k.unflatten(1, (l_k, 3)), sample)):
+    for sampled in (selection._sampled, lambda q, k, _: selection.gathered(q, k.unflatten(1, (l_k, 3)), sample)):
         monkeypatch.setattr(selection, "_sampled", sampled)
         found.append(sparsity(q, k, sample, mask=mask))
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)

@@ -84,6 +84,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("evaluate run=runs/", [FILES]),
         ("train resume=l", ["resume=latest"]),
         ("predict input=x", [FILES]),
+        ("backtest policy=", ["policy=window", "policy=start", "policy=both"]),
+        ("backtest refi", ["refit="]),
         ("export format=", ["format=onnx", "format=torch", "format=null"]),
         ("export output=", [FILES]),
         ("train data.path=", [FILES]),
