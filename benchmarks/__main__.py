@@ -1,7 +1,7 @@
 """python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
 
-`stream`, `http`, `serve`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen:
-they run by their names only.
+`stream`, `http`, `serve`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes
+fifteen: they run by their names only.
 """
 
 import sys
