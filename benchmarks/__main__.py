@@ -1,14 +1,12 @@
 """python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
 
-`stream`, `http`, `serve`, `predict`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming`
-takes fifteen:
-they run by their names only.
+`stream`, `http`, `serve`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes
+fifteen: they run by their names only.
 """
 
 import sys
 
 from benchmarks import (
-    backtest,
     class_stream,
     correct,
     event_paths,
@@ -33,7 +31,6 @@ def proofs() -> None:
 
 
 SPEED = {
-    "backtest": backtest.main,
     "class_stream": class_stream.main, "event_paths": event_paths.main, "event_stream": event_stream.main,
     "loader": loader.main, "start": start.main, "step": step.main,
 }  # fmt: skip

@@ -55,7 +55,7 @@ class Query(NamedTuple):
 
 
 def read(body: bytes, shape: Shape, limits: Limits) -> Query:
-    """Refusal: 400 no JSON, 413 too much, 422 another form than the schema's."""
+    """Refusal: 400 no JSON, 422 another form than the schema's, or more."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -68,7 +68,7 @@ def read(body: bytes, shape: Shape, limits: Limits) -> Query:
         raise _form("expected either series or rows")
     series = _list(found, "series") if "series" in found else _grouped(_list(found, "rows"), shape, limits)
     if len(series) > limits.series:
-        raise Refusal(413, f"there are {len(series):,} series; expected at most {limits.series:,} in a request")
+        raise _form(f"there are {len(series):,} series", f"expected at most {limits.series:,} in a request")
     on_bad = found.get("on_bad", "quarantine")
     if on_bad not in ON_BAD:
         raise _form(f"on_bad is {_shown(on_bad)}", f"expected {', '.join(ON_BAD)}")
@@ -243,7 +243,7 @@ def _grouped(rows: list[Any], shape: Shape, limits: Limits) -> list[dict[str, An
             raise _form(f"unique_id is {_shown(name)}", "expected the name of a series")
         one = found.setdefault(name, {"unique_id": name, "values": {key: [] for key in names}})
         if len(found) > limits.series:
-            raise Refusal(413, f"there are more than {limits.series:,} series in a request")
+            raise _form(f"there are more than {limits.series:,} series in a request")
         for key, cell in row.items():
             if key == "unique_id":
                 continue

@@ -15,7 +15,7 @@ SHORT, LONG = 25, 1000  # examples of each path
 
 @pytest.fixture(scope="module")
 def series(predictor):
-    with serving(predictor, max_steps=100, max_series=20) as served:
+    with serving(predictor, max_steps=100) as served:
         yield served
 
 
@@ -52,14 +52,14 @@ def test_series(series, mode, caplog):
 
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_classes(classes, mode, caplog):
-    with serving(classes, "classify", max_steps=100, max_series=20) as served:
+    with serving(classes, "classify", max_steps=100) as served:
         assert fuzz(served, mode, SHORT // 3) == (5 if mode == "positive" else 1)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_events(events, mode, caplog):
-    with serving(events, "event", max_steps=100, max_series=20) as served:
+    with serving(events, "event", max_steps=100) as served:
         assert fuzz(served, mode, SHORT // 3) == (5 if mode == "positive" else 1)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
@@ -69,7 +69,7 @@ def test_events(events, mode, caplog):
 @pytest.mark.parametrize("task", ["forecast", "classify", "event"])
 def test_long(predictor, classes, events, task, mode, caplog):
     asked = {"forecast": predictor, "classify": classes, "event": events}[task]
-    with serving(asked, task, max_steps=100, max_series=20) as served:
+    with serving(asked, task, max_steps=100) as served:
         fuzz(served, mode, LONG)
         assert served.client.get("/readyz").status_code == 200
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
