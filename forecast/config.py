@@ -85,6 +85,11 @@ class Format(StrEnum):
     torch = "torch"
 
 
+class GraphOf(StrEnum):
+    step = "step"
+    window = "window"
+
+
 class Policy(StrEnum):
     window = "window"
     start = "start"
@@ -599,8 +604,10 @@ class Export:
     """conf/export.yaml."""
 
     run: str = MISSING
-    output: str = MISSING
+    output: str | None = None
     format: Format | None = None
+    graph: GraphOf | None = None
+    levels: Any = None
     overwrite: bool = False
     runs: str = RUNS
 
