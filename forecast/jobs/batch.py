@@ -116,7 +116,8 @@ class Batch:
         names = {file.path: file.name for file in self.plan.files}
         todo = {shard.key: shard for shard in work.todo}
         try:
-            with closing(engine.run(self.job, work.todo)) as made:
+            large_first = sorted(work.todo, key=lambda shard: -shard.rows)  # so that all workers end at about one time
+            with closing(engine.run(self.job, large_first)) as made:
                 for done in made:
                     inputs = [names[piece.path] for piece in todo[done.key].pieces if piece.path in names]
                     self.output.add(row(done, inputs=inputs, run=self.digest[:12], config=self.config[:12]))

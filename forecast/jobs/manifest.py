@@ -78,7 +78,8 @@ class Output:
             sync_folder(self.path)
         for path in stale:
             path.unlink()
-        text = "".join(json.dumps(line) + "\n" for line in [*head, *(row(made) for made in kept)])
+        before = {line["key"]: line for line in self.lines if line.get("kind") == "shard"}
+        text = "".join(json.dumps(line) + "\n" for line in [*head, *(before[made.key] for made in kept)])
         with atomic(self.path / NAME) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from forecast.artifacts import Run, atomic
+from forecast.data.stamps import NOTHING
 from forecast.errors import DataError, RunError, fits_in_memory
 from forecast.jobs.source import Refused, read
 from forecast.jobs.types import QUARANTINED, Done, Job, Shard
@@ -70,7 +71,10 @@ def counted(table: pl.DataFrame, job: Job) -> int:
     """Series of a table, by the names that they have as text."""
     if not table.height:
         return 0
-    return 1 if job.id is None else table[job.id].cast(pl.String).str.strip_chars().n_unique()
+    if job.id is None:
+        return 1
+    names = table[job.id].cast(pl.String).str.strip_chars()
+    return names.set(names.str.to_lowercase().is_in(NOTHING), None).n_unique()  # rows without a name are one
 
 
 def conserved(shard: Shard, series: int, status: dict[str, int]) -> None:

@@ -277,6 +277,8 @@ def test_what_the_manifest_says(series, tmp_path) -> None:
     table(names(25)).write_parquet(tmp_path / "f.parquet")
     run_job(series, tmp_path / "f.parquet", tmp_path / "out")
     found = lines(tmp_path / "out" / NAME)
+    run_job(series, tmp_path / "f.parquet", tmp_path / "out")
+    assert lines(tmp_path / "out" / NAME) == found
     assert [line["kind"] for line in found[:2]] == ["job", "input"]
     assert found[0]["run"] == series.name
     assert {"name", "size", "mtime_ns", "sha256"} <= set(found[1])
