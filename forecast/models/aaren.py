@@ -42,10 +42,10 @@ class Decay(nn.Module):
         else:
             self.register_buffer("rates", rates, persistent=False)
 
-    def forward(self, dt: Tensor) -> Tensor:
-        """dt (B, l) -> (B, H, l)."""
+    def forward(self, dt: Tensor | None) -> Tensor:
+        """dt (B, l) -> (B, H, l); None: steps of 1 -> (1, H, 1)."""
         rates = F.softplus(self.rates) if self.learned else self.rates
-        return rates[:, None] * dt[:, None]
+        return rates[None, :, None] if dt is None else rates[:, None] * dt[:, None]
 
 
 class PrefixLayer(nn.Module):
@@ -94,7 +94,7 @@ class PrefixLayer(nn.Module):
     ) -> tuple[Carry | Ring, Tensor]:
         s = self.scores(x)
         v = self.value_projection(x).unflatten(-1, (self.heads, self.width)).transpose(1, 2)  # (B, H, l, d_h)
-        falls = None if self.decay is None else self.decay(s.new_ones(s.shape[0], s.shape[2]) if dt is None else dt)
+        falls = None if self.decay is None else self.decay(dt)
         after: Carry | Ring
         if isinstance(state, Ring):
             o, after = window_attention(s, v, state, decay=falls, mask=mask)

@@ -137,6 +137,7 @@ def _forward_rows(
     (b, h, length, d), (m0, c0, w0), (o, peaks, masses, w) = v.shape, start, outs
     peaks[..., 0], masses[..., 0] = m0, c0
     scores, ages = chunks.chunked(s, chunk, -torch.inf, m0.dtype), chunks.ages(decay, chunk)
+    between = chunks.between(decay, ages, m0.dtype)
     m, before = chunks.peaks(scores, ages, m0.reshape(-1))
     peaks[..., 1:] = chunks.unchunked(m, b, length)
     x = torch.ones(b, h, 1 + chunk, d + 1, dtype=m0.dtype, device=v.device)  # state and v, the last column counts
@@ -145,7 +146,8 @@ def _forward_rows(
     newest = chunks.newest(scores) if ages is None and (s == -torch.inf).any() else None
     x[:, :, 0, :d], x[:, :, 0, d] = w0, c0
     for first, last in chunks.chunk_blocks(*scores.shape):
-        weights = chunks.weights(scores[first:last], m[first:last], before[first:last], chunks.part(ages, first, last))
+        fell, ends = chunks.part(ages, first, last), last == len(scores)
+        weights = chunks.weights(scores[first:last], m[first:last], before[first:last], fell, between, ends)
         for j in range(first, last):
             t = j * chunk
             n = min(chunk, length - t)
@@ -199,6 +201,7 @@ def _backward_rows(
     (g, s, v, o, peaks, masses), (ds, dv) = ins, outs
     b, h, length, d = v.shape
     scores, ages = chunks.chunked(s, chunk, -torch.inf, peaks.dtype), chunks.ages(decay, chunk)
+    between = chunks.between(decay, ages, peaks.dtype)
     m = chunks.chunked(peaks[..., 1:], chunk, None, peaks.dtype)
     before = torch.cat([peaks[None, ..., 0].flatten(1), m[:-1, :, -1]])
     inverse = chunks.inverse(masses[..., 1:, None])
@@ -206,7 +209,8 @@ def _backward_rows(
     y = torch.empty(b, h, 1 + chunk, d + 1, dtype=peaks.dtype, device=v.device)
     product = torch.empty(b, h, chunk, d, dtype=peaks.dtype, device=v.device)
     for first, last in reversed(chunks.chunk_blocks(*scores.shape)):
-        weights = chunks.weights(scores[first:last], m[first:last], before[first:last], chunks.part(ages, first, last))
+        fell, ends = chunks.part(ages, first, last), last == len(scores)
+        weights = chunks.weights(scores[first:last], m[first:last], before[first:last], fell, between, ends)
         for j in range(last - 1, first - 1, -1):
             t = j * chunk
             n = min(chunk, length - t)

@@ -48,6 +48,20 @@ def ages(decay: Tensor | None, chunk: int) -> Tensor | None:
     return None if decay is None else chunked(decay, chunk, 0.0, torch.float64).cumsum(-1)
 
 
+def even(decay: Tensor | None) -> bool:
+    """Whether every step of every row falls by the same: rates of heads that were expanded to (b, H, L)."""
+    return decay is not None and all(decay.shape[i] == 1 or decay.stride(i) == 0 for i in (0, 2))
+
+
+def between(decay: Tensor | None, ages: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """(2, H, C, C): how far step i has fallen at step k, where that is one table for all rows and all chunks but the
+    last, which has a table of its own: the steps that fill it do not fall."""
+    if decay is None or ages is None or not even(decay):
+        return None
+    age = ages[[0, -1], : decay.shape[1]]
+    return (age[..., None] - age[..., None, :]).to(dtype)
+
+
 def newest(s: Tensor) -> Tensor:
     """The newest step of its chunk, counted from 1, that each step has seen; 0 is the state before; (n, r, C)."""
     return ((s > -torch.inf) * torch.arange(1, 1 + s.shape[-1], device=s.device)).cummax(-1)[0]
@@ -79,8 +93,13 @@ def peaks(s: Tensor, ages: Tensor | None, m0: Tensor) -> tuple[Tensor, Tensor]:
     return m, torch.cat([m0[None], m[:-1, :, -1]])
 
 
-def weights(s: Tensor, m: Tensor, before: Tensor, ages: Tensor | None) -> Tensor:
-    """A (n, r, C, 1 + C): row k holds the weights of the state before the chunk and of its steps, relative to m_k."""
+def weights(
+    s: Tensor, m: Tensor, before: Tensor, ages: Tensor | None, between: Tensor | None = None, last: bool = False
+) -> Tensor:
+    """A (n, r, C, 1 + C): row k holds the weights of the state before the chunk and of its steps, relative to m_k.
+
+    `last`: whether the last chunk is among them, for `between`.
+    """
     n, r, chunk = s.shape
     point = m.masked_fill(m == -torch.inf, 0)  # nothing seen yet: -inf − 0, never -inf − -inf
     a = torch.empty(n, r, chunk, 1 + chunk, dtype=s.dtype, device=s.device)
@@ -88,7 +107,13 @@ def weights(s: Tensor, m: Tensor, before: Tensor, ages: Tensor | None) -> Tensor
     torch.sub(s[:, :, None, :], point[..., None], out=a[..., 1:])
     if ages is not None:
         a[..., 0] -= ages
-        a[..., 1:] -= ages[..., None] - ages[:, :, None, :]
+        if between is None:
+            a[..., 1:] -= ages[..., None] - ages[:, :, None, :]
+        else:
+            steps = a[..., 1:].unflatten(1, (-1, between.shape[1]))
+            whole = n - 1 if last else n
+            steps[:whole].sub_(between[0])
+            steps[whole:].sub_(between[1])
     seen = torch.ones(chunk, 1 + chunk, dtype=s.dtype, device=s.device).tril_(1)
     a.mul_(LOG2_E).clamp_(max=1.0).exp2_()  # base 2 is three times as fast; unseen steps must not be inf times 0
     return a.mul_(seen)

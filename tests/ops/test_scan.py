@@ -380,3 +380,19 @@ def test_shapes_that_do_not_fit_are_refused(change, words):
     fine = {"s": torch.zeros(2, 3, 5), "v": torch.zeros(2, 3, 5, 6), "state": None, "decay": None} | change
     with pytest.raises((ValueError, RuntimeError), match=words):
         prefix_attention(fine["s"], fine["v"], fine["state"], decay=fine["decay"])
+
+
+@pytest.mark.parametrize("length", [2, 16, 37, 128])
+def test_rates_that_are_the_same_at_every_step_need_no_table_of_all_steps(length):
+    s, v = torch.randn(3, 2, length, dtype=torch.float64), torch.randn(3, 2, length, 4, dtype=torch.float64)
+    s[1, 0, length // 2 :] = -torch.inf
+    rates = torch.tensor([0.02, 1.5], dtype=torch.float64)[None, :, None]
+    found = []
+    for decay in (rates, rates.expand(3, 2, length).contiguous()):
+        leaf = [part.clone().requires_grad_() for part in (s, v, decay)]
+        o, carry = prefix_attention(leaf[0], leaf[1], decay=leaf[2])
+        (o.square().sum() + sum(part.square().sum() for part in carry)).backward()
+        falls = leaf[2].grad if decay is rates else leaf[2].grad.sum((0, 2), keepdim=True)
+        found.append((o, *carry, leaf[0].grad, leaf[1].grad, falls))
+    for even, written in zip(*found, strict=True):
+        torch.testing.assert_close(even, written, rtol=1e-12, atol=1e-12)
