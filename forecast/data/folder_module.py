@@ -38,7 +38,7 @@ from forecast.data.table import Series, covering, holidays_of
 from forecast.errors import DataError, UsageError
 from forecast.types import Spec
 
-SAMPLE: Final = 1 << 21  # rows; of more, some series are scored where all would take memory or hours
+SAMPLE: Final = 1 << 19  # rows; of more, some series are scored where all would take memory or hours
 INLINE: Final = 10_000  # series whose scales the record holds itself
 NAMED: Final = 100  # series without a window that a record names
 
