@@ -38,7 +38,7 @@ from forecast.data.table import Series, covering, holidays_of
 from forecast.errors import DataError, UsageError
 from forecast.types import Spec
 
-SAMPLE: Final = 1 << 21  # rows; of more, some series are scored where all would take memory or hours
+SAMPLE: Final = 1 << 19  # rows; of more, some series are scored where all would take memory or hours
 INLINE: Final = 10_000  # series whose scales the record holds itself
 NAMED: Final = 100  # series without a window that a record names
 
@@ -223,6 +223,17 @@ class FolderModule(SeriesModule):
         kept = np.searchsorted(np.cumsum(rows[order]), SAMPLE, side="right")
         return self.some(np.sort(order[: max(1, int(kept))]))
 
+    def in_memory(self) -> SeriesModule:
+        """All series; UsageError where they have more than SAMPLE rows."""
+        held = self.sampled()
+        if len(held.series.ids) < len(self.series.ids):
+            raise UsageError(
+                f"{self.path} has {len(self.series.time):,} rows, of which this would need all at once",
+                f"expected at most {SAMPLE:,}",
+                "give a file of some of its series",
+            )
+        return held
+
     def some(self, number: Ints) -> SeriesModule:
         """The series of these numbers (K,), rising, as a module in memory."""
         held, full = copy.copy(self), self.series
@@ -248,7 +259,7 @@ class FolderModule(SeriesModule):
             series, held.scaler, context=self.context, horizon=self.horizon, observed=observed, weight=held.weight
         )
         held.blocks = super(FolderModule, held).blocks  # type: ignore[method-assign]
-        held.sampled = lambda: held  # type: ignore[method-assign]
+        held.sampled = held.in_memory = lambda: held  # type: ignore[method-assign]
         return held
 
     def state(self) -> dict[str, Any]:

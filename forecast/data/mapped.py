@@ -217,14 +217,18 @@ class MappedGather(Gather):
             future = future.masked_fill(filled, torch.nan)
         calendar = self._clock(first, series)
         return SeriesBatch(
-            past.nan_to_num(0.0).contiguous(), self._seen(past), calendar[:, :cut].contiguous(),
-            future.nan_to_num(0.0).contiguous(), self._seen(future), calendar[:, cut:].contiguous(), origin, series,
+            self._plain(past), self._seen(past), calendar[:, :cut].contiguous(),
+            self._plain(future), self._seen(future), calendar[:, cut:].contiguous(), origin, series,
             None, None, None, None if self.weight is None else self.weight[series],
         )  # fmt: skip
 
     def scaled(self, values: Tensor, series: Tensor) -> Tensor:
         """(…, C) values of series (…) → float32, as Scaler.apply and Gather make them."""
         return ((values.double() - self.mean[series]) / self.std[series]).float()
+
+    def _plain(self, values: Tensor) -> Tensor:
+        """0 for NaN."""
+        return values.contiguous() if self.whole else values.nan_to_num(0.0).contiguous()
 
     def _seen(self, values: Tensor) -> Tensor:
         if self.whole:

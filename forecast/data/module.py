@@ -304,6 +304,10 @@ class SeriesModule(lightning.LightningDataModule):
         """What is scored where that takes memory or time for every series: all of them, or some of too many."""
         return self.prepare()
 
+    def in_memory(self) -> "SeriesModule":
+        """For what needs the table of all series at once."""
+        return self.prepare()
+
     def train_dataloader(self) -> Loader | DataLoader[SeriesBatch]:
         return self._loader("train", shuffle=True)
 

@@ -95,8 +95,7 @@ def trained_by(run: Run, config: dict[str, Any]) -> tuple[Trained, Layout]:
     """The run with the history that it was trained and validated on, which ends where its test part begins."""
     predictor = Predictor.load(run)
     recipe = predictor.recipe
-    data = build.data(config).remember(recipe.holidays)
-    data.prepare()
+    data = build.data(config).remember(recipe.holidays).in_memory()
     _representable(recipe, run)
     table = _table(data, recipe.card)
     settings = _settings(config["data"], recipe, data)

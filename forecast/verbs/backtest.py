@@ -114,7 +114,7 @@ def table_of(
     if asked["input"] is not None:
         place = Path(asked["input"]).expanduser()
         return of_file(recipe, plan.rolling, place, asked["covariates"], still_there(config, recipe))
-    data = own(config, recipe)
+    data = own(config, recipe).in_memory()
     same_data(run, data)
     return of_run(data, plan.rolling)
 

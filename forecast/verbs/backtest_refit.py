@@ -93,7 +93,7 @@ def trained(refits: Refits) -> list[Block]:
         if run is None:
             run, how = _train(config, before if refits.warm else None), "trained"
         predictor = Predictor.load(run)
-        data = build.data(run.read("config.json")).remember(predictor.recipe.holidays).prepare()
+        data = build.data(run.read("config.json")).remember(predictor.recipe.holidays).in_memory()
         at = stamp(refits.at[k : k + 1].astype("datetime64[us]")[0])
         blocks.append(Block(int(refits.at[k]), data, predictor, run.id))
         seconds = time.monotonic() - began

@@ -265,7 +265,11 @@ def test_some_of_too_many_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     wanted = one.gather(*(torch.from_numpy(part) for part in b.at(np.arange(len(b)))))
     mine = np.isin(wanted.series.numpy(), number)
     assert torch.equal(batch.past, wanted.past[mine]) and torch.equal(batch.future_clock, wanted.future_clock[mine])
-    assert held.sampled() is held
+    assert held.sampled() is held.in_memory() is held
+    with pytest.raises(
+        UsageError, match=r"many has [\d,]+ rows, of which this would need all at once; expected at most 700"
+    ):
+        many.in_memory()
     blocks = [(first, block.values, ranges) for first, block, ranges in many.blocks("train")]
     np.testing.assert_array_equal(np.concatenate([values for _, values, _ in blocks]), one.series.values)
     np.testing.assert_array_equal(np.concatenate([first + ranges for first, _, ranges in blocks]), one.split.train)

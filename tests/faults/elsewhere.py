@@ -40,6 +40,7 @@ ELSEWHERE = {
     "data/folder_module.py _question: has covariates": "tests/data/test_folder.py::test_folders_that_hold_no_series",
     "data/folder_module.py _question: is known to name": "tests/data/test_folder.py::test_folders_that_hold_no_series",
     "data/folder_module.py _bounded": "tests/data/test_folder.py::test_folders_that_hold_no_series",
+    "data/folder_module.py in_memory": "tests/data/test_folder.py::test_some_of_too_many_series",
     "data/scale.py read": "tests/data/test_folder.py::test_a_record_of_very_many_series",
     "data/stored.py _damaged": "tests/data/test_folder.py::test_a_damaged_cache_is_told",
     "data/label_batch.py __init__": "tests/data/test_label_batch.py::test_a_value_that_float32_cannot_hold_is_refused",
