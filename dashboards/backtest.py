@@ -89,8 +89,7 @@ def by_origin(axes: Axes, origins: pl.DataFrame, facts: Mapping[str, Any]) -> No
         )
     each = -(-count // POINTS)
     axes.set_title("Error by origin" + (f", means of {each:,d}" if each > 1 else ""))
-    zone = getattr(origins["cutoff"].dtype, "time_zone", None)
-    kept = f" ({zone})" if zone else ""
+    kept = " (UTC)" if getattr(origins["cutoff"].dtype, "time_zone", None) else ""
     dashed = "; dashed: trained again" if facts["refits"] else ""
     axes.set_xlabel(f"cutoff{kept}, {facts['origins']['first']} to {facts['origins']['last']}{dashed}")
     dates(axes, 9)
