@@ -1,7 +1,7 @@
 """python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
 
-`stream`, `http`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen: they
-run by their names only.
+`stream`, `http`, `serve`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes
+fifteen: they run by their names only.
 """
 
 import sys
@@ -14,6 +14,8 @@ from benchmarks import (
     http,
     intervals,
     loader,
+    predict,
+    serve,
     start,
     step,
     stream,
@@ -33,8 +35,8 @@ SPEED = {
     "loader": loader.main, "start": start.main, "step": step.main,
 }  # fmt: skip
 SLOW = {
-    "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,
-    "streaming": streaming,
+    "stream": stream, "http": http, "serve": serve, "intervals": intervals, "vintages": vintages, "correct": correct,
+    "streaming": streaming, "predict": predict,
 }  # fmt: skip
 ALL = {**SPEED, "proofs": proofs, **{name: module.main for name, module in SLOW.items()}}
 

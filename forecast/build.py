@@ -284,12 +284,14 @@ def label_data(config: Config) -> "LabelModule":
 
 def data(config: Config) -> "SeriesModule":
     """The data module of a run, not yet prepared."""
-    from forecast.data.module import SeriesModule  # Lightning: only training and scoring pay for its import
+    from forecast.data.folder_module import FolderModule  # Lightning: only training and scoring pay for its import
+    from forecast.data.module import SeriesModule
 
     settings = {key: value for key, value in config["data"].items() if value is not None}
     if isinstance(settings.get("missing"), int | float):
         settings["missing"] = [settings["missing"]]
-    return SeriesModule(**settings)
+    # Which of the two a config is for, its keys say: the schema of a folder alone has a cache.
+    return FolderModule(**settings) if "cache" in config["data"] else SeriesModule(**settings)
 
 
 def data_of(config: Config) -> "SeriesModule | EventModule | LabelModule":

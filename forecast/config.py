@@ -291,6 +291,36 @@ class Series:
 
 
 @dataclass
+class Folder:
+    """conf/data/folder.yaml: the arguments of forecast.data.FolderModule."""
+
+    card: str | None = None
+    path: str | None = None
+    cache: str | None = None
+    time: str | None = None
+    id: str | None = None
+    target: Any = None  # a name or a list of names
+    past: Any = None
+    freq: str | None = None
+    zone: str | None = None
+    season: int | None = None
+    missing: Any = None  # a number or a list of numbers that mean "not observed"
+    splits: Any = None  # shares, rows or dates of train, val and test
+    holidays: Any = None  # a country or a list of countries, a table of days
+    gaps: Gaps = Gaps.error
+    scale: Scale = Scale.standard
+    min_context: int | None = None
+    sample: Sample = Sample.window
+    weight: str | None = None
+    context: int = MISSING
+    horizon: int = MISSING
+    stride: int = 1
+    batch_size: int = 64
+    workers: int = 0
+    seed: int = MISSING
+
+
+@dataclass
 class Optim:
     """conf/optim/*.yaml: a torch.optim class, its arguments, and the schedule of its learning rate."""
 
@@ -404,8 +434,8 @@ class Predict:
     horizon: int | None = None
     on_bad: OnBad = OnBad.quarantine
     max_bad_fraction: float = 1.0
-    shard_rows: int = 500_000
-    shard_bytes: int = 32 << 20
+    shard_rows: int = 250_000
+    shard_bytes: int = 16 << 20
     dry_run: bool = False
     progress: Progress = Progress.text
     engine: JobEngine = field(default_factory=JobEngine)
@@ -617,6 +647,7 @@ def register(sweep: Callable[[str], str] = sweep_folder) -> None:
     store.store(group="task", name="schema_event", node=Event)
     store.store(group="task", name="schema_classify", node=Classify)
     store.store(group="data", name="schema_series", node=Series)
+    store.store(group="data", name="schema_folder", node=Folder)
     store.store(group="data", name="schema_events", node=Events)
     store.store(group="data", name="schema_labelled", node=Labelled)
     store.store(group="optim", name="schema_optim", node=Optim)
@@ -667,6 +698,7 @@ FITTING: dict[type, tuple[type, str, str]] = {
 def fitting(cfg: DictConfig) -> None:
     """UsageError where the data are not of the kind that the task is about."""
     task, data = (OmegaConf.get_type(cfg, key) if key in cfg else None for key in ("task", "data"))
+    data = Series if data is Folder else data
     if task not in FITTING or data is None or data is FITTING[task][0]:
         return
     for other, (schema, called, _) in FITTING.items():

@@ -29,8 +29,9 @@ from forecast.data.card import Card
 from forecast.data.folder import Folder
 from forecast.data.freq import TICKS, Ints, Stamps, parse_freq
 from forecast.data.gathering import Bucket, buckets, index
+from forecast.data.infer import infer_frame_card, is_rest
 from forecast.data.read import from_frame, nowhere
-from forecast.data.table import Floats, Runs, Series, apply_gaps, gap_list, runs, select, steps_after
+from forecast.data.table import Series, apply_gaps, gap_list, runs, select
 from forecast.errors import DataError
 
 VERSION: Final = 1
@@ -132,7 +133,7 @@ class Writer:
         self.gap_total = self.missing = self.longest = self.written = 0
 
     def write(self) -> None:
-        asked, head = self.asked, self.folder.head()
+        asked, head = self.asked, self.folder.head(self.asked.id)
         channels = self._columns(head)
         self.folder.check(asked.time, channels)
         found = index(self.folder, asked.id)
@@ -160,8 +161,6 @@ class Writer:
         return [channel.source for channel in self.card.channels]
 
     def infer_with(self, frame: pl.DataFrame, words: dict[str, Any]) -> Card:
-        from forecast.data.infer import infer_frame_card
-
         asked, name = self.asked, self.folder.root.name
         return infer_frame_card(
             frame, name, name=self.folder.root.stem, time=asked.time, id=asked.id, target=asked.target,
@@ -179,7 +178,7 @@ class Writer:
                 self.card = self.infer(bucket.frame)
             full = from_frame(self.card, bucket.frame, where, notes, part=True)
         past = asked.past
-        if past is not None and "rest" in past and "rest" not in full.channels:
+        if is_rest(past, full.channels):
             past = [c for c in full.channels if c not in (asked.target or full.channels)]
         measured = select(full, asked.target, past)
         treated, observed = apply_gaps(measured, asked.gaps)
@@ -216,7 +215,7 @@ class Writer:
         if len(self.gaps) > 4 * GAPS:
             self.gaps = _longest(self.gaps)
         self.notes += [note for note in notes if note not in self.notes][: NOTES - len(self.notes)]
-        seen = ~empty.all(axis=0)
+        seen = np.asarray(~empty.all(axis=0))
         self.seen = seen if self.measured is None else self.seen | seen
         self.first.append(first)
         self.rows.append(series.rows)
@@ -264,10 +263,10 @@ def placed(folder: Folder, row: Ints, where: str) -> Iterator[None]:
     try:
         yield
     except DataError as fault:
-        found = re.match(rf"{re.escape(where)}: rows? ([\d,]+)(?: and ([\d,]+))?", fault.found)
+        found = re.match(rf"{re.escape(where)}: rows? (\d+)(?: and (\d+))?", fault.found)
         if not found:
             raise
-        places = [folder.place(int(row[int(text.replace(",", "")) - 1])) for text in found.groups() if text]
+        places = [folder.place(int(row[int(text) - 1])) for text in found.groups() if text]
         (file, at), *other = places
         words = f"{file.name}: row {at + 1}"
         if other and other[0][0] is file:

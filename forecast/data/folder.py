@@ -19,6 +19,7 @@ from forecast.data.freq import Ints
 from forecast.data.read import absolute, sha256
 from forecast.errors import DataError, nearest
 
+IDS: Final = ("unique_id", "item_id", "series_id", "id")
 ENDINGS: Final = (".parquet", ".pq")
 AT_ONCE: Final = 1 << 18  # rows of a piece
 HEAD: Final = 10_000  # rows that columns are inferred from
@@ -81,11 +82,14 @@ class Folder:
         """The sha256 of each file."""
         return [sha256(file.path) for file in self.files]
 
-    def head(self) -> pl.DataFrame:
-        """The first rows, and those of the last file: what columns are inferred from."""
+    def head(self, id: str | None) -> pl.DataFrame:
+        """The first rows, and those of the last file: what columns are inferred from. What a path says beside them can
+        name the series (`id`, or a usual name), and is no channel."""
         ends = [self.files[0], *self.files[1:][-1:]]
-        wanted = [*ends[0].columns, *ends[0].keys]
-        return pl.concat([next(Folder(self.root, [file]).pieces(wanted, HEAD)).frame for file in ends])
+        wanted = [*ends[0].columns, *(key for key in ends[0].keys if key == id or key in IDS)]
+        found = [next(Folder(self.root, [file]).pieces(wanted, HEAD)).frame for file in ends]
+        # Types that differ are told by `check`, which knows what the columns are for.
+        return pl.concat(found) if found[0].schema == found[-1].schema else found[0]
 
     def pieces(self, columns: Sequence[str] | None, rows: int = AT_ONCE) -> Iterator[Piece]:
         """The columns (None: all) of all files, at most `rows` rows at a time."""
@@ -105,11 +109,13 @@ class Folder:
         zones: dict[str | None, File] = {}
         for file in self.files:
             for column in (time, *channels):
-                kind = file.columns.get(column)
+                kind = file.columns.get(column, pa.string() if column in file.keys else None)
+                if kind is None:
+                    continue  # said when it is read
                 number = pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
                 number = number or pa.types.is_integer(kind) or pa.types.is_floating(kind)
                 stamps = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
-                if kind is not None and not (stamps if column == time else number):
+                if not (stamps if column == time else number):
                     raise DataError(
                         f"{file.path}: column '{column}' holds {kind} values",
                         f"expected {'stamps' if column == time else 'numbers'}",

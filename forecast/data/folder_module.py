@@ -22,7 +22,7 @@ from forecast.data.clock import fields_for
 from forecast.data.folder import Folder
 from forecast.data.freq import Ints, parse_freq
 from forecast.data.holidays import FIELDS as HOLIDAY_FIELDS
-from forecast.data.holidays import Holidays, read_table, suits
+from forecast.data.holidays import Holidays, is_table, read_table, suits
 from forecast.data.infer import infer_frame_card
 from forecast.data.mapped import Calendar, MappedGather
 from forecast.data.module import SeriesModule, findings_of
@@ -34,11 +34,12 @@ from forecast.data.scale import Scaler, constant, few
 from forecast.data.settings import asked
 from forecast.data.split import PARTS, Split
 from forecast.data.stored import Statistics, Stored
-from forecast.data.table import Series, covering
+from forecast.data.table import Series, covering, holidays_of
 from forecast.errors import DataError, UsageError
 from forecast.types import Spec
 
 SAMPLE: Final = 1 << 21  # rows; of more, some series are scored where all would take memory or hours
+INLINE: Final = 10_000  # series whose scales the record holds itself
 NAMED: Final = 100  # series without a window that a record names
 
 
@@ -58,9 +59,8 @@ class FolderModule(SeriesModule):
         """Read and check once and for all; from then on the cache is opened."""
         if self.prepared:
             return self
-        for source in self.holidays or ():
-            if source.endswith((".csv", ".parquet", ".pq")):
-                read_table(Path(source))
+        for source in filter(is_table, self.holidays or ()):
+            read_table(Path(source))  # what is wrong with it is said before anything else is read
         assert self.path is not None
         root = absolute(self.path)
         folder = Folder.of(root)
@@ -89,19 +89,23 @@ class FolderModule(SeriesModule):
         self.scaler = self._settled(series, found)
         self._bounded(series, found)
         self._finish(series)
-        f = stored.facts
+        self.findings = self._found(bare, parts, found, f"{len(folder.files):,} files, ", made)
+        self.prepared = True
+        return self
+
+    def _found(self, bare: Series, parts: Split, found: Statistics, files: str, made: bool) -> list[str]:
+        """Lines for people; `bare` and `parts` without what was put in front of series."""
+        f, series, train = self.stored.facts, self.series, self.split.train
         self.gap_list, self.gap_total = f.gap_list, f.gap_total
         share = f.missing / max(1, len(bare.time) * len(f.channels))
         gaps = f"{f.gap_total:,} gaps, {share:.2%} of the values; the longest is {f.longest:,} steps"
-        lines = findings_of(card, self.name is None, bare, bare.time, parts, gaps if f.gap_total else "no gaps")
-        where = f"{len(folder.files):,} files, " + ("checked and written to" if made else "as in")
-        self.findings = [
-            *lines, f"cache: {where} {kept}", *f.notes, *constant(series, self.split.train, (found.low, found.high)),
-            *few(series, self.split.train, found.count), *said(self.left_out, len(series.ids)),
-            *borders(series, self.split),
+        where = ("checked and written to" if made else "as in") + f" {self.stored.place}"
+        return [
+            *findings_of(self.card, self.name is None, bare, bare.time, parts, gaps if f.gap_total else "no gaps"),
+            *([f"holidays: {holidays_of(series)}"] if series.holidays else []),
+            f"cache: {files}{where}", *f.notes, *constant(series, train, (found.low, found.high)),
+            *few(series, train, found.seen), *said(self.left_out, len(series.ids)), *borders(series, self.split),
         ]  # fmt: skip
-        self.prepared = True
-        return self
 
     def _question(self, folder: Folder) -> tuple[Asked, Any]:
         """What the cache is made of, and how a card is inferred where there is none."""
@@ -118,8 +122,8 @@ class FolderModule(SeriesModule):
         else:
             step = {"freq": "h", **words}
             first = infer_frame_card(
-                folder.head(), folder.root.name, name=folder.root.stem, **self.columns, target=self.target,
-                past=self.past, **step,
+                folder.head(self.columns["id"]), folder.root.name, name=folder.root.stem, **self.columns,
+                target=self.target, past=self.past, **step,
             )  # fmt: skip
             time, id, plain = first.time.column, first.id, None
         if id is None:
@@ -152,7 +156,7 @@ class FolderModule(SeriesModule):
     def _settled(self, series: Series, found: Statistics) -> Scaler:
         if self.scale == "none":
             return Scaler.none(series)
-        return Scaler.settled(series, self.split.train, found.count, found.mean, found.std, self.scale)
+        return Scaler.settled(series, self.split.train, found.seen, found.mean, found.std, self.scale)
 
     def _finish(self, series: Series) -> None:
         """Windows and batches of the series, whose statistics are known."""
@@ -253,7 +257,8 @@ class FolderModule(SeriesModule):
         card = narrow(self.card, self.spec.channels, self.spec.targets)
         recipe = Recipe(card, self.gaps, self.scaler, self.spec, self.series.holidays, None, self.least)
         left = {part: names[:NAMED] for part, names in self.left_out.items() if names}
-        return {**recipe.to_state(), "source": self.source, **({"left_out": left} if left else {})}
+        plain = recipe.to_state(apart=len(self.series.ids) > INLINE)
+        return {**plain, "source": self.source, **({"left_out": left} if left else {})}
 
 
 class Observed:

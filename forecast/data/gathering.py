@@ -18,8 +18,8 @@ from forecast.data.folder import Folder
 from forecast.data.freq import Ints
 from forecast.data.read import series_names
 
-BUCKET: Final = 1 << 20  # rows of a bucket, unless there were more than
-FILES: Final = 256  # of them: each has a file open at once
+BUCKET: Final = 1 << 19  # rows of a bucket, unless there were more than
+FILES: Final = 512  # of them: each has a file open at once
 ROW, NUMBER = "__row__", "__number__"
 
 

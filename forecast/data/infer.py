@@ -13,13 +13,13 @@ import polars as pl
 
 from forecast.data.card import SPLITS, Card, CardFile, Channel, TimeColumn, plain_splits
 from forecast.data.clock import to_utc, to_wall
+from forecast.data.folder import IDS
 from forecast.data.freq import Freq, infer_freq, parse_freq
 from forecast.data.read import read_file
 from forecast.data.stamps import NOTHING, epoch, is_stamps, is_text, parse_names, parse_stamps
 from forecast.errors import DataError, UsageError, nearest
 
 REST: Final = "rest"  # data.past=rest: every channel that is not forecast
-_IDS: Final = ("unique_id", "item_id", "series_id", "id")
 _TIMES: Final = ("ds", "date", "datetime", "time", "timestamp")
 
 
@@ -154,7 +154,7 @@ def _id_column(frame: pl.DataFrame, time: str, taken: Sequence[str], where: str)
     rest = [c for c in frame.columns if c != time and c not in taken]
     text = [c for c in rest if is_text(frame[c]) and not is_stamps(frame[c])]
     repeats = bool(frame[time].is_duplicated().any())
-    usual = [c for c in rest if c.lower() in _IDS and (repeats or c in text)]
+    usual = [c for c in rest if c.lower() in IDS and (repeats or c in text)]
     if len(usual) == 1:
         return usual[0]
     if not repeats or taken and not text:

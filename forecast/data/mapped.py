@@ -9,7 +9,7 @@ import mmap
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -204,7 +204,7 @@ class MappedGather(Gather):
         self.weight = None if weight is None else torch.from_numpy(weight.astype(np.float32))
         self.targets, self.context, self.horizon, self.whole = targets, context, horizon, whole
         self.last = len(rows) - horizon
-        self.values = Scaled(self)
+        self.values = cast(Any, Scaled(self))
 
     def __call__(self, origin: Tensor, series: Tensor) -> SeriesBatch:
         if len(origin) and not self.context <= int(origin.min()) <= int(origin.max()) <= self.last:

@@ -1,6 +1,6 @@
 """What a run remembers of its data: enough to read another table the same way and forecast it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from forecast.types import Spec
 
 VERSION = 1
+SCALER = "scaler.parquet"
 
 
 class Ready(NamedTuple):
@@ -48,14 +49,15 @@ class Recipe(NamedTuple):
     coding: Coding | None = None  # its covariates
     least: int | None = None  # data.min_context: steps of history of the shortest context in training
 
-    def to_state(self) -> dict[str, Any]:
-        """Plain data for JSON; the inverse of `from_state`."""
+    def to_state(self, *, apart: bool = False) -> dict[str, Any]:
+        """Plain data for JSON; the inverse of `from_state`. `apart`: the scaler of very many series lies beside it, in
+        the file SCALER, which who writes the record writes too."""
         spec = {k: list(v) if isinstance(v, tuple) else v for k, v in self.spec._asdict().items()}
         return {
             "version": VERSION,
             "card": self.card.to_dict(),
             "gaps": self.gaps,
-            "scaler": self.scaler.to_dict(),
+            "scaler": {"kind": self.scaler.kind, "file": SCALER} if apart else self.scaler.to_dict(),
             "spec": spec,
             **({"holidays": self.holidays.to_dict()} if self.holidays else {}),
             **({"covariates": self.coding.to_dict()} if self.coding else {}),
@@ -63,8 +65,9 @@ class Recipe(NamedTuple):
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Recipe":
-        """From what a run folder holds; ArtifactError when that is something else."""
+    def from_state(cls, state: Mapping[str, Any], place: Callable[[str], Path] | None = None) -> "Recipe":
+        """From what a run folder holds; ArtifactError when that is something else. `place`: name → path of a file
+        beside the record."""
         from forecast.types import Spec
 
         try:
@@ -78,7 +81,7 @@ class Recipe(NamedTuple):
             return cls(
                 Card.from_dict(state["card"]),
                 state["gaps"],
-                Scaler.from_dict(state["scaler"]),
+                _scaler(state["scaler"], place),
                 Spec(**facts),
                 Holidays.from_dict(state["holidays"]) if state.get("holidays") else None,
                 Coding.from_dict(state["covariates"]) if state.get("covariates") else None,
@@ -103,13 +106,13 @@ class Recipe(NamedTuple):
         The digest in the card is that of the training data and not expected of another file. `covariates` is a second
         table; left out, that of the training, where it still is.
         """
-        card = replace(self.card, covariates=self._beside(covariates))
+        card = replace(self.card, covariates=self.beside(covariates))
         if isinstance(source, str | Path):
             return read_series(card, path=source, notes=notes, holidays=self.holidays, coding=self.coding)
         frame = source if isinstance(source, pl.DataFrame) else pl.from_pandas(source)
         return from_frame(card, frame, where, notes, self.holidays, self.coding)
 
-    def _beside(self, given: "str | Path | None") -> str | None:
+    def beside(self, given: "str | Path | None") -> str | None:
         """The path of the second table."""
         if given is not None:
             if self.coding is None or not self.coding.moving:
@@ -170,6 +173,15 @@ class Recipe(NamedTuple):
                 "give its history, or leave it out",
             )
         return True
+
+
+def _scaler(plain: Mapping[str, Any], place: Callable[[str], Path] | None) -> Scaler:
+    """From the record, or from the file beside it."""
+    if "file" not in plain:
+        return Scaler.from_dict(plain)
+    if plain["file"] != SCALER or place is None:
+        raise KeyError(SCALER)
+    return Scaler.read(place(SCALER), str(plain["kind"]))
 
 
 def _unknown(names: list[str], count: int, kind: str) -> str:

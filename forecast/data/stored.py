@@ -27,7 +27,7 @@ BLOCK: Final = 1 << 20  # rows of a block, unless a series has more
 class Statistics(NamedTuple):
     """Of S series and C channels, (S, C) each."""
 
-    count: Ints  # observed values in the training rows,
+    seen: Ints  # observed values in the training rows,
     mean: Floats  # what they are scaled by, each alone; empty where nothing is scaled
     std: Floats
     low: Floats  # their extremes
@@ -116,7 +116,7 @@ class Stored:
             np.savez(temporary, **made._asdict())
             os.replace(temporary, path)
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
                 return Statistics(**{name: held[name] for name in Statistics._fields})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as fault:
             raise self._damaged(f"{path.name}: {fault}") from fault

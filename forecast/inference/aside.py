@@ -31,7 +31,8 @@ def by_halves(faults: Faults, make: Callable[[Ints], pl.DataFrame], rows: int) -
                 faults.add(error.reason or "invalid", some.tolist(), [f"{error.found}; {error.expected}"])
             continue
         number = pl.Series("number", np.repeat(some, rows))
-        found.append(made.with_columns(number, pl.lit(FORECAST).alias("status")))
+        status = pl.Series("status", [FORECAST]).new_from_index(0, made.height)
+        found.append(pl.DataFrame([number, *made.get_columns(), status]))
     return found
 
 
@@ -57,12 +58,14 @@ def joined(parts: list[pl.DataFrame], wanted: Mapping[str, Any]) -> pl.DataFrame
     if not parts:
         return pl.DataFrame(schema=schema)
     whole = [
-        part.with_columns(pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in part.columns)
-        .select("number", *schema)
+        pl.DataFrame([
+            part[name] if name in part.columns else pl.Series(name, [None], kind).new_from_index(0, part.height)
+            for name, kind in {"number": pl.Int64, **schema}.items()
+        ])
         for part in parts
     ]  # fmt: skip
     made = whole[0] if len(whole) == 1 else pl.concat(whole).sort("number", maintain_order=True)
-    return made.drop("number")
+    return pl.DataFrame(made.get_columns()[1:])
 
 
 def rows_of(frame: pl.DataFrame, number: Ints, some: Ints) -> pl.DataFrame:

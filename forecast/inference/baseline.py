@@ -70,10 +70,11 @@ class Ridge:
         length, horizon, targets = gather.context, gather.horizon, gather.targets
         square = torch.zeros(length + 1, length + 1, dtype=torch.float64)
         cross = torch.zeros(length + 1, horizon, dtype=torch.float64)
-        numbers = np.arange(len(windows), dtype=np.int64)
         if len(windows) * targets > ROWS_AT_MOST:  # at random: every n-th window would see some hours of the day only
             drawn = np.random.default_rng(0).integers(0, len(windows), max(1, ROWS_AT_MOST // targets))
             numbers = np.unique(drawn)
+        else:
+            numbers = np.arange(len(windows), dtype=np.int64)
         for first in range(0, len(numbers), batch_size):
             batch = take(gather, windows, numbers[first : first + batch_size])
             whole = (batch.past_mask[..., :targets].all(1) & batch.future_mask.all(1)).flatten()  # (B·T,)

@@ -9,17 +9,19 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 
 from forecast import build
 from forecast.artifacts import Run
+from forecast.data.batch import batches
 from forecast.errors import UsageError, nearest
 from forecast.inference.aside import WHERE, by_halves, joined, quarantined
 from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.fallback import NEVER, naive
-from forecast.inference.predictor import Ahead, Predictor, column, local
+from forecast.inference.predictor import Ahead, Predictor, column, local, long_frame, named
 from forecast.inference.reasons import FALLBACK, Faults
-from forecast.inference.screens import History, columns, history, screen
+from forecast.inference.screens import History, columns, history, screen, sound
 
 ON_BAD: Final = ("quarantine", "fallback", "error")
 
@@ -105,21 +107,19 @@ def schema(predictor: Predictor, levels: list[float]) -> dict[str, Any]:
     return {**first, **numbers}
 
 
+@torch.inference_mode()
 def _made(predictor: Predictor, past: History, table: pl.DataFrame, levels: list[float], asked: Asked) -> pl.DataFrame:
     """What `Predictor.predict` gives for series that are sound."""
-    recipe, card = predictor.recipe, predictor.recipe.card
-    sources = {c.name: c.source for c in card.channels}
-    facts = [
-        sources[c.name] for c in (recipe.coding.columns if recipe.coding else ()) if sources[c.name] in table.columns
-    ]
-    cells = [table[name].gather(past.row) for name in facts]
-    made = [pl.Series(card.time.column, past.time).dt.replace_time_zone("UTC")]
-    made += [pl.Series(sources[name], past.values[:, i]) for i, name in enumerate(recipe.spec.channels)]
-    if card.id is not None:
-        made.append(past.ids.gather(past.number).alias(card.id))
-    ready = recipe.future(recipe.read(pl.DataFrame([*cells, *made]), WHERE), (), asked.short)
+    recipe = predictor.recipe
+    ready = recipe.future(sound(past, table, recipe, WHERE), (), asked.short)
     ahead = Ahead(ready, predictor.calibration, predictor.clip_for(ready.scaler))
-    return pl.concat(predictor.frames(ahead, levels, asked.batch_size))
+    made, spec = [], recipe.spec
+    for batch in batches(ready.gather, ready.windows, asked.batch_size):
+        values = predictor.numbers(ahead, batch, levels)
+        made.append({**values, "number": batch.series.numpy(), "origin": batch.origin.numpy()})
+    whole = {key: np.concatenate([part[key] for part in made]) for key in made[0]}
+    number, origin = whole.pop("number"), whole.pop("origin")
+    return long_frame(ready.series, number, origin, whole, spec.channels)
 
 
 def _fallbacks(predictor: Predictor, past: History, faults: Faults) -> list[pl.DataFrame]:
@@ -135,7 +135,7 @@ def _fallbacks(predictor: Predictor, past: History, faults: Faults) -> list[pl.D
     return [pl.DataFrame({
         "number": each,
         "unique_id": past.ids.gather(each),
-        "channel": pl.Series(predictor.recipe.spec.channels[:t] * (count * h), dtype=pl.String),
+        "channel": named("channel", predictor.recipe.spec.channels[:t], count * h),
         "cutoff": local(np.repeat(found.cutoff, h * t), zone),
         "ds": local(np.repeat(found.time.reshape(-1), t), zone),
         "step": np.tile(np.repeat(np.arange(1, h + 1, dtype=np.int32), t), count),

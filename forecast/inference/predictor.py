@@ -6,7 +6,7 @@ Predictor.load("latest").predict(pandas_or_polars_frame_or_path) -> polars frame
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,6 @@ from torch import Tensor
 from forecast import build
 from forecast.artifacts import CALIBRATION, Run, find
 from forecast.data.batch import batches
-from forecast.data.names import column_of
 from forecast.data.recipe import Ready, Recipe
 from forecast.data.scale import Scaler
 from forecast.data.table import Series
@@ -36,6 +35,11 @@ log = logging.getLogger(__name__)
 
 
 AT_ONCE = 1 << 24  # numbers of joint paths at once
+
+
+FEW: Final = 8  # rows of a batch from which on a matrix product rounds each of them alike (measured, MKL),
+MANY: Final = 17  # … where a head's inputs are more than WIDE, or Aaren's scan has few heads
+WIDE: Final = 512
 
 
 class Ahead(NamedTuple):
@@ -83,7 +87,7 @@ class Predictor:
             raise UsageError(f"run {run.id} forecasts events, not series", do="name a run of task=forecast")
         if build.task_of(config) == "classify":
             raise UsageError(f"run {run.id} tells classes, and forecasts nothing", do="name a run of task=forecast")
-        recipe = Recipe.from_state(state)
+        recipe = Recipe.from_state(state, run.checked)
         try:
             chain = build.chain(config, recipe.spec, masked=recipe.gaps != "error")
             name = str(config["name"] or config["model"]["_target_"].rpartition(".")[2].lower())
@@ -167,18 +171,23 @@ class Predictor:
         """What `predict` gives, a frame for each batch."""
         ready, spec = ahead.ready, self.recipe.spec
         for batch in batches(ready.gather, ready.windows, batch_size):
-            number = batch.series.numpy()
             values = self.numbers(ahead, batch, levels)
-            yield long_frame(ready.series, number, batch.origin.numpy(), values, spec.channels)
+            yield long_frame(ready.series, batch.series.numpy(), batch.origin.numpy(), values, spec.channels)
 
     def numbers(self, ahead: Ahead, batch: SeriesBatch, levels: list[float]) -> dict[str, np.ndarray]:
-        """y_hat and the quantiles of a batch of windows, (B, H, T) each, in original units."""
+        """y_hat and the quantiles of a batch of windows, (B, H, T) each, in original units.
+
+        Those of a series do not depend on what shares its batch: a small one is filled up to `fewest` rows, from where
+        on libraries no longer choose another order of summation.
+        """
+        rows = len(batch.series)
+        batch = filled(batch, fewest(self.chain))
         made, number = self.chain(batch), batch.series.numpy()
         found = {"y_hat": ahead.clip(self.chain.output.point(made), batch.series)}
         if levels:
             quantiles = self._quantiles(ahead, batch, made, torch.tensor(levels))
             found |= {column(p): quantiles[..., i] for i, p in enumerate(levels)}
-        return {key: self._undone(value, number, ahead.ready.scaler) for key, value in found.items()}
+        return {key: self._undone(value[:rows], number[:rows], ahead.ready.scaler) for key, value in found.items()}
 
     def _undone(self, values: Tensor, number: np.ndarray, scaler: Scaler) -> np.ndarray:
         """(B, H, T) in original units, within the bounds to the last bit: scaling rounds."""
@@ -216,6 +225,21 @@ class Predictor:
                 yield frame.with_columns(pl.lit(n + 1, pl.Int32).alias("path")).select(*frame.columns[:-1], "path", "y")
 
 
+def fewest(chain: Chain) -> int:
+    """The rows of a batch from which on the bits of one do not depend on how many there are."""
+    projection = getattr(chain.head, "projection", None)
+    wide = isinstance(projection, torch.nn.Linear) and projection.in_features > WIDE
+    return MANY if wide or getattr(chain.encoder, "heads", FEW) < 4 else FEW
+
+
+def filled(batch: SeriesBatch, rows: int) -> SeriesBatch:
+    """The batch, its first row repeated behind it until there are so many."""
+    if (count := len(batch.series)) >= rows:
+        return batch
+    index = torch.cat([torch.arange(count), torch.zeros(rows - count, dtype=torch.long)])
+    return SeriesBatch._make(None if part is None else part[index] for part in batch)
+
+
 def column(level: float) -> str:
     """The column of a quantile: 0.05 -> q05, 0.975 -> q97.5."""
     words = f"{100 * level:.10g}"
@@ -227,14 +251,22 @@ def long_frame(
 ) -> pl.DataFrame:
     """Arrays (B, H, T) -> one row per window, step and channel, with names and stamps; no per-row Python."""
     b, h, t = next(iter(values.values())).shape
-    rows = origin[:, None] + np.arange(h)  # (B, H)
-    stamps = local(series.time[rows.reshape(-1)], series.zone).gather(np.repeat(np.arange(b * h), t))
-    cutoff = local(series.time[origin - 1], series.zone).gather(np.repeat(np.arange(b), h * t))
-    ids = column_of(series.ids).gather(np.repeat(number, h * t))
-    names = pl.Series(channels[:t], dtype=pl.String).gather(np.tile(np.arange(t), b * h))
-    steps = np.tile(np.repeat(np.arange(1, h + 1, dtype=np.int32), t), b)
-    arrays = {key: np.ascontiguousarray(value).reshape(-1) for key, value in values.items()}
-    return pl.DataFrame({"unique_id": ids, "channel": names, "cutoff": cutoff, "ds": stamps, "step": steps, **arrays})
+    later = series.time[(origin[:, None] + np.arange(h)).reshape(-1)]
+    ids = pl.Series("unique_id", series.ids, dtype=pl.String)
+    return pl.DataFrame([
+        ids[np.repeat(number, h * t)] if len(ids) > 1 else ids.new_from_index(0, b * h * t),
+        named("channel", channels[:t], b * h),
+        local(np.repeat(series.time[origin - 1], h * t), series.zone).alias("cutoff"),
+        local(np.repeat(later, t), series.zone).alias("ds"),
+        pl.Series("step", np.tile(np.repeat(np.arange(1, h + 1, dtype=np.int32), t), b)),
+        *(pl.Series(key, np.ascontiguousarray(value).reshape(-1)) for key, value in values.items()),
+    ])  # fmt: skip
+
+
+def named(column: str, names: Sequence[str], times: int) -> pl.Series:
+    """The names one after the other, again and again."""
+    each = pl.Series(column, names, dtype=pl.String)
+    return each.new_from_index(0, times) if len(names) == 1 else each[np.tile(np.arange(len(names)), times)]
 
 
 def local(time: np.ndarray, zone: str | None) -> pl.Series:

@@ -44,7 +44,11 @@ def numbers(column: pl.Series, missing: tuple[float, ...], where: str) -> Number
         text = wrong if wrong.any() else None
     elif not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
         parse_numbers(column, missing, where)  # its DataError
-    values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    if column.dtype != pl.Float64:
+        column = column.cast(pl.Float64)
+    if column.null_count():
+        column = column.fill_null(float("nan"))
+    values = column.to_numpy()
     if missing:
         values = np.where(np.isin(values, missing), np.nan, values)
     if not len(values) or np.fmax.reduce(values) <= HUGE and np.fmin.reduce(values) >= -HUGE:
@@ -61,10 +65,12 @@ def stamps(column: pl.Series, number: Ints, count: int, where: str) -> Stamped:
     elif column.dtype == pl.Date or isinstance(column.dtype, pl.Datetime):
         zone = getattr(column.dtype, "time_zone", None)
         unit = "D" if column.dtype == pl.Date else column.dtype.time_unit  # type: ignore[attr-defined]
-        ticks = column.to_physical().cast(pl.Int64)  # UTC where there is a zone
-        if ticks.null_count():
-            ticks = ticks.fill_null(np.iinfo(np.int64).min)
-        time, aware, why = ticks.to_numpy().view(f"datetime64[{unit}]"), np.full(count, zone is not None), {}
+        if zone is None and not column.null_count():
+            time = column.to_numpy()
+        else:
+            ticks = column.to_physical().cast(pl.Int64).fill_null(np.iinfo(np.int64).min)  # UTC where there is a zone
+            time = ticks.to_numpy().view(f"datetime64[{unit}]")
+        aware, why = np.full(count, zone is not None), {}
     else:
         parse_stamps(column, where)  # its DataError
         raise TypeError(f"{column.dtype} as stamps")

@@ -77,8 +77,7 @@ def units(data: SeriesModule) -> tuple[Tensor, Tensor, Tensor]:
 def _mase_scales(data: SeriesModule) -> Tensor:
     """(S, T) the denominators of MASE, from the observed training rows of each series."""
     scales = []
-    for first, last in data.split.train.tolist():
-        values = torch.from_numpy(data.series.values[first:last, : data.spec.targets].copy())
-        seen = torch.from_numpy(data.observed[first:last, : data.spec.targets])
-        scales.append(seasonal_scale(values.where(seen, torch.nan), data.spec.season))
+    for _, series, ranges in data.blocks("train"):
+        values = torch.from_numpy(series.values[:, : data.spec.targets])
+        scales += [seasonal_scale(values[first:last], data.spec.season) for first, last in ranges.tolist()]
     return torch.stack(scales)

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from forecast.data.beside import Beside
 from forecast.data.card import Card
 from forecast.data.clock import to_utc
 from forecast.data.covariates import AHEAD
 from forecast.data.freq import Ints, Stamps, parse_freq
+from forecast.data.holidays import Holidays
 from forecast.data.recipe import Recipe
 from forecast.data.stamps import NOTHING, parse_names
-from forecast.data.table import SPARSE, Floats, grid, stamp
+from forecast.data.table import SPARSE, Floats, Series, grid, regular, stamp
 from forecast.errors import DataError, nearest
 from forecast.inference.reading import Flags, Numbers, firsts, numbers, stamps
 from forecast.inference.reasons import Faults
@@ -59,14 +61,19 @@ def names(column: pl.Series | None, alone: str, rows: int, where: str) -> tuple[
     is. Without a column there is one series, `alone`."""
     if column is None:
         return pl.Series([alone] if rows else [], dtype=pl.String), np.zeros(rows, np.int64)
-    column = parse_names(column, where).fill_null("")
-    each = column.unique(maintain_order=True)
-    lost = each.str.to_lowercase().is_in(NOTHING)
-    if lost.any():  # all of these are one series without a name
-        column = column.replace(each.filter(lost), "")
-        each = column.unique(maintain_order=True)
-    number = column.cast(pl.Enum(each)).to_physical().to_numpy().astype(np.int64)
-    return each.replace("", None), number
+    if column.dtype != pl.String:
+        parse_names(column.head(0), where)  # its DataError
+    runs = pl.DataFrame([column.alias("value")]).select(pl.col("value").rle().struct.unnest())
+    name = pl.col("value").cast(pl.String).str.strip_chars().fill_null("")
+    lost = name.str.to_lowercase().is_in(NOTHING)  # all of these are one series without a name
+    runs = runs.select("len", pl.when(lost).then(pl.lit("")).otherwise(name).alias("value"))
+    lengths, each = runs["len"].to_numpy(), runs["value"]
+    if each.n_unique() == len(each):
+        names, number = each, np.repeat(np.arange(len(each)), lengths)
+    else:
+        names = each.unique(maintain_order=True)
+        number = np.repeat(each.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64), lengths)
+    return names.replace("", None) if names.min() == "" else names, number
 
 
 def columns(frame: pl.DataFrame, wanted: Iterable[str | None], where: str) -> None:
@@ -236,3 +243,20 @@ def _whole(past: History, series: Ints, faults: Faults, recipe: Recipe, masked: 
             series[holes].tolist(),
             (f"{context - full[s]:,} of the last {context:,} steps have no value" for s in holes),
         )
+
+
+def sound(past: History, frame: pl.DataFrame, recipe: Recipe, where: str) -> Series:
+    """The regular series of what the screens let pass, as `from_frame` makes them; `frame` has the covariates."""
+    card, spec, ids = recipe.card, recipe.spec, tuple(past.ids.to_list())
+    covariates = None
+    if recipe.coding is not None:
+        card = replace(card, covariates=recipe.beside(None))
+        some = [c.source for c in card.channels if c.source in frame.columns and c.name not in spec.channels]
+        beside = Beside.of(card, frame.select(some)[past.row], where, recipe.coding, None)
+        everything = np.arange(len(past.time))
+        covariates, rows = beside.read(ids, past.number, past.start, past.time, everything, past.values)
+        past = past.kept(rows) if isinstance(rows, np.ndarray) else past
+    none = np.empty((len(past.time), 0), np.float32)
+    days = (recipe.holidays or Holidays(card.holidays)) if card.holidays else None
+    facts = (spec.channels, spec.targets, spec.units, card.time.freq, card.season, card.time.zone)
+    return regular(Series(ids, past.start, past.time, past.values, none, (), *facts, days, covariates), where)

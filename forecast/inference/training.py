@@ -73,13 +73,14 @@ def whole_counts(data: "SeriesModule") -> None:
 
     if data.scaler.kind != "none":
         raise UsageError("this task.output is of counts, which must not be scaled", do="set data.scale=none")
-    values = data.series.values[:, : data.spec.targets]
-    odd = np.argwhere((values < 0) | (values > LARGEST) | (values % 1 != 0) & ~np.isnan(values))
-    if len(odd):
-        row, channel = (int(i) for i in odd[0])
-        raise DataError(
-            f"series '{data.series.ids[int(data.series.number[row])]}' has {values[row, channel]:g} of "
-            f"'{data.spec.channels[channel]}' at {stamp(data.series.time[row])}",
-            f"expected counts from 0 to {LARGEST:,}",
-            "set task.output=normal, student_t or quantiles, or correct it",
-        )
+    for start, series, _ in data.blocks("train"):
+        values = series.values[:, : data.spec.targets]
+        odd = np.argwhere((values < 0) | (values > LARGEST) | (values % 1 != 0) & ~np.isnan(values))
+        if len(odd):
+            row, channel = (int(i) for i in odd[0])
+            raise DataError(
+                f"series '{series.ids[int(series.number[row])]}' has {values[row, channel]:g} of "
+                f"'{data.spec.channels[channel]}' at {stamp(data.series.time[start + row])}",
+                f"expected counts from 0 to {LARGEST:,}",
+                "set task.output=normal, student_t or quantiles, or correct it",
+            )

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from forecast.errors import RunError, UsageError
 from forecast.jobs.files import File, digested, find, line
-from forecast.jobs.manifest import Output, row, total
+from forecast.jobs.manifest import NAME, Output, row, total
 from forecast.jobs.plan import Limits, Plan, keyed, plan, settings, sha
+from forecast.jobs.shard import CORRUPT
 from forecast.jobs.source import parquet
 from forecast.jobs.spread import WORK, spread
 from forecast.jobs.types import Done, Engine, Job, Piece, Shard
@@ -115,7 +116,8 @@ class Batch:
         names = {file.path: file.name for file in self.plan.files}
         todo = {shard.key: shard for shard in work.todo}
         try:
-            with closing(engine.run(self.job, work.todo)) as made:
+            large_first = sorted(work.todo, key=lambda shard: -shard.rows)  # so that all workers end at about one time
+            with closing(engine.run(self.job, large_first)) as made:
                 for done in made:
                     inputs = [names[piece.path] for piece in todo[done.key].pieces if piece.path in names]
                     self.output.add(row(done, inputs=inputs, run=self.digest[:12], config=self.config[:12]))
@@ -126,7 +128,7 @@ class Batch:
     def finish(self, work: Work, done: Sequence[Done]) -> dict[str, Any]:
         """Check that nothing got lost, say that the output is complete; what became of all series."""
         facts = total([*work.kept, *done])
-        lost = "file_corrupt" in facts["reasons"]
+        lost = CORRUPT in facts["reasons"]
         if sum(facts["status"].values()) != facts["series"] or len(work.kept) + len(done) != len(work.shards):
             raise lost_series(facts["series"], sum(facts["status"].values()), "series")
         if work.rows is not None and not lost and facts["rows_in"] != work.rows:
@@ -150,7 +152,8 @@ def apart(source: Path, output: Output) -> None:
     place, inside = output.path.resolve(), source.resolve()
     if source.is_dir() and (place == inside or inside in place.parents):
         raise UsageError(f"{output.path} is in the input", "its files would be read by the next job", "name another")
-    if output.path.is_dir() and not output.lines and any(output.path.iterdir()):
+    there = list(output.path.iterdir()) if output.path.is_dir() else []
+    if not output.lines and any(path.name != WORK and not path.name.startswith(f".{NAME}") for path in there):
         raise UsageError(f"{output.path} holds something else than a job's output", do="name a new folder, or empty it")
 
 

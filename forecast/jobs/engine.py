@@ -19,7 +19,7 @@ def engine(settings: Mapping[str, Any]) -> Engine:
             )
     given = {key: settings[key] for key in OWN[kind] if settings[key] is not None}
     if kind == "ray":
-        from forecast.jobs.ray import Ray  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from forecast.jobs.ray import Ray
 
         made: Engine = Ray(**given)
         return made

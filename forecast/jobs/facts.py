@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from forecast.data.formats import DAMAGE
 from forecast.errors import DataError
 from forecast.jobs.files import File
-from forecast.jobs.source import columns, damaged, ending, load, parquet
+from forecast.jobs.source import columns, damaged, ending, load, needs, parquet
 from forecast.jobs.types import Job, Piece
 
 UNPACKED: Final = 6  # bytes of a csv in a byte of csv.gz, about
@@ -50,23 +50,12 @@ def facts(file: File, number: int, job: Job) -> Facts:
     try:
         there = columns(file.path)
         names = (*there, *within)
-        if not job.wide:
-            needs(file, job, names)
+        needs(file.path, job, names)
         return Facts(
             _parquet(file, number, job, within) if parquet(file.path) else _text(file, number, job, there), names
         )
     except (DataError, OSError) as fault:
         return Facts([Unit(number, None, 0, 0)], fault=str(fault))
-
-
-def needs(file: File, job: Job, names: Sequence[str]) -> None:
-    """DataError for a column that the training had and the file lacks."""
-    for name in job.needed:
-        if (key := column(job, name)) not in names:
-            raise DataError(
-                f"{file.path} has no column '{key}'", f"found {', '.join(names[:12])}",
-                f"correct it, or set 'rename={{COLUMN: {name}}}'",
-            )  # fmt: skip
 
 
 def _text(file: File, number: int, job: Job, there: Sequence[str]) -> list[Unit]:

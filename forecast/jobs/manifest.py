@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from forecast.artifacts import atomic, sweep, sync_folder
 from forecast.errors import UsageError
-from forecast.jobs.shard import QUARANTINE
+from forecast.jobs.shard import CORRUPT, QUARANTINE
 from forecast.jobs.spread import WORK
-from forecast.jobs.types import Done
+from forecast.jobs.types import QUARANTINED, Done
 from forecast.spool import locked
 
 NAME: Final = "_manifest.jsonl"
@@ -78,7 +78,8 @@ class Output:
             sync_folder(self.path)
         for path in stale:
             path.unlink()
-        text = "".join(json.dumps(line) + "\n" for line in [*head, *(row(made) for made in kept)])
+        before = {line["key"]: line for line in self.lines if line.get("kind") == "shard"}
+        text = "".join(json.dumps(line) + "\n" for line in [*head, *(before[made.key] for made in kept)])
         with atomic(self.path / NAME) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -128,18 +129,24 @@ def row(made: Done, **more: Any) -> dict[str, Any]:
 
 def done_of(line: Mapping[str, Any]) -> Done:
     facts = {name: line[name] for name in Done._fields}
-    return Done(**{**facts, "sizes": tuple(facts["sizes"])})
+    return Done(**{**facts, "sizes": tuple(facts["sizes"]), "corrupt": tuple(facts["corrupt"])})
 
 
 def total(all_done: Iterable[Done]) -> dict[str, Any]:
-    """What became of all series."""
+    """What became of all series; a file that cannot be read counts as one that is quarantined."""
     status: dict[str, int] = {}
     reasons: dict[str, int] = {}
     sums = dict.fromkeys(("rows_in", "rows_out", "series"), 0)
+    corrupt = set[str]()
     for made in all_done:
+        corrupt |= set(made.corrupt)
         for name in sums:
             sums[name] += getattr(made, name)
         for counts, more in ((status, made.status), (reasons, made.reasons)):
             for key, count in more.items():
                 counts[key] = counts.get(key, 0) + count
+    if corrupt:
+        sums["series"] += len(corrupt)
+        status[QUARANTINED] = status.get(QUARANTINED, 0) + len(corrupt)
+        reasons[CORRUPT] = len(corrupt)
     return {**sums, "status": dict(sorted(status.items())), "reasons": dict(sorted(reasons.items()))}

@@ -81,8 +81,8 @@ def plan(files: list[File], job: Job, limits: Limits) -> Plan:
 
 def usable(files: Sequence[File], known: Sequence[Facts], job: Job) -> None:
     if all(one.fault is not None for one in known):
-        more = f" (and {len(known) - 1:,} more files cannot be used)" if len(known) > 1 else ""
-        raise DataError(f"{known[0].fault}{more}")
+        more = f" of {len(known):,}" if len(known) > 1 else ""
+        raise DataError(f"no file{more} can be used; {known[0].fault}")
     there = {name for one in known for name in one.names}
     for was, _ in job.rename:
         if was not in there:
@@ -210,14 +210,14 @@ def ranges(files: Sequence[File], units: Sequence[Unit], job: Job, limits: Limit
 def between(files: Sequence[File], every: Sequence[Unit], ends: Sequence[tuple[Any, float]]) -> list[Shard] | None:
     """Shards that end at some of `ends` (an id, and the weight up to it); None where row groups are read too often."""
     bounds: list[Any] = []
-    weight, before = 0.0, ends[0][0]
+    weight, before, heaviest = 0.0, ends[0][0], max(share for _, share in ends)
     for high, share in ends:
-        if weight and weight + share > 1 and (not bounds or before > bounds[-1]):
+        if weight and weight + share > 1 and before < every[-1].high and (not bounds or before > bounds[-1]):
             bounds.append(before)
             weight = 0.0
         weight, before = weight + share, max(before, high)
-    if bounds and bounds[-1] >= every[-1].high:
-        bounds.pop()
+        if weight > 1 + heaviest:  # no place to end a shard: many row groups have the same last id
+            return None
     made, read = list[Shard](), 0
     for low, high in zip([None, *bounds], [*bounds, None], strict=True):
         mine = [u for u in every if (low is None or u.high > low) and (high is None or u.low <= high)]

@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from forecast.artifacts import Run, atomic
+from forecast.data.stamps import NOTHING
 from forecast.errors import DataError, RunError, fits_in_memory
 from forecast.jobs.source import Refused, read
 from forecast.jobs.types import QUARANTINED, Done, Job, Shard
@@ -41,25 +42,23 @@ def work(shard: Shard, job: Job, predictor: Any) -> Done:
         rows, series = table.height, counted(table, job)
         made = forecasts(table, job, predictor) if rows else None
     bad = lost(refused)
-    good, status = None, dict[str, int]()
+    good, status, reasons = None, dict[str, int](), dict[str, int]()
     if made is not None:
         status = dict(made.group_by("unique_id").agg(pl.col("status").first())["status"].value_counts().iter_rows())
+        status, reasons = {word: status[word] for word in sorted(status)}, why(made)
         conserved(shard, series, status)
         held = made["status"] == QUARANTINED
         bad = pl.concat([made.filter(held).select(WHY), bad])
         good = named(made.filter(~held), job, predictor)
-    reasons = why(made, refused)
-    if refused:
-        status[QUARANTINED] = status.get(QUARANTINED, 0) + len(refused)
     name = f"part-{shard.number:05d}-{shard.key[:8]}.parquet"
     files = [(name, good), (f"{QUARANTINE}/{name}", bad if bad.height else None)]
     sizes = tuple(write(Path(job.output) / path, frame) for path, frame in files if frame is not None)
     part, quarantine = (path if frame is not None else None for path, frame in files)
-    out = 0 if good is None else good.height
-    seconds = time.perf_counter() - began
     return Done(
-        shard.number, shard.key, part, quarantine, sizes, rows, out, series + len(refused), status, reasons, seconds
-    )
+        number=shard.number, key=shard.key, part=part, quarantine=quarantine, sizes=sizes, rows_in=rows,
+        rows_out=0 if good is None else good.height, series=series, status=status, reasons=reasons,
+        corrupt=tuple(each.path for each in refused), seconds=round(time.perf_counter() - began, 3),
+    )  # fmt: skip
 
 
 def forecasts(table: pl.DataFrame, job: Job, predictor: Any) -> pl.DataFrame:
@@ -72,7 +71,10 @@ def counted(table: pl.DataFrame, job: Job) -> int:
     """Series of a table, by the names that they have as text."""
     if not table.height:
         return 0
-    return 1 if job.id is None else table[job.id].cast(pl.String).str.strip_chars().n_unique()
+    if job.id is None:
+        return 1
+    names = table[job.id].cast(pl.String).str.strip_chars()
+    return names.set(names.str.to_lowercase().is_in(NOTHING), None).n_unique()  # rows without a name are one
 
 
 def conserved(shard: Shard, series: int, status: dict[str, int]) -> None:
@@ -90,12 +92,10 @@ def lost(refused: list[Refused]) -> pl.DataFrame:
     return pl.DataFrame([(None, QUARANTINED, CORRUPT, each.detail) for each in refused], schema=schema, orient="row")
 
 
-def why(made: pl.DataFrame | None, refused: list[Refused]) -> dict[str, int]:
+def why(made: pl.DataFrame) -> dict[str, int]:
     """Code of a reason → series; sorted by code."""
-    found = {CORRUPT: len(refused)} if refused else {}
-    if made is not None:
-        one = made.filter(pl.col("reason").is_not_null()).unique("unique_id")
-        found |= dict(one["reason"].value_counts().iter_rows())
+    one = made.filter(pl.col("reason").is_not_null()).unique("unique_id")
+    found = dict(one["reason"].value_counts().iter_rows())
     return {code: found[code] for code in sorted(found)}
 
 

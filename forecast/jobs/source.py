@@ -93,6 +93,7 @@ def parts(piece: Piece, job: Job) -> Iterator[pl.DataFrame]:
     there = columns(piece.path)
     back = {} if piece.ready else {after: was for was, after in job.rename}
     if job.wide and not piece.ready:
+        needs(piece.path, job, there)
         yield known(melted(piece, job, there, back), piece.path, job)
         return
     inside, beside = places(piece, job, there, back)
@@ -110,23 +111,27 @@ def places(
     found = {name: back.get(name, name) for name in job.wanted}
     inside = {after: was for after, was in found.items() if was in there}
     beside = {after: within[was] for after, was in found.items() if was in within and was not in there}
-    for name in job.needed:
-        if name not in inside and name not in beside:
-            raise DataError(
-                f"{piece.path} has no column '{back.get(name, name)}'", f"found {', '.join([*there, *within][:12])}",
-                f"correct it, or set 'rename={{COLUMN: {name}}}'",
-            )  # fmt: skip
+    if not piece.ready:
+        needs(piece.path, job, (*there, *within))
     return inside, beside
+
+
+def needs(path: str, job: Job, names: Sequence[str]) -> None:
+    """DataError for a column that the training had and that is not among the names."""
+    back = {after: was for was, after in job.rename}
+    wanted = (job.time,) if job.wide else job.needed
+    for key in (back.get(name, name) for name in wanted if name is not None):
+        if key not in names:
+            raise DataError(
+                f"{path} has no column '{key}'", f"found {', '.join(names[:12])}",
+                f"correct it, or set 'rename={{COLUMN: {key}}}'",
+            )  # fmt: skip
 
 
 def melted(piece: Piece, job: Job, there: Sequence[str], back: dict[str, str]) -> pl.DataFrame:
     """A wide table, a column for each series, as a long one. Empty cells are no rows, unless a series has no other."""
     assert job.id is not None and job.time is not None and job.target is not None
     time = back.get(job.time, job.time)
-    if time not in there:
-        raise DataError(
-            f"{piece.path} has no column '{time}'", f"found {', '.join(there[:12])}", "correct it, or set rename="
-        )
     ids = [name for name in there if name != time and (piece.columns is None or name in set(piece.columns))]
     table = pl.concat(load(piece, [time, *ids]))
     long = table.unpivot(ids, index=time, variable_name=job.id, value_name=job.target).rename({time: job.time})

@@ -45,7 +45,8 @@ class Done(NamedTuple):
     rows_out: int
     series: int
     status: dict[str, int]  # forecast, fallback, quarantined → series
-    reasons: dict[str, int]  # why: code → series, or files that cannot be read
+    reasons: dict[str, int]  # why: code → series
+    corrupt: tuple[str, ...]  # files that could not be read, or not to their end; other shards may name them too
     seconds: float
 
 

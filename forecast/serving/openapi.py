@@ -18,7 +18,7 @@ REFUSALS: Final = {
     400: "The body is no JSON, or the request no HTTP.", 401: "The token is missing or another.",
     403: "The host or the page that asks is not served.", 404: "There is no such path, or not for this model.",
     405: "The path knows other methods.", 408: "The body did not come in time.",
-    413: "The body or the request is too large.",
+    413: "The body is too large.",
     415: "The body is packed.", 422: "The request has another form, or on_bad is error and a series is bad.",
     429: "The client sends too many requests.", 500: "A defect of the server.",
     503: "The queue is full, or the server begins or ends.", 504: "More was asked than could be done in time.",

@@ -16,7 +16,7 @@ from forecast.data.recipe import Ready
 from forecast.data.scale import Scaler
 from forecast.data.table import Series, extend, grid, tail
 from forecast.data.window import last_windows
-from forecast.inference.predictor import Ahead, Predictor, local
+from forecast.inference.predictor import Ahead, Predictor
 from forecast.inference.reasons import FORECAST
 from forecast.serving.reading import Given
 from forecast.serving.tables import ID, Entry, written
@@ -92,8 +92,7 @@ class Quick:
     ) -> list[list[Entry]]:
         spec = self.recipe.spec
         steps = ahead.time[origin[:, None] + np.arange(spec.horizon)]
-        cutoff = written(local(ahead.time[origin - 1], ahead.zone))
-        ds = written(local(steps.reshape(-1), ahead.zone))
+        cutoff, ds = written(ahead.time[origin - 1], ahead.zone), written(steps.reshape(-1), ahead.zone)
         apart = {key: np.ascontiguousarray(values.transpose(0, 2, 1)) for key, values in made.items()}  # (S, T, H)
         y_hat, h = apart.pop("y_hat"), spec.horizon
         return [

@@ -37,7 +37,7 @@ class Given(NamedTuple):
     """One series of a request."""
 
     name: str  # as it was written
-    key: str  # as a table holds it
+    key: str  # what the model knows it by
     rows: int
     time: NDArray[Any] | None  # (rows,) stamps in UTC, or numbers
     values: dict[str, Any]  # column -> (rows,) numbers, or a list of text
@@ -55,7 +55,7 @@ class Query(NamedTuple):
 
 
 def read(body: bytes, shape: Shape, limits: Limits) -> Query:
-    """Refusal: 400 no JSON, 413 too much, 422 another form than the schema's."""
+    """Refusal: 400 no JSON, 422 another form than the schema's, or more."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -68,7 +68,7 @@ def read(body: bytes, shape: Shape, limits: Limits) -> Query:
         raise _form("expected either series or rows")
     series = _list(found, "series") if "series" in found else _grouped(_list(found, "rows"), shape, limits)
     if len(series) > limits.series:
-        raise Refusal(413, f"there are {len(series):,} series; expected at most {limits.series:,} in a request")
+        raise _form(f"there are {len(series):,} series", f"expected at most {limits.series:,} in a request")
     on_bad = found.get("on_bad", "quarantine")
     if on_bad not in ON_BAD:
         raise _form(f"on_bad is {_shown(on_bad)}", f"expected {', '.join(ON_BAD)}")
@@ -94,9 +94,9 @@ def _levels(given: Any) -> tuple[float, ...] | None:
 def _horizon(given: Any, shape: Shape) -> int | None:
     if given is None:
         return None
-    if type(given) is not int or not 1 <= given <= shape.horizon:
+    if type(given) not in NUMBER or given != int(given) or not 1 <= given <= shape.horizon:
         raise _form(f"horizon is {_shown(given)}", f"expected 1 to {shape.horizon:,}, the steps of the model")
-    return given
+    return int(given)
 
 
 def _one(found: Any, shape: Shape, limits: Limits) -> Given:
@@ -111,7 +111,7 @@ def _one(found: Any, shape: Shape, limits: Limits) -> Given:
     if shape.mark is None and "mark" in found:
         raise _form(f"series '{name}' has marks", "expected none: the model does not tell events apart")
     time: Callable[[int], Any] = _times(found, shape, name, limits)
-    given = Given(name, name.strip(), rows, None, columns, known, static)
+    given = Given(name, name.strip() if shape.id is not None else shape.alone, rows, None, columns, known, static)
     try:
         if given.key.lower() in NOTHING:
             raise ValueError("the name of the series is empty")
@@ -243,7 +243,7 @@ def _grouped(rows: list[Any], shape: Shape, limits: Limits) -> list[dict[str, An
             raise _form(f"unique_id is {_shown(name)}", "expected the name of a series")
         one = found.setdefault(name, {"unique_id": name, "values": {key: [] for key in names}})
         if len(found) > limits.series:
-            raise Refusal(413, f"there are more than {limits.series:,} series in a request")
+            raise _form(f"there are more than {limits.series:,} series in a request")
         for key, cell in row.items():
             if key == "unique_id":
                 continue

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from forecast.data.freq import Stamps
 from forecast.data.table import steps_after
 from forecast.serving.reading import Given
 from forecast.serving.shape import Shape
@@ -102,7 +103,7 @@ def entries(made: pl.DataFrame, names: Sequence[str], task: str) -> list[list[En
     columns = {name: made[name].to_list() for name in ("channel", "status", "reason", "detail")}
     numbers = [name for name in made.columns if name == "y_hat" or name[:1] == "q"]
     arrays = {name: made[name].to_numpy() for name in numbers}
-    times = {name: written(made[name]) for name in ("cutoff", "ds")}
+    times = {name: _stamps(made[name]) for name in ("cutoff", "ds")}
     return [list(_steps(columns, arrays, times, name, at, end)) for name, at, end in parts]
 
 
@@ -125,13 +126,23 @@ def _steps(
         }  # fmt: skip
 
 
-def written(column: pl.Series) -> Any:
-    """Stamps as text, with an offset where they are of a zone; numbers as they are."""
+def written(time: Stamps, zone: str | None) -> Any:
+    """(n,) UTC stamps as a reply has them: text with an offset where they are of a zone, else as they are, which are
+    written as text later, all at once."""
+    if zone is None:
+        return time
+    column = pl.Series(time).dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    whole = not np.any(time.astype(np.int64) % 1_000_000)
+    return column.dt.strftime("%Y-%m-%dT%H:%M:%S%:z" if whole else "%Y-%m-%dT%H:%M:%S%.6f%:z").to_list()
+
+
+def _stamps(column: pl.Series) -> Any:
+    """A column of stamps as a reply has them, numbers as they are."""
     if not isinstance(column.dtype, pl.Datetime):
         return column.to_list()
-    whole = bool((column.dt.microsecond().fill_null(0) == 0).all())
-    form = f"%Y-%m-%dT%H:%M:%S{'' if whole else '%.6f'}{'%:z' if column.dtype.time_zone else ''}"
-    return column.dt.strftime(form).to_list()
+    zone = column.dtype.time_zone
+    utc = column if zone is None else column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return written(utc.to_numpy(), zone)
 
 
 def _row(row: dict[str, Any], name: str, task: str) -> Entry:

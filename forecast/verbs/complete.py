@@ -192,9 +192,13 @@ def _keys(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
     group, dot, _ = word.partition(".")
     if dot:
         choice = groups.get(group)
+        if group not in groups:  # a part of the verb's own file
+            return (f"{group}.{key}=" for key in schemas().classes.get(_schema(verb).get(group, ""), ()))
         return [f"{group}.{key}=" for key in keys(group, choice)] if choice and group != "experiment" else ()
     inner = [f"{group}." for group, choice in groups.items() if choice and group != "experiment"]
-    return [*(f"{group}=" for group in groups), *inner, *(f"{k}=" for k in _schema(verb) if k not in groups)]
+    own = {key: kind for key, kind in _schema(verb).items() if key not in groups}
+    parts = (f"{key}.{leaf}=" for key, kind in own.items() for leaf in schemas().classes.get(kind, ()))
+    return [*(f"{group}=" for group in groups), *inner, *(f"{key}=" for key in own), *parts]
 
 
 def _values(verb: str, before: Sequence[str], key: str) -> list[str]:
@@ -205,9 +209,11 @@ def _values(verb: str, before: Sequence[str], key: str) -> list[str]:
     group, dot, leaf = key.partition(".")
     if dot:
         choice = groups.get(group)
-        kind, default = keys(group, choice).get(leaf, Key()) if choice else Key()
+        part = schemas().classes.get(_schema(verb).get(group, ""), {})
+        kind, default = keys(group, choice).get(leaf, Key()) if choice else Key(part.get(leaf, ""))
     else:
         kind, default = Key(_schema(verb).get(key, ""))
+        kind = schemas().classes.get(kind, {}).get("kind", kind)  # engine=ray is engine.kind=ray
     parts = kind.split(" | ")
     found = [value for part in parts for value in schemas().enums.get(part, ())]
     found += ["true", "false"] if "bool" in parts or isinstance(default, bool) else []

@@ -11,6 +11,7 @@ from forecast.inference.beside import beside
 from forecast.inference.intervals import score_intervals
 from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
+from forecast.inference.sample import sample
 from forecast.inference.scoring import BATCH, score
 from forecast.inference.streamed import score_stream
 from forecast.verbs import tables
@@ -47,19 +48,24 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     size = size or BATCH
     with fits_in_memory("batch_size", size):
         rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
-    streamed, stream = score_stream(data, predictor.chain, predictor.name, rows[0], part=part)
+    some = sample(data, predictor)
+    streamed, stream = score_stream(
+        some.data, predictor.chain, predictor.name, some.row(rows, part=part, batch_size=size), part=part
+    )
     rows += streamed
     if runs:
         rows += _ensemble([run_at(each, asked["runs"]) for each in runs], size)
     others, records = beside(
-        data, predictor.forecast, predictor.name, named, part=part, few=asked["baseline_windows"], quiet=False
-    )
+        some.data, some.predictor.forecast, predictor.name, named, part=part, few=asked["baseline_windows"],
+        quiet=False,
+    )  # fmt: skip
     rows += others
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {len(data.windows(part)):,} {part} windows\n\n")
     sys.stdout.write(f"{tables.scores(rows)}\n\n{tables.streamed(stream)}\n{tables.fitted(rows, records)}")
     found: dict[str, Any] = {}
     if predictor.calibration is not None:
-        found["intervals"] = score_intervals(data, predictor.chain, predictor.calibration, predictor.clip, part=part)
+        clip = some.predictor.clip
+        found["intervals"] = score_intervals(some.data, predictor.chain, predictor.calibration, clip, part=part)
         sys.stdout.write(f"\n{tables.intervals(found['intervals'], tables.one_unit(rows[0]))}\n")
     if part == "test":
         sys.stdout.write(f"\n{_compared(saved, rows)}\n")

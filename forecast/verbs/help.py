@@ -61,6 +61,7 @@ PAGES = {
             ("task.horizon", "steps that it forecasts"),
             ("norm", "none, instance (each window by its own mean and deviation), or rolling (by all before)"),
             ("data.holidays", "DE, US-CA or a csv of days: which days off the model knows, ahead too"),
+            ("data.path", "of data=series a file; of data=folder parquet files, more than memory holds if need be"),
             ("data.batch_size", "windows in a batch"),
             ("optim.lr", "learning rate"),
             ("trainer.max_epochs", "at most so many"),
@@ -95,11 +96,8 @@ PAGES = {
         (
             ("forecast predict run=latest input=new.csv output=next.csv", "with the newest run"),
             ("forecast predict run=latest input=new.parquet output=next.parquet", "parquet in, parquet out"),
-            ("forecast predict run=20260101T120000Z-0a1b2c3d input=new.csv output=next.csv", "with this run"),
-            (
-                "forecast predict run=latest input=new.csv output=next.csv overwrite=true",
-                "over an older output",
-            ),
+            ("forecast predict run=latest input=DIR output=DIR engine=ray --dry-run", "the plan of a job on Ray"),
+            ("forecast predict run=latest input=DIR output=DIR", "a job on a folder; run it again and it goes on"),
             (
                 "forecast predict run=latest input=new.csv output=next.csv window=30",
                 "events: the next, and counts",
@@ -107,13 +105,22 @@ PAGES = {
         ),
         (
             ("run", "id, path or latest"),
-            ("input", "csv or parquet, with the columns of the training data"),
-            ("output", "csv or parquet, a row for each series, channel and step; of events, for each sequence"),
+            ("input", "csv or parquet, with the columns of the training data; a folder of them for a job"),
+            ("output", "csv or parquet, a row for each series, channel and step; a name without an ending: a job"),
             ("batch_size", "series in a batch; null: as in training"),
             ("paths", "sampled futures, into OUTPUT.paths.csv or .parquet"),
             ("now", "of events: until when nothing came, a stamp or latest; null: each last event"),
             ("window", "of events: what comes within so long from now on, in the unit of the run"),
             ("hazard", "of events: times at which the rate of the next is written too"),
+            ("on_bad", "of a job, a bad series: quarantine, fallback (seasonal naive, flagged) or error"),
+            ("max_bad_fraction", "of a job: with a larger share of bad series it ends with the exit code 3"),
+            ("rename", "of a job: {column in the input: column of the training}"),
+            ("layout", "of a job: long, or wide with a column for each series"),
+            ("columns", "of a job: forecast, or nixtla (unique_id, ds, MODEL, MODEL-lo-90, MODEL-hi-90)"),
+            ("shard_rows", "of a job: rows that a process works on at once"),
+            ("dry_run", "of a job: tell the plan only; or --dry-run"),
+            ("engine.kind", "of a job: local or ray; engine=ray is the same"),
+            ("engine.processes", "of local; null: as many as cores"),
             ("overwrite", "replace an output that is there"),
             ("runs", "folder of the run folders"),
         ),
@@ -175,10 +182,7 @@ PAGES = {
             ("forecast serve run=models:/load@champion", "of MLflow; where the alias goes, the server follows"),
             ("forecast serve run=20260101T120000Z-0a1b2c3d port=0", "this run, at a free port"),
             ("forecast serve run=latest poll_s=30", "newer runs take over as they are finished"),
-            (
-                "forecast serve run=latest host=0.0.0.0 hosts=example.org 'token=${oc.env:FORECAST_TOKEN}'",
-                "for other machines",
-            ),
+            ("forecast serve run=latest rate=100 timeout_s=2", "narrower limits; docs/serving.md has a token"),
         ),
         (
             ("run", "id, path or latest; models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model of MLflow"),
@@ -373,6 +377,8 @@ def default(verb: str, key: str) -> Any:
     group, _, rest = key.partition(".")
     if not rest:
         return read(verb)[key]
+    if isinstance(held := read(verb).get(group), dict):  # a part of the verb's own file
+        return held[rest]
     path: str | None = f"{group}/{defaults(verb)[group]}"
     while path:
         content = read(path)

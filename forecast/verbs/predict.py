@@ -103,16 +103,11 @@ def _of_a_file(asked: dict[str, Any]) -> None:
     from forecast import config as schema
 
     usual = schema.Predict()
-    for key in JOBS:
-        if asked[key] != getattr(usual, key):
-            raise UsageError(
-                f"{key}={asked[key]} with an output that is a file", "it is about jobs", "set output=FOLDER"
-            )
-    for key, value in asked["engine"].items():
-        if value != getattr(usual.engine, key):
-            raise UsageError(
-                f"engine.{key}={value} with an output that is a file", "it is about jobs", "set output=FOLDER"
-            )
+    given = {key: (asked[key], getattr(usual, key)) for key in JOBS}
+    given |= {f"engine.{key}": (value, getattr(usual.engine, key)) for key, value in asked["engine"].items()}
+    for key, (value, default) in given.items():
+        if value != default:
+            raise UsageError(f"{key}={value} with an output that is a file", "it is about jobs", "set output=FOLDER")
 
 
 def beside(output: Path) -> Path:

@@ -121,7 +121,8 @@ class Said:
                 event="shard", done=self.done, of=self.of, series_per_s=round(rate, 1), eta_s=round(left, 1), **facts
             )
         elif self.how == "text":
-            counts = ", ".join(f"{count:,} {word}" for word, count in sorted(done.status.items()) if count)
+            counts = ", ".join(f"{count:,} {word}" for word, count in done.status.items())
+            counts += f"{', ' if counts else ''}{len(done.corrupt):,} files not read" if done.corrupt else ""
             sys.stderr.write(
                 f"shard {self.done:,}/{self.of:,}: {counts or 'nothing'}; {done.seconds:.1f} s; {rate:,.0f} series/s; "
                 f"{left:,.0f} s left\n"

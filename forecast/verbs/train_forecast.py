@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
-from forecast.artifacts import CALIBRATION, Run
-from forecast.data.recipe import Recipe
+from forecast.artifacts import CALIBRATION, Run, atomic
+from forecast.data.recipe import SCALER, Recipe
 from forecast.inference.training import chain, task, warm
 from forecast.verbs import tables
 from forecast.verbs.checks import named, something_to_learn
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def data(config: dict[str, Any], run: Run | None) -> "SeriesModule":
     """Read, and checked; `config` names it absolutely from then on: the run is read from other directories too."""
     named(config)
-    made = build.data(config).remember(Recipe.from_state(run.read("data.json")).holidays if run else None).prepare()
+    before = Recipe.from_state(run.read("data.json"), run.checked).holidays if run else None
+    made = build.data(config).remember(before).prepare()
     config["data"].update(card=made.name, path=made.path, holidays=made.holidays, covariates=made.covariates)
     something_to_learn(made)
     return made
@@ -34,36 +35,43 @@ def finish(config: dict[str, Any], run: Run, made: "SeriesModule", fitted: Mappi
     from forecast.inference.intervals import score_intervals
     from forecast.inference.predictor import Predictor
     from forecast.inference.record import Recorder
+    from forecast.inference.sample import sample
     from forecast.inference.scoring import score
     from forecast.inference.streamed import score_stream
 
     predictor = Predictor.load(run)
-    name = predictor.name
+    name, part = predictor.name, sample(made, predictor)
     if config["task"].get("calibrate", True):
-        run.save_tensors(CALIBRATION, predictor.calibrate(made).tensors())
-    if config["predictions"]:
-        with Recorder(run.path / "predictions.parquet", made, predictor) as recorder:
-            rows = score(made, predictor.forecast, name, watch=recorder.watch)
-    else:
+        run.save_tensors(CALIBRATION, part.calibrate(predictor).tensors())
+    if not config["predictions"]:
         rows = score(made, predictor.forecast, name)
-    streamed, stream = score_stream(made, predictor.chain, name, rows[0])
+    else:
+        with Recorder(run.path / "predictions.parquet", part.data, part.predictor) as recorder:
+            rows = part.score(made, predictor, recorder.watch)
+    streamed, stream = score_stream(part.data, predictor.chain, name, part.row(rows))
     few, quiet = config.get("baseline_windows"), config["quiet"]
-    others, records = beside(made, predictor.forecast, name, named(config), few=few, quiet=quiet)
+    others, records = beside(part.data, part.predictor.forecast, name, named(config), few=few, quiet=quiet)
     metrics = {
         "task": config["task"]["name"], "dataset": made.card.name, "model": name,
         "context": made.spec.context, "horizon": made.spec.horizon, "season": made.spec.season, "seed": config["seed"],
         "part": "test", "windows": {part: len(made.windows(part)) for part in ("train", "val", "test")},
         "parameters": build.parameters(predictor.chain), **fitted, "stream": stream,
         "rows": [*rows, *streamed, *others], **({"baselines": records} if records else {}),
+        **({"sampled": part.facts} if part.facts else {}),
     }  # fmt: skip
     if predictor.calibration is not None:
-        metrics["intervals"] = score_intervals(made, predictor.chain, predictor.calibration, predictor.clip)
+        clip = part.predictor.clip
+        metrics["intervals"] = score_intervals(part.data, predictor.chain, predictor.calibration, clip)
     return metrics
 
 
 def begin(run: Run, made: "SeriesModule") -> None:
     """What is known of the data before the training."""
-    run.write("data.json", {**made.state(), "findings": made.findings, "source": made.source})
+    state = made.state()
+    run.write("data.json", {**state, "findings": made.findings, "source": made.source})
+    if "file" in state["scaler"]:
+        with atomic(run.path / SCALER) as temporary:
+            made.scaler.write(temporary)
     run.write("gaps.json", made.gap_list)
 
 

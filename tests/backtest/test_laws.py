@@ -150,12 +150,10 @@ def test_the_tables_add_up_to_the_whole(tmp_path):
             mine = each.filter(pl.col("name") == row["name"])
             total = mine["values"].sum()
             assert total == row["values"]
-            for key, score_of in (("mse", row["scaled"]["mse"]), ("mae_original", row["original"]["mae"]),
-                                  ("mase", row["original"]["mase"]), ("bias_original", row["original"]["bias"])):  # fmt: skip
-                assert (mine[key] * mine["values"]).sum() / total == pytest.approx(score_of, rel=1e-9), (
-                    row["name"],
-                    key,
-                )
+            wanted = {"mse": row["scaled"]["mse"], "mae": row["scaled"]["mae"], "mase": row["original"]["mase"]}
+            wanted |= {f"{key}_original": row["original"][key] for key in ("mae", "bias")}
+            for key, value in wanted.items():
+                assert (mine[key] * mine["values"]).sum() / total == pytest.approx(value, rel=1e-9), (row["name"], key)
         steps = found.steps.filter(pl.col("name") == row["name"])
         assert steps["mse"].to_list() == row["horizon"]["mse"]
     inside = frame.filter(pl.col("y").is_not_null()).select(pl.col("y").is_between("q05", "q95").mean()).item()

@@ -19,7 +19,7 @@ from tests.problems import spec
 
 Compose = Callable[..., DictConfig]
 # What a choice cannot do without.
-GIVEN = {f"data={kind}": "data.path=some.csv" for kind in ("series", "events", "labelled")}
+GIVEN = {f"data={kind}": "data.path=some.csv" for kind in ("series", "folder", "events", "labelled")}
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,7 @@ def test_values_keep_their_kind(made: Compose) -> None:
     [
         ("evaluate", [], "run is not set"),
         ("predict", ["run=latest", "output=b.csv"], "input is not set"),
+        ("backtest", ["run=latest"], "output is not set"),
         ("export", [], "run is not set"),
         ("train", ["data=series"], "data.path is not set"),
         ("train", ["+foo=1"], "foo was added"),

@@ -74,6 +74,18 @@ def test_rows_leave_the_rest_unused() -> None:
     assert parts.test.tolist() == [[30, 35], [130, 135]]
 
 
+def test_rows_from_the_end_on_are_not_used() -> None:
+    whole = split(bare([100]), {"val": "2024-01-03", "test": "2024-01-04"})
+    cut = split(bare([100]), {"val": "2024-01-03", "test": "2024-01-04", "end": "2024-01-10T00:00:00.000001Z"})
+    assert cut.train.tolist() == whole.train.tolist() and cut.val.tolist() == whole.val.tolist()
+    assert cut.test.tolist() == [[int(whole.test[0, 0]), int(whole.test[0, 0]) + 7]]
+
+
+def test_an_end_before_the_test_part_is_refused() -> None:
+    with pytest.raises(DataError, match=r"end is 2024-01-02.*, before test; expected test before end"):
+        split(bare([100]), {"val": "2024-01-02", "test": "2024-01-03", "end": "2024-01-02"})
+
+
 @pytest.mark.parametrize(
     "splits",
     [
@@ -83,6 +95,7 @@ def test_rows_leave_the_rest_unused() -> None:
         {"train": 0.7, "val": 10, "test": "x"},
         {"val": "2024-02-01", "test": "2024-01-01"},
         {"val": "soon", "test": "later"},
+        {"val": "2024-01-01", "test": "2024-01-02", "end": "2024-01-01"},
         {"train": 500, "val": 1, "test": 1},
         {"train": 1.2, "val": -0.1, "test": -0.1},
         {"trane": 1},

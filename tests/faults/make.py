@@ -38,6 +38,7 @@ def put(content: str | bytes, name: str = "f.csv") -> Maker:
     raw = content.encode() if isinstance(content, str) else content
 
     def make(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(raw)
 
     return make

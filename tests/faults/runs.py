@@ -72,7 +72,7 @@ CASES = [
     Case("a scaler without its deviations", "data/scale.py from_dict: expected kind, ids",
          forged("data.json", lambda data: {**data, "scaler": {"kind": "standard"}}), "the saved scaler is damaged; expected kind, ids, mean and std → train again",
          PREDICT, 4, run=True),
-    Case("a scaler that divides by zero", "data/scale.py from_dict: expected finite",
+    Case("a scaler that divides by zero", "data/scale.py _sound",
          forged("data.json", lambda data: {**data, "scaler": {**data["scaler"], "std": [[0.0]]}}), "the saved scaler is damaged; expected finite numbers for each series → train again",
          PREDICT, 4, run=True),
     Case("no store of MLflow", "verbs/ui.py find_store: is not there", nothing, "{here}/mlflow.db is not there; expected the MLflow database that forecast train writes into the directory it is started in → start forecast ui there, or give --store FILE", "ui", 4),

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from . import classify, events, files, labelled, others, runs, tables, usage
+from . import backtests, classify, events, files, jobs, labelled, others, runs, tables, usage
 from .case import ANY, Case
 from .elsewhere import ELSEWHERE
 from .sites import ROOT, Site, resolve
@@ -16,6 +16,8 @@ CASES: list[Case] = [
     *events.CASES,
     *labelled.CASES,
     *classify.CASES,
+    *jobs.CASES,
+    *backtests.CASES,
     *runs.CASES,
 ]
 PAGE = ROOT / "docs" / "messages.md"

@@ -122,7 +122,7 @@ CASES = [
          f"{P} id=unique_id"),
     Case("two columns that may name the series", "data/infer.py _id_column",
          csv([f"{row},{a},{b}" for row in rows() for a in "ab" for b in "cd"], "ds,y,shop,item"), "f.csv: stamps repeat, and the columns shop, item hold text; expected one that names the series → set data.id=COLUMN"),
-    Case("a series without a value to learn from", "data/scale.py fit: has no value",
+    Case("a series without a value to learn from", "data/scale.py settled",
          values(lambda i: "" if i < 80 else i), "channel 'y' of series 'f' has no value in the 70 training rows; expected at least one → change data.splits, or leave the channel out", f"{TRAIN} data.gaps=mask"),
     Case("a part without a value to score", "verbs/checks.py something_to_learn",
          values(lambda i: i if i < 75 else ""), "no target was observed in the test part → change data.splits", f"{TRAIN} data.gaps=mask"),
@@ -131,7 +131,7 @@ CASES = [
          csv([f"{name},{row}" for name in "ab" for row in rows(10)], "unique_id,ds,y"), "the train part of series 'a' has 7 rows (and 1 more of 2 series); a window needs 15 (context 12, horizon 3) → lower task.context or task.horizon, or change data.splits", TRAIN),
     Case("weights that differ in a series", "data/panel.py column_weights: has the weight",
          csv([f"a,{row},{i % 2 + 1}" for i, row in enumerate(rows())], "unique_id,ds,y,w"), "f.csv, column 'w': series 'a' has the weight 1 and 2; expected one number for all rows of a series, 0 or more, and more than 0 for one of them → correct the column", f"{TRAIN} data.weight=w"),
-    Case("a short history masked for a model without masks", "data/recipe.py _masks: short=mask", csv(rows(5)), "short=mask with a run that was trained with data.gaps=error; expected a model that is told what it did not see → give a longer history, or train with data.gaps=mask data.min_context=1", f"{PREDICT} short=mask", 2, run=True),
+    Case("a short history masked for a model without masks", "data/recipe.py masks: short=mask", csv(rows(5)), "short=mask with a run that was trained with data.gaps=error; expected a model that is told what it did not see → give a longer history, or train with data.gaps=mask data.min_context=1", f"{PREDICT} short=mask", 2, run=True),
     # Sums
     Case("a hierarchy of one column", "data/hierarchy.py of", both(csv(), put("parent\na\n", "h.csv")), "h.csv has the column parent alone; expected parent and child, or the names of series and columns to group them by → add a column", SUMS),
     Case("a hierarchy with an empty name", "data/hierarchy.py _names", both(csv(), put("parent,child\nall,\n", "h.csv")), "h.csv: row 1, column 'child' is empty; expected a name → fill it or drop the row", SUMS),

@@ -166,7 +166,7 @@ CASES = [
          f"{TRAIN} optim.schedule=plateau optim.warmup=5", 2),
     Case("a folder of runs that cannot be", "verbs/train.py _claim", csv(), f"{{here}}/f.csv/train/{ANY} cannot be made: Not a directory → set runs= to a folder of yours", f"{TRAIN} runs=f.csv", 2),
     # Predicting, evaluating, going on
-    Case("an output of another format", "verbs/predict.py predict: output=", csv(), "output=o.xlsx; expected a name ending in .csv or .parquet",
+    Case("an output of another format", "verbs/predict.py predict: expected a name", csv(), "output=o.xlsx; expected a name ending in .csv or .parquet, or in / for a folder",
          "predict run=run input=f.csv output=o.xlsx", 2),
     Case("an output that is there", "verbs/predict.py free", both(csv(), put("precious", "o.csv")), "o.csv exists → name another file, or set overwrite=true",
          "predict run=run input=f.csv output=o.csv", 2),
@@ -180,7 +180,7 @@ CASES = [
     Case("an export of a model that cannot stream", "heads/stream.py __init__", csv(), "this model cannot stream: it normalises a whole window → set norm=rolling model=aaren head=direct", "export run=run graph=step", 2, run=True),
     Case("a calibration that was removed", "artifacts.py checked: is missing", without("calibration.safetensors"), "{here}/run/calibration.safetensors is missing; expected a finished run → name another run, or train one", "predict run=run input=f.csv output=o.csv", 4, run=True),
     Case("a quantile that is none", "inference/predictor.py asked: levels has", csv(), "levels has 1.5; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=[1.5]", 2, run=True),
-    Case("levels that are words", "verbs/predict.py levels_of", csv(), "levels is 'high'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=high", 2, run=True),
+    Case("levels that are words", "verbs/checks.py levels_of", csv(), "levels is 'high'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "predict run=run input=f.csv output=o.csv levels=high", 2, run=True),
     Case("fewer than no paths", "verbs/predict.py whole", csv(), "paths is -1; expected a count, 0 for none", "predict run=run input=f.csv output=o.csv paths=-1", 2, run=True),
     Case("levels of sums", "verbs/predict.py _levels", both(csv(), put("parent,child\nall,series\n", "h.csv")), "levels= with hierarchy=; quantiles do not add up → leave one of them out", "predict run=run input=f.csv output=o.csv levels=[0.1] hierarchy=h.csv reconcile=bottom_up", 2, run=True),
     Case("counts that are scaled", "inference/training.py whole_counts: must not be scaled", csv(), "this task.output is of counts, which must not be scaled → set data.scale=none", f"{TRAIN} task.output=negative_binomial", 2),
@@ -205,7 +205,7 @@ CASES = [
     # Streams
     Case("a stream whose batches do not fit its memory", "verbs/stream.py made: state.most is", nothing, "state.most is 10; expected at least feed.batch, 1000", "stream run=latest state.most=10", 2),
     Case("a stream over an older output", "verbs/stream.py free", csv(name="o.jsonl"), "o.jsonl exists → name another file", "stream run=latest output=o.jsonl", 2),
-    Case("levels of a stream that are no numbers", "verbs/predict.py levels_of", nothing, "levels is 'wide'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "stream run=latest levels=wide", 2),
+    Case("levels of a stream that are no numbers", "verbs/checks.py levels_of", nothing, "levels is 'wide'; expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]", "stream run=latest levels=wide", 2),
     Case("a feed without lines in a batch", "streaming/feeds/stdin.py __init__: feed.batch is", nothing, "feed.batch is 0; expected lines, at least 1", "stream run=latest feed.batch=0", 2),
     Case("a feed that waits for less than nothing", "streaming/feeds/stdin.py __init__: feed.wait_ms is", nothing, "feed.wait_ms is -1.0; expected milliseconds, at least 0", "stream run=latest feed.wait_ms=-1", 2),
     # Brokers
@@ -234,6 +234,12 @@ CASES = [
     Case("a server for all without a token", "streaming/serving/address.py guarded: can be reached", nothing, "feed.host=0.0.0.0 can be reached from other machines and feed.token is not set; expected a token → set feed.token='${oc.env:FORECAST_TOKEN}', or listen on 127.0.0.1", "stream run=latest feed=http feed.host=0.0.0.0", 2),
     Case("a server at a port that is none", "streaming/serving/address.py bound: expected 0 to 65535", nothing, "feed.port is 65536; expected 0 to 65535", "stream run=latest feed=http feed.port=65536", 2),
     Case("a server at an address that is not known", "streaming/serving/address.py bound: is not known", nothing, f"feed.host 'no.invalid' is not known here ({ANY}) → e.g. 127.0.0.1", "stream run=latest feed=http feed.host=no.invalid feed.token=0123456789abcdef", 2),
+    # A server of a model
+    Case("a server without room in its batches", "serving/server.py __init__: …; expected at least …", nothing, "max_batch is 0; expected at least 1", "serve run=latest max_batch=0", 2),
+    Case("a server whose queue is shorter than a request", "serving/server.py __init__: queue is", nothing, "queue is 10; expected at least max_series, 1000", "serve run=latest queue=10", 2),
+    Case("a server without a thread", "verbs/serve.py serve: threads is", nothing, "threads is 0; expected at least 1", "serve run=latest threads=0", 2),
+    Case("a server that looks for other models at a negative pace", "verbs/serve.py polled: poll_s is", nothing, "poll_s is -1; expected seconds, 0 for never", "serve run=latest poll_s=-1", 2),
+    Case("a server that looks for another model where none can come", "verbs/serve.py polled: which stays", nothing, "poll_s=5 with run=models:/load/3, which stays what it is; expected an alias or latest → leave it out", "serve run=models:/load/3 poll_s=5", 2),
     Case("a replay without readings in a batch", "streaming/feeds/replay.py __init__: feed.batch is", csv(), "feed.batch is 0; expected readings, at least 1", "stream run=latest feed=replay feed.path=f.csv feed.batch=0", 2),
     Case("a replay of a file that is not there", "streaming/feeds/replay.py __init__: is no file", nothing, "f.csv is no file; expected csv or parquet with the columns of the training data", "stream run=latest feed=replay feed.path=f.csv", 3),
     Case("a stream without a thread", "verbs/stream.py made: threads is", nothing, "threads is 0; expected at least 1", "stream run=latest threads=0", 2),
