@@ -50,11 +50,14 @@ HOW: Final = (
 WINDOW: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     ((), "A window is context steps of freq, then horizon steps; windows are rows, any number of them."),
     (("past",), "past: (x - mean) / std of each channel, 0 where nothing was observed. seen: where something was."),
-    (("past_clock",), "past_clock, future_clock: calendar fields of each step from 0, on the clock of zone (null: UTC)."),
+    (
+        ("past_clock",),
+        "past_clock, future_clock: calendar fields of each step, from 0, on the clock of zone (or UTC).",
+    ),
     (
         ("place",),
-        "place: of each step to come, its count of steps of freq since 1970 (days and longer on the wall clock of zone, "
-        "else UTC) modulo season.",
+        "place: of each step to come, its count of steps of freq since 1970 (days and longer on the wall clock of "
+        "zone, else UTC) modulo season.",
     ),
     (
         ("known_past", "static"),

@@ -88,7 +88,7 @@ def graph_of(asked: dict[str, Any], run: Run) -> Made:
 def _step(predictor: Predictor) -> Made:
     step = Step(Stream(predictor.chain, len(predictor.recipe.spec.channels)), predictor.recipe.spec).eval()
     state = sum(row.nbytes for row in step.start())
-    what = f"a step of {predictor.name} with a state of {state:,} bytes for each series"
+    what = f"a step of {predictor.name}, a state of {state:,} bytes for each series"
     return Made(step, what, f"{STEPS} steps", partial(sheet, predictor, step), partial(difference, step, steps=STEPS))
 
 

@@ -21,7 +21,8 @@ from forecast.heads.stream import Stream
 from forecast.inference import graph
 from forecast.inference.calibration import LEVELS, fit
 from forecast.inference.predictor import Predictor
-from forecast.inference.sheet import NUMBERS, VALUE, sheet, text
+from forecast.inference.sheet import NUMBERS, VALUE, sheet, text, window_sheet
+from forecast.inference.whole import Whole
 from forecast.models import Aaren, Identity, RollingNorm, ValueEmbedding
 
 CONTEXT, HORIZON, HOURS = 24, 6, 240
@@ -93,17 +94,36 @@ def test_the_start_and_the_tables_lose_nothing(tmp_path):
     assert facts["scaler"]["others"]["mean"] == pytest.approx([100], abs=2)
 
 
+def alone(folder: Path, number: int) -> list[str]:
+    """What an example of the page prints, in a Python that cannot import forecast."""
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[number]
+    words = [sys.executable, "-c", f"import sys; sys.modules['forecast'] = None\n{code}"]
+    env = {**os.environ, "PYTHONPATH": ""}
+    return subprocess.run(
+        words, cwd=folder, env=env, capture_output=True, text=True, check=True
+    ).stdout.splitlines()  # fmt: skip
+
+
+def test_the_example_of_a_window_says_what_the_run_forecasts(tmp_path):
+    predictor = made(tmp_path, Point())
+    whole = Whole(predictor.chain, predictor.recipe.spec, predictor.calibration).eval()
+    facts = window_sheet(predictor, whole, run="r", weights="w", file=Path("window.onnx"), digest="d", format="onnx")
+    (tmp_path / "window.onnx").write_bytes(graph.written(whole, "onnx"))
+    (tmp_path / "window.onnx.json").write_text(text(facts))
+    lines = [line.split() for line in alone(tmp_path, 1)]
+    ours = predictor.predict(tmp_path / "load.csv").head(4)
+    assert [line[0] for line in lines] == ours["ds"].dt.strftime("%Y-%m-%dT%H").to_list()
+    found = np.array([[float(each) for each in line[1:4]] for line in lines])
+    np.testing.assert_allclose(found, ours.select("y_hat", "q05", "q95").to_numpy(), atol=0.051)
+
+
 def test_the_example_of_the_page_runs_and_gives_the_stream_of_the_run(tmp_path):
     """In a Python that cannot import forecast: the point and the 90 % interval, as they are printed."""
     predictor = made(tmp_path, Point())
     step, facts = facts_of(predictor)
     (tmp_path / "model.onnx").write_bytes(graph.written(step, "onnx"))
     (tmp_path / "model.onnx.json").write_text(text(facts))
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
-    alone = f"import sys; sys.modules['forecast'] = None\n{code}"
-    env = {**os.environ, "PYTHONPATH": ""}
-    words = [sys.executable, "-c", alone]
-    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    said = alone(tmp_path, 0)
     series, scaler = predictor.recipe.read(tmp_path / "load.csv"), predictor.recipe.scaler
     past, calendar = (torch.from_numpy(part).float()[None] for part in (series.values, series.clock))
     past = (past - scaler.mean[0, 0]) / scaler.std[0, 0]
@@ -114,7 +134,7 @@ def test_the_example_of_the_page_runs_and_gives_the_stream_of_the_run(tmp_path):
     score = predictor.calibration.scores(torch.tensor([0.05, 0.95]), after[None])
     wide = torch.cat([point[..., None], point[..., None] + score], -1)[0, :, 0].double()
     expected = wide.numpy() * scaler.std[0, 0] + scaler.mean[0, 0]
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = [line.split() for line in said]
     assert [line[0] for line in lines] == [f"2024-03-07T0{h}:00" for h in range(4)]
     found = np.array([[float(each) for each in line[1:4]] for line in lines])
     np.testing.assert_allclose(found, expected[:4], atol=0.051)

@@ -145,7 +145,7 @@ def streamed(run: Run, frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_program_with_the_file_alone_forecasts_what_the_run_streams(place, run, said):
     assert re.fullmatch(
-        r"out/model\.onnx: a step of aaren, [\d,]+ bytes, a state of [\d,]+ bytes for each series; differs from torch "
+        r"out/model\.onnx: a step of aaren, a state of [\d,]+ bytes for each series, [\d,]+ bytes; differs from torch "
         r"by at most \S+ over 24 steps; model\.onnx\.json says how to run it\n", said,
     )  # fmt: skip
     assert sorted(path.name for path in (place / "out").iterdir()) == ["model.onnx", "model.onnx.json"]
@@ -244,3 +244,28 @@ def test_a_place_that_cannot_be_written(place, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"model\.onnx cannot be written: File exists; name another place"):
         export.export(asked(place, tmp_path / "file" / "model.onnx"), [])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_runs_that_have_no_such_graph(tmp_path):
+    """Of events none, of classes no step; said before anything is written."""
+    for task, extra, line in (
+        ("event", [], "is of task=event; expected a run of series or of classes; stream it"),
+        ("classify", ["graph=step"], "graph=step with a run of classification; expected graph=window; leave graph out"),
+    ):
+        run = tmp_path / task
+        run.mkdir()
+        Run(run).write("config.json", {"task": {"name": task}})
+        Run(run).seal()
+        done = command("export", f"run={run}", *extra, cwd=tmp_path, code=2)
+        assert line in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"event", "classify"}
+
+
+@pytest.mark.long
+def test_a_window_of_the_same_run_by_its_name(place, run):
+    """Compared over windows of test; named after the run; the second time it is there."""
+    done = command("export", "run=latest", "graph=window", "levels=[0.1,0.9]", cwd=place)
+    assert "24 steps in and 6 out" in done.stdout and "over 36 windows of test" in done.stdout
+    facts = json.loads((place / f"{run.id}.onnx.json").read_text())
+    assert facts["levels"] == [0.1, 0.9] and facts["file"]["sha256"] == sha256(place / f"{run.id}.onnx")
+    command("export", "run=latest", "graph=window", cwd=place, code=2)
