@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from forecast.errors import UsageError
+from forecast.jobs.local import ENVIRONMENT
 
 OBJECTS: Final = 100 << 20  # bytes of Ray's shared memory: what goes through it is the names of files, and numbers
 PATIENCE_S: Final = 5.0
@@ -31,6 +32,13 @@ def imported() -> Any:
     return ray
 
 
+def env() -> dict[str, Any]:
+    """What processes of actors are started with: bounded threads, and our code where it is not installed."""
+    if "PYTHONPATH" not in os.environ:
+        return {"env_vars": ENVIRONMENT}
+    return {"env_vars": {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], "${PYTHONPATH}"])}}
+
+
 def missing(name: str) -> UsageError:
     return UsageError(f"engine=ray needs {name}, which is not installed", do="pip install 'longcast[ray]'")
 
@@ -48,7 +56,7 @@ def cluster(address: str | None, cores: int, folder: Path) -> Iterator[Any]:
         if address is not None:
             answers(address)
         told = {"log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init("local" if address is None else address, **told, **(own if address is None else {}))
+        ray.init("local" if address is None else address, **told, **(own if address is None else {}), runtime_env=env())
     except FAULTS as error:
         raise refused(address, error) from error
     try:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from forecast import __version__
 from forecast.errors import ForecastError, RunError, UsageError
 from forecast.jobs.cluster import cluster, fitting
-from forecast.jobs.local import ENVIRONMENT, TRIES, cores
+from forecast.jobs.local import TRIES, cores
 from forecast.jobs.types import Done, Job, Shard
 
 SAID: Final = "said"  # the column of what a worker says, a pickle as Ray's own messages are
@@ -78,7 +78,7 @@ def messages(asking: Asking, job: Job, shards: list[Shard], folder: Path) -> Ite
         tries = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tries).remote()
         rows = [{SHARD: pickle.dumps(shard)} for shard in shards]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
-        made = mapped(data, Worker, (job, tries, __version__), asking, actors, batch_size=1)
+        made = mapped(data, Worker, (job, tries, __version__, asking.gpus > 0), asking, actors, batch_size=1)
         try:
             for batch in made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 yield from (pickle.loads(said) for said in batch[SAID].to_pylist())
@@ -104,23 +104,29 @@ def gave_up(error: Exception) -> RunError:
 
 
 def mapped(
-    data: Any, worker: type, words: tuple[Any, ...], asking: Asking, actors: int, *, batch_size: int | None
+    data: Any, worker: type, words: tuple[Any, ...], asking: Asking, actors: int, *, batch_size: int | None,
+    env: dict[str, Any] | None = None,
 ) -> Any:  # fmt: skip
-    """The Ray Dataset of what actors make of a Ray Dataset; each has one batch at a time."""
+    """The Ray Dataset of what actors make of a Ray Dataset; each has one batch at a time. env: what their processes are
+    started with, where that is another environment than the job's."""
     import ray
 
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=1)
     return data.map_batches(
         worker, fn_constructor_args=words, batch_size=batch_size, batch_format="pyarrow", compute=pool,
-        num_cpus=asking.cpus, num_gpus=asking.gpus or None, runtime_env={"env_vars": environment()},
+        num_cpus=asking.cpus, num_gpus=asking.gpus or None, runtime_env=env,
     )  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    """What an actor's process must be started with: bounded threads, and our code where it is not installed."""
-    if "PYTHONPATH" in os.environ:
-        return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], "${PYTHONPATH}"])}
-    return ENVIRONMENT
+def predictor(job: Job, card: bool) -> Any:
+    """The predictor of the job's run; card: with its chain on the GPU of this process."""
+    from forecast.jobs.shard import opened
+
+    if not card:
+        return opened(job)
+    from forecast.jobs.device import on_card
+
+    return on_card(opened(job))
 
 
 class Tries:
@@ -140,8 +146,8 @@ class Worker:
     """An actor of a job: takes a shard, says what became of it. What is wrong is said too, and never raised, for Ray
     would try it again."""
 
-    def __init__(self, job: Job, tries: Any, version: str) -> None:
-        self.job, self.tries, self.version = job, tries, version
+    def __init__(self, job: Job, tries: Any, version: str, card: bool = False) -> None:
+        self.job, self.tries, self.version, self.card = job, tries, version, card
         self.predictor: Any = None
 
     def __call__(self, batch: Any) -> Any:
@@ -161,7 +167,7 @@ class Worker:
     def _made(self, shard: Shard) -> Done:
         import ray
 
-        from forecast.jobs.shard import opened, work
+        from forecast.jobs.shard import work
 
         if self.version != __version__:
             raise UsageError(
@@ -175,5 +181,5 @@ class Worker:
                 f"its input begins with {shard.pieces[0].path}",
             )  # fmt: skip
         if self.predictor is None:
-            self.predictor = opened(self.job)
+            self.predictor = predictor(self.job, self.card)
         return work(shard, self.job, self.predictor)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forecast import errors
 from forecast.errors import RunError, UsageError
-from forecast.jobs.cluster import imported, missing
-from forecast.jobs.driver import LOG, Asking, drive, mapped
+from forecast.jobs.cluster import env, imported, missing
+from forecast.jobs.driver import LOG, Asking, drive, mapped, predictor
 from forecast.jobs.local import ended
 from forecast.jobs.types import Done, Job, Shard
 
@@ -52,10 +52,16 @@ class Ray:
         if not shards:
             return
         with (
-            tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+            tempfile.TemporaryDirectory(prefix="ray-", dir=short(), ignore_cleanup_errors=True) as folder,
             driving(self.asking, job, shards, Path(folder)) as (process, pipe),
         ):
             yield from heard(process, pipe, Path(folder) / LOG)
+
+
+def short() -> str | None:
+    """Where the files of a cluster of this machine may be: the path of a socket has at most 107 characters, and Ray
+    takes 75 of them."""
+    return None if len(tempfile.gettempdir()) < 25 else "/tmp"
 
 
 @contextmanager
@@ -110,24 +116,24 @@ def predict_dataset(
     from forecast.inference.frame import Asked
 
     imported()
-    words = (str(Path(run).expanduser().absolute()), Asked() if asked is None else asked)
-    return mapped(dataset, Forecasting, words, Asking(None, actors, cpus, gpus), actors, batch_size=None)
+    words = (str(Path(run).expanduser().absolute()), Asked() if asked is None else asked, gpus > 0)
+    asking = Asking(None, actors, cpus, gpus)
+    return mapped(dataset, Forecasting, words, asking, actors, batch_size=None, env=env())
 
 
 class Forecasting:
     """An actor that makes forecasts of a block of whole series."""
 
-    def __init__(self, run: str, asked: "Asked") -> None:
-        self.job, self.asked = Job(run=run, output=""), asked
+    def __init__(self, run: str, asked: "Asked", card: bool) -> None:
+        self.job, self.asked, self.card = Job(run=run, output=""), asked, card
         self.predictor: Any = None
 
     def __call__(self, block: "pa.Table") -> "pa.Table":
         import polars as pl
 
         from forecast.inference.frame import forecast_frame
-        from forecast.jobs.shard import opened
 
         if self.predictor is None:
-            self.predictor = opened(self.job)
+            self.predictor = predictor(self.job, self.card)
         table = pl.DataFrame(pl.from_arrow(block))
         return forecast_frame(table, self.predictor, self.asked).to_arrow(compat_level=pl.CompatLevel.oldest())
