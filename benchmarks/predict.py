@@ -92,7 +92,7 @@ class Rival:
     `predict`."""
 
     def __init__(self, folder: Path, python: str) -> None:
-        words = [python, str(HERE.with_name("predict_nf.py")), str(folder), str(torch.get_num_threads())]
+        words = [python, "-P", str(HERE.with_name("predict_nf.py")), str(folder), str(torch.get_num_threads())]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
         self.facts: dict[str, Any] = self._line()
 

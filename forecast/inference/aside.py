@@ -1,7 +1,7 @@
 """Forecasts of the series that can be forecast, and beside them a row for each that is set aside."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import polars as pl
@@ -11,29 +11,44 @@ from forecast.errors import DataError
 from forecast.inference.reasons import FORECAST, QUARANTINED, Faults
 
 WHERE: Final = "the table"
+T = TypeVar("T")
 SAID: Final = ("status", "reason", "detail")
 
 
-def by_halves(faults: Faults, make: Callable[[Ints], pl.DataFrame], rows: int) -> list[pl.DataFrame]:
-    """Forecasts of all series without a fault: what `make` gives of their numbers, `rows` of each, with a column
-    `number`. Where it refuses, what is wrong with which is found by halves."""
-    waiting, found = [np.flatnonzero(~faults.bad)], []
-    while waiting:
-        some = waiting.pop()
-        if not len(some):
-            continue
+def by_halves(
+    faults: Faults, prepare: Callable[[Ints], T], make: Callable[[T], pl.DataFrame], rows: int
+) -> list[pl.DataFrame]:
+    """Forecasts of all series without a fault: what `make` gives of what `prepare` gives of their numbers, `rows` of
+    each, with a column `number`. Where `prepare` refuses, what is wrong with which is found by halves."""
+    while len(good := np.flatnonzero(~faults.bad)):
         try:
-            made = make(some)
+            return [_told(make(prepare(good)), good, rows)]
         except DataError as error:
-            if len(some) > 1:
-                waiting += [some[len(some) // 2 :], some[: len(some) // 2]]
-            else:
-                faults.add(error.reason or "invalid", some.tolist(), [f"{error.found}; {error.expected}"])
-            continue
-        number = pl.Series("number", np.repeat(some, rows))
-        status = pl.Series("status", [FORECAST]).new_from_index(0, made.height)
-        found.append(pl.DataFrame([number, *made.get_columns(), status]))
-    return found
+            bad = int(faults.bad.sum())
+            sound = list(_searched(faults, prepare, good, error))
+        if faults.bad.sum() == bad:  # none is bad alone, but all cannot be read together
+            return [_told(make(prepare(some)), some, rows) for some in sound]
+    return []
+
+
+def _searched(faults: Faults, prepare: Callable[[Ints], T], refused: Ints, error: DataError) -> Iterator[Ints]:
+    """Parts of the refused series that are sound; the others get their fault."""
+    if len(refused) == 1:
+        faults.add(error.reason or "invalid", refused.tolist(), [f"{error.found}; {error.expected}"])
+        return
+    for half in np.array_split(refused, 2):
+        try:
+            prepare(half)
+        except DataError as found:
+            yield from _searched(faults, prepare, half, found)
+        else:
+            yield half
+
+
+def _told(made: pl.DataFrame, some: Ints, rows: int) -> pl.DataFrame:
+    number = pl.Series("number", np.repeat(some, rows))
+    status = pl.Series("status", [FORECAST]).new_from_index(0, made.height)
+    return pl.DataFrame([number, *made.get_columns(), status])
 
 
 def quarantined(faults: Faults, ids: pl.Series, but: set[int]) -> list[pl.DataFrame]:

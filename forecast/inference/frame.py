@@ -14,6 +14,7 @@ import torch
 from forecast import build
 from forecast.artifacts import Run
 from forecast.data.batch import batches
+from forecast.data.recipe import Ready
 from forecast.errors import UsageError, nearest
 from forecast.inference.aside import WHERE, by_halves, joined, quarantined
 from forecast.inference.class_predictor import ClassPredictor
@@ -89,7 +90,10 @@ def series_frame(table: pl.DataFrame, predictor: Predictor, asked: Asked) -> pl.
     past, table, faults = history(table, recipe, WHERE)
     past = screen(past, faults, recipe, table, masked)
     parts = by_halves(
-        faults, lambda some: _made(predictor, past.take(some), table, levels, asked), spec.horizon * spec.targets
+        faults,
+        lambda some: recipe.future(sound(past.take(some), table, recipe, WHERE), (), asked.short),
+        lambda ready: _made(predictor, ready, levels, asked.batch_size),
+        spec.horizon * spec.targets,
     )
     if asked.on_bad == "error":
         faults.refuse(past.ids)
@@ -108,18 +112,15 @@ def schema(predictor: Predictor, levels: list[float]) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _made(predictor: Predictor, past: History, table: pl.DataFrame, levels: list[float], asked: Asked) -> pl.DataFrame:
+def _made(predictor: Predictor, ready: Ready, levels: list[float], batch_size: int) -> pl.DataFrame:
     """What `Predictor.predict` gives for series that are sound."""
-    recipe = predictor.recipe
-    ready = recipe.future(sound(past, table, recipe, WHERE), (), asked.short)
-    ahead = Ahead(ready, predictor.calibration, predictor.clip_for(ready.scaler))
-    made, spec = [], recipe.spec
-    for batch in batches(ready.gather, ready.windows, asked.batch_size):
+    ahead, made = Ahead(ready, predictor.calibration, predictor.clip_for(ready.scaler)), []
+    for batch in batches(ready.gather, ready.windows, batch_size):
         values = predictor.numbers(ahead, batch, levels)
         made.append({**values, "number": batch.series.numpy(), "origin": batch.origin.numpy()})
     whole = {key: np.concatenate([part[key] for part in made]) for key in made[0]}
     number, origin = whole.pop("number"), whole.pop("origin")
-    return long_frame(ready.series, number, origin, whole, spec.channels)
+    return long_frame(ready.series, number, origin, whole, predictor.recipe.spec.channels)
 
 
 def _fallbacks(predictor: Predictor, past: History, faults: Faults) -> list[pl.DataFrame]:

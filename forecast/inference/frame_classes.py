@@ -41,7 +41,7 @@ def class_frame(table: pl.DataFrame, predictor: ClassPredictor, asked: "Asked") 
     def told(some: Ints) -> pl.DataFrame:
         return predictor.predict(rows_of(frame, number, some), tell=silent, apart=True)
 
-    parts = by_halves(faults, told, 1)
+    parts = by_halves(faults, told, lambda made: made, 1)
     if asked.on_bad == "error":
         faults.refuse(ids)
     schema = {"unique_id": pl.String, "label": pl.String, "p": pl.Float32}

@@ -9,7 +9,7 @@ from forecast.data.freq import Ints
 from forecast.data.stamps import NOTHING
 from forecast.errors import UsageError
 from forecast.inference.aside import WHERE, by_halves, joined, quarantined, rows_of, silent
-from forecast.inference.event_predictor import NAMED, EventPredictor
+from forecast.inference.event_predictor import NAMED, ORIGIN, EventPredictor, EventsAhead
 from forecast.inference.predictor import column
 from forecast.inference.reading import firsts, numbers, stamps
 from forecast.inference.reasons import Faults
@@ -30,10 +30,10 @@ def event_frame(table: pl.DataFrame, predictor: EventPredictor, asked: "Asked") 
     levels = [0.05, 0.95] if asked.levels is None else list(asked.levels)
     frame, ids, number, faults = _screened(table, predictor)
 
-    def told(some: Ints) -> pl.DataFrame:
-        return predictor.predict(rows_of(frame, number, some), levels=levels, now=asked.now, tell=silent, apart=True)
+    def ahead(some: Ints) -> EventsAhead:
+        return predictor.ahead(rows_of(frame, number, some), now=asked.now, tell=silent, origin=ORIGIN)
 
-    made = by_halves(faults, told, 1)
+    made = by_halves(faults, ahead, lambda ready: predictor.frame(ready, levels, apart=True), 1)
     if asked.on_bad == "error":
         faults.refuse(ids)
     return joined([*made, *quarantined(faults, ids, set())], schema(predictor, levels))

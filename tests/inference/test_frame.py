@@ -1,5 +1,7 @@
 """forecast_frame of series: what it says of one is its own affair, whatever else is in the table."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from forecast.data.batch import Gather
 from forecast.errors import DataError, UsageError
 from forecast.inference.baseline import naive_rows
+from forecast.inference.fallback import NEVER
 from forecast.inference.frame import Asked, forecast_frame
 from forecast.inference.nixtla import nixtla
 from forecast.inference.reasons import REASONS
@@ -217,3 +220,7 @@ def test_a_table_without_a_column_is_refused(predictors):
 
 def test_every_reason_says_what_to_do():
     assert set(BAD) < set(REASONS) and all(REASONS.values())
+    page = (Path(__file__).parents[2] / "docs" / "frame.md").read_text(encoding="utf-8")
+    for code, line in REASONS.items():
+        stands = "yes" if code not in NEVER and code != "after_now" else ""  # after_now is about events
+        assert f"| `{code}` | {line} | {stands} |" in page
