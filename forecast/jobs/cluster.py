@@ -3,6 +3,7 @@ and what is started here is gone afterwards."""
 
 import logging
 import os
+import secrets
 import socket
 import warnings
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ def cluster(address: str | None, cores: int, folder: Path) -> Iterator[Any]:
     try:
         if address is not None:
             answers(address)
+        elif "RAY_AUTH_MODE" not in os.environ:  # nobody else joins, and no token is left in the home of the user
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         told = {"log_to_driver": False, "logging_level": logging.ERROR}
         ray.init("local" if address is None else address, **told, **(own if address is None else {}), runtime_env=env())
     except FAULTS as error:
@@ -83,10 +86,11 @@ def answers(address: str) -> None:
 
 def refused(address: str | None, error: Exception) -> UsageError:
     """For a cluster that is not there, or that another version has started."""
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = lines[-1 if "Traceback" in lines[0] else 0].partition(" Note: ")[0]
     where = "on this machine" if address is None else f"at engine.address={address}"
     return UsageError(
-        f"no Ray cluster {where}: {said.rstrip('.')}", "expected one that runs, of the same versions of Ray and Python",
+        f"no Ray cluster {where}: {said.rstrip('.')}", "expected one that runs, of the same versions of Ray and Python, and its token",
         "start one: ray start --head; or leave engine.address out for one of this machine alone",
     )  # fmt: skip
 
