@@ -90,7 +90,8 @@ def refused(address: str | None, error: Exception) -> UsageError:
     said = lines[-1 if "Traceback" in lines[0] else 0].partition(" Note: ")[0]
     where = "on this machine" if address is None else f"at engine.address={address}"
     return UsageError(
-        f"no Ray cluster {where}: {said.rstrip('.')}", "expected one that runs, of the same versions of Ray and Python, and its token",
+        f"no Ray cluster {where}: {said.rstrip('. ')}",
+        "expected one that runs, of the same versions of Ray and Python, and its token",
         "start one: ray start --head; or leave engine.address out for one of this machine alone",
     )  # fmt: skip
 
