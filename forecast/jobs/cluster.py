@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,14 +51,15 @@ def cluster(address: str | None, cores: int, folder: Path) -> Iterator[Any]:
     of this machine with so many `cores`, whose files are in `folder`.
 
     UsageError where there is none, or none that can be used."""
-    ray = imported()
     address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # which reads it at once
+        # Nobody else joins, and no token is left in the user's home.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    ray = imported()
     own = {"num_cpus": cores, "object_store_memory": OBJECTS, "include_dashboard": False, "_temp_dir": str(folder)}
     try:
         if address is not None:
             answers(address)
-        elif "RAY_AUTH_MODE" not in os.environ:  # nobody else joins, and no token is left in the home of the user
-            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         told = {"log_to_driver": False, "logging_level": logging.ERROR}
         ray.init("local" if address is None else address, **told, **(own if address is None else {}), runtime_env=env())
     except FAULTS as error:
