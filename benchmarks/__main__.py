@@ -1,12 +1,14 @@
 """python -m benchmarks [NAME …]: those named, or all but the ones that train. On a quiet machine.
 
-`stream`, `http`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming` takes fifteen: they
-run by their names only.
+`stream`, `http`, `serve`, `predict`, `proofs`, `intervals`, `vintages` and `correct` train, for minutes, `streaming`
+takes fifteen:
+they run by their names only.
 """
 
 import sys
 
 from benchmarks import (
+    backtest,
     class_stream,
     correct,
     event_paths,
@@ -14,6 +16,8 @@ from benchmarks import (
     http,
     intervals,
     loader,
+    predict,
+    serve,
     start,
     step,
     stream,
@@ -29,12 +33,13 @@ def proofs() -> None:
 
 
 SPEED = {
+    "backtest": backtest.main,
     "class_stream": class_stream.main, "event_paths": event_paths.main, "event_stream": event_stream.main,
     "loader": loader.main, "start": start.main, "step": step.main,
 }  # fmt: skip
 SLOW = {
-    "stream": stream, "http": http, "intervals": intervals, "vintages": vintages, "correct": correct,
-    "streaming": streaming,
+    "stream": stream, "http": http, "serve": serve, "intervals": intervals, "vintages": vintages, "correct": correct,
+    "streaming": streaming, "predict": predict,
 }  # fmt: skip
 ALL = {**SPEED, "proofs": proofs, **{name: module.main for name, module in SLOW.items()}}
 

@@ -85,6 +85,11 @@ class Format(StrEnum):
     torch = "torch"
 
 
+class GraphOf(StrEnum):
+    step = "step"
+    window = "window"
+
+
 class Policy(StrEnum):
     window = "window"
     start = "start"
@@ -429,8 +434,8 @@ class Predict:
     horizon: int | None = None
     on_bad: OnBad = OnBad.quarantine
     max_bad_fraction: float = 1.0
-    shard_rows: int = 500_000
-    shard_bytes: int = 32 << 20
+    shard_rows: int = 250_000
+    shard_bytes: int = 16 << 20
     dry_run: bool = False
     progress: Progress = Progress.text
     engine: JobEngine = field(default_factory=JobEngine)
@@ -599,8 +604,10 @@ class Export:
     """conf/export.yaml."""
 
     run: str = MISSING
-    output: str = MISSING
+    output: str | None = None
     format: Format | None = None
+    graph: GraphOf | None = None
+    levels: Any = None
     overwrite: bool = False
     runs: str = RUNS
 

@@ -232,7 +232,7 @@ FAULTS = [
     ("train data=series", "set data.path=FILE"),
     ("evaluate", "run is not set; it has no default; set run=latest"),
     ("predict run=latest", "input is not set"),
-    ("export run=latest", "output is not set; it has no default; set output=FILE"),
+    ("export output=m.onnx", "run is not set; it has no default; set run=latest"),
     ("export run=latest output=m format=tflite", "expected one of onnx, torch or null"),
 ]
 

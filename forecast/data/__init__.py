@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from forecast.data.event_split import EventSplit, Part, split_events, split_files, whole
     from forecast.data.events import EventColumns, Events, read_events, recode
+    from forecast.data.folder_module import FolderModule
     from forecast.data.freq import infer_freq, parse_freq
     from forecast.data.infer import infer_card
     from forecast.data.label_batch import LabelGather
@@ -56,6 +57,7 @@ _HOME = {
     ),
     "event_split": ("EventSplit", "Part", "split_events", "split_files", "whole"),
     "events": ("EventColumns", "Events", "read_events", "recode"),
+    "folder_module": ("FolderModule",),
     "freq": ("infer_freq", "parse_freq"),
     "infer": ("infer_card",),
     "label_batch": ("LabelGather",),
@@ -84,6 +86,7 @@ __all__ = [
     "EventGather",
     "EventSplit",
     "Events",
+    "FolderModule",
     "Gap",
     "Gather",
     "LabelCard",

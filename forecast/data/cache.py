@@ -29,6 +29,7 @@ from forecast.data.card import Card
 from forecast.data.folder import Folder
 from forecast.data.freq import TICKS, Ints, Stamps, parse_freq
 from forecast.data.gathering import Bucket, buckets, index
+from forecast.data.infer import infer_frame_card, is_rest
 from forecast.data.read import from_frame, nowhere
 from forecast.data.table import Series, apply_gaps, gap_list, runs, select
 from forecast.errors import DataError
@@ -160,8 +161,6 @@ class Writer:
         return [channel.source for channel in self.card.channels]
 
     def infer_with(self, frame: pl.DataFrame, words: dict[str, Any]) -> Card:
-        from forecast.data.infer import infer_frame_card
-
         asked, name = self.asked, self.folder.root.name
         return infer_frame_card(
             frame, name, name=self.folder.root.stem, time=asked.time, id=asked.id, target=asked.target,
@@ -179,7 +178,7 @@ class Writer:
                 self.card = self.infer(bucket.frame)
             full = from_frame(self.card, bucket.frame, where, notes, part=True)
         past = asked.past
-        if past is not None and "rest" in past and "rest" not in full.channels:
+        if is_rest(past, full.channels):
             past = [c for c in full.channels if c not in (asked.target or full.channels)]
         measured = select(full, asked.target, past)
         treated, observed = apply_gaps(measured, asked.gaps)

@@ -20,6 +20,7 @@ from forecast.errors import UsageError
 from forecast.types import EventBatch
 
 WASTE: Final = 0.1  # the largest share of padding in a batch of sorted lengths
+LEAST: Final = 17  # rows from which on a batch's size no longer changes the bits of one (measured, MKL)
 BLUR: Final = 0.1  # lengths are multiplied by up to e^0.1 before they are sorted
 
 
@@ -53,10 +54,10 @@ class EventGather:
         """The numbers of the pieces that give something: a target or, with `survival`, a last interval."""
         return np.flatnonzero((self.targets > 0) | (survival & (self.last.numpy() > 0)))
 
-    def __call__(self, pieces: Tensor) -> EventBatch:
-        """(B,) int64 numbers of pieces → a batch as long as the longest of them."""
+    def __call__(self, pieces: Tensor, long: int | None = None) -> EventBatch:
+        """(B,) int64 numbers of pieces → a batch as long as the longest of them, or `long`."""
         length = self.length[pieces]
-        place = torch.arange(int(length.max()))
+        place = torch.arange(int(length.max()) if long is None else long)
         mask = place < length[:, None]
         rows = self.start[pieces, None] + place * mask  # what is padded reads the first event, and is then emptied
         marks = self.marks[rows] * mask
@@ -117,6 +118,19 @@ def buckets(
     order = np.argsort(-lengths * np.exp(BLUR * rng.random(len(lengths))), kind="stable")
     pieces = np.split(order, borders)
     return [pieces[i] for i in rng.permutation(len(pieces))]
+
+
+def rungs(lengths: Ints, batch_size: int, *, places: int, least: int) -> Iterator[tuple[Ints, Ints, int]]:
+    """As `buckets`, but so that what a sequence is padded to depends on its own length alone: the next of a few lengths
+    (multiples of an eighth of the power of 2 below it). Gives the places of each batch, those filled up with its first
+    to at least `least` rows, and the length."""
+    step = 2 ** np.maximum(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 3, 0)
+    long = -(-lengths // step) * step
+    for one in np.unique(long)[::-1].tolist():
+        mine = np.flatnonzero(long == one)
+        size = max(least, min(batch_size, places // one))
+        for some in np.split(mine, range(size, len(mine), size)):
+            yield some, np.concatenate([some, np.repeat(some[:1], max(0, least - len(some)))]), one
 
 
 def _borders(falling: Ints, batch_size: int, waste: float, places: int | None) -> list[int]:

@@ -57,8 +57,9 @@ class EventRecipe(NamedTuple):
             ) from fault
 
     def read(
-        self, source: "str | Path | pl.DataFrame | Any", where: str = "the table", notes: list[str] | None = None
-    ) -> Events:
+        self, source: "str | Path | pl.DataFrame | Any", where: str = "the table", notes: list[str] | None = None,
+        origin: np.datetime64 | None = None,
+    ) -> Events:  # fmt: skip
         """A file, a polars or a pandas frame with the same columns -> events with the marks of the training; another
         mark has the code M, and a note counts those."""
         if isinstance(source, str | Path):
@@ -68,7 +69,7 @@ class EventRecipe(NamedTuple):
         card = replace(self.card, grid=self.spec.grid)
         if not self.stamps and card.time in frame.columns and is_stamps(frame[card.time]):
             raise self._other_clock(where)
-        events = read_events(frame, card.columns, where, notes=notes)
+        events = read_events(frame, card.columns, where, notes=notes, origin=origin)
         if self.stamps and events.origin is None:
             raise self._other_clock(where)
         return events if self.spec.labels else recode(events, self.spec.marks, where, unknown="code", notes=notes)

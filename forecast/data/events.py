@@ -76,7 +76,11 @@ class Events(NamedTuple):
 
         Events of one time have the gap 0: with neither a grid nor a floor it stays 0, and has no log.
         """
-        gaps = np.maximum(np.diff(self.time, prepend=0.0), self.grid if floor is None else floor)
+        if self.origin is None:
+            gaps = np.diff(self.time, prepend=0.0)
+        else:  # of whole microseconds, so that a gap has the same bits wherever the origin is
+            gaps = np.diff(np.rint(self.time * UNITS[self.unit]), prepend=0.0) / UNITS[self.unit]
+        gaps = np.maximum(gaps, self.grid if floor is None else floor)
         gaps[self.first] = 0.0
         return gaps
 
@@ -131,8 +135,10 @@ def read_events(
     marks: Sequence[str] | None = None,
     unknown: str = "error",
     notes: list[str] | None = None,
+    origin: np.datetime64 | None = None,
 ) -> Events:
-    """The events of a table; `marks` are the names that are known already, `unknown` what to do with others.
+    """The events of a table; `marks` are the names that are known already, `unknown` what to do with others, `origin`
+    (datetime64[us]) the time 0 of stamps, None: the first of them.
 
     DataError for a table without rows or columns, empty ids or marks, and times that are no stamps or finite numbers.
     """
@@ -147,7 +153,7 @@ def read_events(
                 nearest(name, frame.columns),
             )
     ids, number = coded(frame, columns.id, "events", where)
-    ticks, origin, grid = _times(frame[columns.time], columns, where)
+    ticks, origin, grid = _times(frame[columns.time], columns, where, origin)
     names, mark = coded(frame, columns.mark, ONE_MARK, where)
     order = np.lexsort((ticks, number))  # stable: rows of one time stay in their order
     tell_sorted(number, ticks, where, notes)
@@ -230,8 +236,11 @@ def _ranked(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=int if whole else None))
 
 
-def _times(column: pl.Series, columns: EventColumns, where: str) -> tuple[Floats, np.datetime64 | None, float]:
-    """(N,) numbers, or microseconds since the first stamp; that stamp; the card's grid, 0 where it has none."""
+def _times(
+    column: pl.Series, columns: EventColumns, where: str, origin: np.datetime64 | None
+) -> tuple[Floats, np.datetime64 | None, float]:
+    """(N,) numbers, or microseconds since the origin, or the first stamp; that stamp; the card's grid, 0 where it has
+    none."""
     if not is_stamps(column) and (numbers := _numbers(column, columns, where)) is not None:
         return numbers, None, columns.grid or 0.0
     stamps, _ = parse_stamps(column, where)
@@ -241,9 +250,8 @@ def _times(column: pl.Series, columns: EventColumns, where: str) -> tuple[Floats
             f"stamps can be counted in {', '.join(UNITS)}",
             nearest(columns.unit, UNITS),
         )
-    origin = stamps.min()
-    micros = (stamps - origin).astype(np.int64)
-    return micros, origin, columns.grid or 0.0
+    zero: np.datetime64 = stamps.min() if origin is None else origin
+    return (stamps - zero).astype(np.int64), zero, columns.grid or 0.0
 
 
 def _shared(number: Ints, ticks: Any) -> int:

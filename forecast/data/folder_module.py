@@ -22,7 +22,7 @@ from forecast.data.clock import fields_for
 from forecast.data.folder import Folder
 from forecast.data.freq import Ints, parse_freq
 from forecast.data.holidays import FIELDS as HOLIDAY_FIELDS
-from forecast.data.holidays import Holidays, read_table, suits
+from forecast.data.holidays import Holidays, is_table, read_table, suits
 from forecast.data.infer import infer_frame_card
 from forecast.data.mapped import Calendar, MappedGather
 from forecast.data.module import SeriesModule, findings_of
@@ -34,7 +34,7 @@ from forecast.data.scale import Scaler, constant, few
 from forecast.data.settings import asked
 from forecast.data.split import PARTS, Split
 from forecast.data.stored import Statistics, Stored
-from forecast.data.table import Series, covering
+from forecast.data.table import Series, covering, holidays_of
 from forecast.errors import DataError, UsageError
 from forecast.types import Spec
 
@@ -59,9 +59,8 @@ class FolderModule(SeriesModule):
         """Read and check once and for all; from then on the cache is opened."""
         if self.prepared:
             return self
-        for source in self.holidays or ():
-            if source.endswith((".csv", ".parquet", ".pq")):
-                read_table(Path(source))
+        for source in filter(is_table, self.holidays or ()):
+            read_table(Path(source))  # what is wrong with it is said before anything else is read
         assert self.path is not None
         root = absolute(self.path)
         folder = Folder.of(root)
@@ -90,19 +89,23 @@ class FolderModule(SeriesModule):
         self.scaler = self._settled(series, found)
         self._bounded(series, found)
         self._finish(series)
-        f = stored.facts
+        self.findings = self._found(bare, parts, found, f"{len(folder.files):,} files, ", made)
+        self.prepared = True
+        return self
+
+    def _found(self, bare: Series, parts: Split, found: Statistics, files: str, made: bool) -> list[str]:
+        """Lines for people; `bare` and `parts` without what was put in front of series."""
+        f, series, train = self.stored.facts, self.series, self.split.train
         self.gap_list, self.gap_total = f.gap_list, f.gap_total
         share = f.missing / max(1, len(bare.time) * len(f.channels))
         gaps = f"{f.gap_total:,} gaps, {share:.2%} of the values; the longest is {f.longest:,} steps"
-        lines = findings_of(card, self.name is None, bare, bare.time, parts, gaps if f.gap_total else "no gaps")
-        where = f"{len(folder.files):,} files, " + ("checked and written to" if made else "as in")
-        self.findings = [
-            *lines, f"cache: {where} {kept}", *f.notes, *constant(series, self.split.train, (found.low, found.high)),
-            *few(series, self.split.train, found.seen), *said(self.left_out, len(series.ids)),
-            *borders(series, self.split),
+        where = ("checked and written to" if made else "as in") + f" {self.stored.place}"
+        return [
+            *findings_of(self.card, self.name is None, bare, bare.time, parts, gaps if f.gap_total else "no gaps"),
+            *([f"holidays: {holidays_of(series)}"] if series.holidays else []),
+            f"cache: {files}{where}", *f.notes, *constant(series, train, (found.low, found.high)),
+            *few(series, train, found.seen), *said(self.left_out, len(series.ids)), *borders(series, self.split),
         ]  # fmt: skip
-        self.prepared = True
-        return self
 
     def _question(self, folder: Folder) -> tuple[Asked, Any]:
         """What the cache is made of, and how a card is inferred where there is none."""
@@ -119,8 +122,8 @@ class FolderModule(SeriesModule):
         else:
             step = {"freq": "h", **words}
             first = infer_frame_card(
-                folder.head(self.columns["id"]), folder.root.name, name=folder.root.stem, **self.columns, target=self.target,
-                past=self.past, **step,
+                folder.head(self.columns["id"]), folder.root.name, name=folder.root.stem, **self.columns,
+                target=self.target, past=self.past, **step,
             )  # fmt: skip
             time, id, plain = first.time.column, first.id, None
         if id is None:

@@ -36,6 +36,7 @@ class LabelGather:
                 f"value is {labelled.values[row, channel]:g}",
                 "expected numbers that float32 can hold once they are scaled",
                 "correct it, or leave the cell empty",
+                reason="non_finite",
             )
         self.values = torch.from_numpy(values.astype(np.float32))  # (N, C)
         self.mask = torch.from_numpy(seen)  # (N, C)
@@ -46,10 +47,10 @@ class LabelGather:
     def __len__(self) -> int:
         return len(self.length)
 
-    def __call__(self, series: Tensor) -> LabelBatch:
-        """(B,) int64 numbers of series, at least one → a batch as long as the longest of them."""
+    def __call__(self, series: Tensor, long: int | None = None) -> LabelBatch:
+        """(B,) int64 numbers of series, at least one → a batch as long as the longest of them, or `long`."""
         length = self.length[series]
-        place = torch.arange(int(length.max()))
+        place = torch.arange(int(length.max()) if long is None else long)
         inside = place < length[:, None]
         rows = self.start[series, None] + place * inside  # what is padded reads the first step, and is then emptied
         return LabelBatch(

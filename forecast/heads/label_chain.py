@@ -53,7 +53,11 @@ class LabelChain(nn.Module):
         if bool((batch.length == length).all()):
             tokens = self.embed(values, batch.mask)
             return self.head(self._past(tokens, self.encoder(tokens)))
-        tokens, seen = self.embed(values, batch.mask, steps), self.embed.token_mask(steps)
+        return self.padded(values, batch.mask, steps)
+
+    def padded(self, values: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
+        """`forward` of series that may be padded: values and mask (B, L, C), steps (B, L) True where one is."""
+        tokens, seen = self.embed(values, mask, steps), self.embed.token_mask(steps)
         # what is causal does not see the padding behind it, and without a mask it has less to do
         return self.head(self._past(tokens, self.encoder(tokens, None if self.encoder.causal else seen)), seen)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from forecast import build
 from forecast.artifacts import Run, find
-from forecast.data.event_batch import buckets
+from forecast.data.event_batch import LEAST, buckets, rungs
 from forecast.data.label_batch import LabelGather
 from forecast.data.label_recipe import LabelRecipe
 from forecast.errors import ArtifactError, UsageError
@@ -55,11 +55,13 @@ class ClassPredictor:
         run.load_weights(chain)
         return cls(chain, recipe, name, temperature=temperature)
 
-    def predict(self, table: Any, *, tell: Callable[[str], object] = log.info) -> pl.DataFrame:
+    def predict(
+        self, table: Any, *, tell: Callable[[str], object] = log.info, apart: bool = False
+    ) -> pl.DataFrame:  # fmt: skip
         """The class of each series: unique_id, label (the likeliest), p (its probability), and p_NAME of each class.
 
         `table` is a path or a frame with the columns of the training data; it needs no labels. `tell` is called with
-        what a person should know.
+        what a person should know. `apart`: the last bits of what is told of a series, too, depend on it alone.
         """
         notes: list[str] = []
         read = self.recipe.read(table, notes=notes)
@@ -70,7 +72,7 @@ class ClassPredictor:
             )
         for note in notes:
             tell(note)
-        chance = self.chances(self.recipe.gather(read))
+        chance = self.chances(self.recipe.gather(read), apart=apart)
         guess = chance.argmax(1)
         return pl.DataFrame({
             "unique_id": pl.Series(read.ids, dtype=pl.String),
@@ -83,16 +85,18 @@ class ClassPredictor:
         """(n, K) -> a column for each class."""
         return {f"p_{name}": chance[:, k].astype(np.float32) for k, name in enumerate(self.recipe.spec.classes)}
 
-    def chances(self, gather: LabelGather) -> Any:
+    def chances(self, gather: LabelGather, *, apart: bool = False) -> Any:
         """Probabilities (n, K) of the classes of all series, float64."""
-        return (self.logits(gather) / self.temperature).softmax(-1).numpy()
+        return (self.logits(gather, apart=apart) / self.temperature).softmax(-1).numpy()
 
     @torch.inference_mode()
-    def logits(self, gather: LabelGather, cut: Callable[[LabelBatch], LabelBatch] = lambda batch: batch) -> Tensor:
+    def logits(
+        self, gather: LabelGather, cut: Callable[[LabelBatch], LabelBatch] = lambda batch: batch, *, apart: bool = False
+    ) -> Tensor:
         """(n, K) float64, not yet divided by the temperature; `cut` changes each batch first."""
         made = torch.empty(len(gather), len(self.recipe.spec.classes), dtype=torch.float64)
-        for numbers, batch in passes(gather):
-            made[numbers] = self.chain(cut(batch)).double()
+        for numbers, batch in (passes_apart if apart else passes)(gather):
+            made[numbers] = self.chain(cut(batch))[: len(numbers)].double()
         return made
 
 
@@ -101,3 +105,9 @@ def passes(gather: LabelGather) -> Iterator[tuple[Tensor, LabelBatch]]:
     for some in buckets(gather.length.numpy(), BATCH, places=PLACES):
         numbers = torch.from_numpy(some)
         yield numbers, gather(numbers)
+
+
+def passes_apart(gather: LabelGather) -> Iterator[tuple[Tensor, LabelBatch]]:
+    """All series in batches in which what a row gives depends on that row alone; numbers of the first rows of each."""
+    for some, whole, long in rungs(gather.length.numpy(), BATCH, places=PLACES, least=LEAST):
+        yield torch.from_numpy(some), gather(torch.from_numpy(whole), long)

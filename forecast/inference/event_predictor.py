@@ -15,7 +15,7 @@ from torch import Tensor
 
 from forecast import build
 from forecast.artifacts import Run, find
-from forecast.data.event_batch import EventGather, buckets
+from forecast.data.event_batch import LEAST, EventGather, buckets, rungs
 from forecast.data.event_recipe import EventRecipe
 from forecast.data.event_split import Part
 from forecast.data.events import Events, Floats, moment_of
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 BATCH: Final = 256  # sequences at once
 PLACES: Final = 1 << 18  # events and padding at once
 NAMED: Final = 100  # marks that have columns of their own
+ORIGIN: Final = np.datetime64("2020-01-01", "us")  # of stamps, where no table may have one of its own
 AT_ONCE: Final = 1 << 22  # events of sampled paths at once
 
 
@@ -73,7 +74,7 @@ class EventPredictor:
 
     def predict(
         self, table: Any, *, levels: Sequence[float] = (0.05, 0.95), now: Any = None, window: float | None = None,
-        paths: int = 256, seed: int = 0, tell: Callable[[str], object] = log.info,
+        paths: int = 256, seed: int = 0, tell: Callable[[str], object] = log.info, apart: bool = False,
     ) -> pl.DataFrame:  # fmt: skip
         """The next event of each sequence, a row each: unique_id, last (its last event), cutoff (now), mean, median and
         a column for each quantile of the time from the cutoff to the next event, in the unit of the training; ds, when
@@ -82,15 +83,19 @@ class EventPredictor:
         `table` is a path or a frame with the columns of the training data. now: a stamp (a number where times are), or
         `latest`, the last time in the table: nothing came from the last event of a sequence until then; None: now is
         the last event of each. window: with columns of what comes in so long from now on: some (the chance of an event
-        at all), count, count_q05, … and count_NAME, by `paths` sampled futures.
+        at all), count, count_q05, … and count_NAME, by `paths` sampled futures. apart: the last bits of what is told of
+        a sequence, too, depend on it alone, but for what is sampled.
         """
-        ready = self.ahead(table, now=now, tell=tell)
-        return self.frame(ready, list(levels), window=window, paths=paths, seed=seed)
+        ready = self.ahead(table, now=now, tell=tell, origin=ORIGIN if apart else None)
+        return self.frame(ready, list(levels), window=window, paths=paths, seed=seed, apart=apart)
 
-    def ahead(self, table: Any, *, now: Any = None, tell: Callable[[str], object] = log.info) -> EventsAhead:
-        """The table made ready; `tell` is called with what a person should know."""
+    def ahead(
+        self, table: Any, *, now: Any = None, tell: Callable[[str], object] = log.info,
+        origin: np.datetime64 | None = None,
+    ) -> EventsAhead:  # fmt: skip
+        """The table made ready; `tell` is called with what a person should know. `origin`: time 0 of stamps."""
         notes: list[str] = []
-        events = self.recipe.read(table, notes=notes)
+        events = self.recipe.read(table, notes=notes, origin=origin)
         for note in notes:
             tell(note)
         last = events.time[events.start[1:] - 1]
@@ -106,26 +111,33 @@ class EventPredictor:
 
     @torch.inference_mode()
     def frame(
-        self, ready: EventsAhead, levels: list[float], *, window: float | None = None, paths: int = 256, seed: int = 0
-    ) -> pl.DataFrame:
+        self, ready: EventsAhead, levels: list[float], *, window: float | None = None, paths: int = 256, seed: int = 0,
+        apart: bool = False,
+    ) -> pl.DataFrame:  # fmt: skip
         """What `predict` gives."""
         for level in levels:
             if not 0 < level < 1:
                 raise UsageError(f"levels has {level:g}", "expected numbers between 0 and 1, e.g. [0.05,0.5,0.95]")
         count = len(ready.events.ids)
         found: dict[str, Any] = {}
-        for numbers, batch in self._batches(ready):
-            for key, values in self._next(batch, ready.elapsed[numbers], levels).items():
-                found.setdefault(key, np.empty(count, values.dtype))[numbers] = values
+        for numbers, whole, batch in self._batches(ready, apart):
+            for key, values in self._next(batch, ready.elapsed[whole], levels).items():
+                found.setdefault(key, np.empty(count, values.dtype))[numbers] = values[: len(numbers)]
         if window is not None:
             for numbers, made in self._sampled(ready, paths=paths, seed=seed, window=window):
                 for key, values in self._counted(made, levels).items():
                     found.setdefault(key, np.empty(count, values.dtype))[numbers] = values
         return self._told(ready, found)
 
-    def _batches(self, ready: EventsAhead) -> Iterator[tuple[Any, EventBatch]]:
-        for some in buckets(ready.gather.length.numpy(), BATCH, places=PLACES):
-            yield some, ready.gather(torch.from_numpy(some))
+    def _batches(self, ready: EventsAhead, apart: bool = False) -> Iterator[tuple[Any, Any, EventBatch]]:
+        """Numbers of sequences, those of all rows of a batch, of which the first are wanted, and the batch."""
+        lengths = ready.gather.length.numpy()
+        if apart:
+            for some, whole, long in rungs(lengths, BATCH, places=PLACES, least=LEAST):
+                yield some, whole, ready.gather(torch.from_numpy(whole), long)
+            return
+        for some in buckets(lengths, BATCH, places=PLACES):
+            yield some, some, ready.gather(torch.from_numpy(some))
 
     def _next(self, batch: EventBatch, elapsed: Floats, levels: list[float]) -> dict[str, Any]:
         """The next event of B sequences, columns (B,)."""
@@ -183,7 +195,7 @@ class EventPredictor:
         each: unique_id, ds, after (time since the cutoff), hazard (events per unit of time, if none came until then)
         and survival (the chance of that)."""
         parts = []
-        for numbers, batch in self._batches(ready):
+        for numbers, _, batch in self._batches(ready):
             left = after(
                 following(begin(self.chain, batch)).gaps, torch.from_numpy(ready.elapsed[numbers]).float()[:, None]
             )

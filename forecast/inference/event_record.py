@@ -7,7 +7,7 @@ timeline.parquet          unique_id, ds, hazard: of the next event, at times bet
 """
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from forecast.artifacts import atomic
-from forecast.data.event_module import EventModule
 from forecast.data.events import UNITS, Events, Floats
 from forecast.heads.event_chain import EventChain
 from forecast.heads.next_event import Next
 from forecast.metrics.events import Told
+
+if TYPE_CHECKING:  # Lightning
+    from forecast.data.event_module import EventModule
 
 LEVELS: Final = {"q05": 0.05, "q95": 0.95}
 DOUBLES: Final = ("gap", "mean", "median", *LEVELS)
@@ -33,7 +35,7 @@ FAR: Final = 2e17  # microseconds, of a stamp from the first one: 6,300 years
 class EventRecord:
     """The forecasts of a part, in the order of its table. `watch` is given to `score`."""
 
-    def __init__(self, data: EventModule, part: str = "test") -> None:
+    def __init__(self, data: "EventModule", part: str = "test") -> None:
         self.data, self.part = data, data.part(part)
         count = len(self.part.events.time)
         self.columns: dict[str, Any] = {key: np.full(count, np.nan) for key in DOUBLES}
@@ -111,7 +113,7 @@ def moments(events: Events, time: Floats) -> Any:
 
 
 @torch.inference_mode()
-def write_timelines(data: EventModule, chain: EventChain, folder: Path, part: str = "test") -> None:
+def write_timelines(data: "EventModule", chain: EventChain, folder: Path, part: str = "test") -> None:
     """A few sequences with the hazard of their next event: those whose count of scored events is typical of the
     upper half, so that there is something to see."""
     of, gather = data.part(part), data.gather(part)

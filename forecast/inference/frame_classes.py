@@ -39,7 +39,7 @@ def class_frame(table: pl.DataFrame, predictor: ClassPredictor, asked: "Asked") 
     frame = pl.DataFrame(made)
 
     def told(some: Ints) -> pl.DataFrame:
-        return predictor.predict(rows_of(frame, number, some), tell=silent)
+        return predictor.predict(rows_of(frame, number, some), tell=silent, apart=True)
 
     parts = by_halves(faults, told, 1)
     if asked.on_bad == "error":

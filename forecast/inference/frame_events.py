@@ -31,7 +31,7 @@ def event_frame(table: pl.DataFrame, predictor: EventPredictor, asked: "Asked") 
     frame, ids, number, faults = _screened(table, predictor)
 
     def told(some: Ints) -> pl.DataFrame:
-        return predictor.predict(rows_of(frame, number, some), levels=levels, now=asked.now, tell=silent)
+        return predictor.predict(rows_of(frame, number, some), levels=levels, now=asked.now, tell=silent, apart=True)
 
     made = by_halves(faults, told, 1)
     if asked.on_bad == "error":

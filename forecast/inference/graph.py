@@ -1,6 +1,7 @@
-"""The step of a stream as a graph that needs no code of ours: torch.export and ONNX, for any number of series.
+"""A model as a graph that needs no code of ours: torch.export and ONNX, for any number of series at once.
 
-Inputs: values (B, C) scaled, seen (B, C) bool, clock (B, F), and the state, state_0 (B, n), … one for each dtype.
+The step of a stream, or the forecast of a whole window (whole.py). Inputs of a step:
+ values (B, C) scaled, seen (B, C) bool, clock (B, F), and the state, state_0 (B, n), … one for each dtype.
 Outputs: forecast (B, H, T) or (B, H, T, P), after_0, … the state after the step.
 """
 
@@ -17,62 +18,74 @@ import torch
 from torch import Tensor
 
 from forecast.heads.step import Step
+from forecast.inference.whole import Whole, WholeClass
+from forecast.ops.plain import ranked, table
 from forecast.types import CLOCK_SIZES
 
 Format = Literal["onnx", "torch"]
+Graph = Step | Whole | WholeClass
 Arrays = Sequence[np.ndarray]
 
 AXIS: Final = "series"  # the name of the first axis
 MOST: Final = 1 << 24  # series at once
 
 
-def names(step: Step) -> tuple[list[str], list[str]]:
+def names(graph: Graph) -> tuple[list[str], list[str]]:
     """Of the inputs and the outputs."""
-    kinds = range(len(step.kinds))
+    if not isinstance(graph, Step):
+        return list(graph.inputs), list(graph.outputs)
+    kinds = range(len(graph.kinds))
     return ["values", "seen", "clock", *(f"state_{i}" for i in kinds)], ["forecast", *(f"after_{i}" for i in kinds)]
 
 
-def example(step: Step, batch: int = 4) -> tuple[Tensor, ...]:
+def example(graph: Graph, batch: int = 4) -> tuple[Tensor, ...]:
     """Inputs of the right shapes and dtypes."""
-    channels, fields = len(step.spec.channels), len(step.spec.clock)
-    rows = [row.expand(batch, -1).clone() for row in step.start()]
+    if not isinstance(graph, Step):
+        return graph.example(batch)
+    channels, fields = len(graph.spec.channels), len(graph.spec.clock)
+    rows = [row.expand(batch, -1).clone() for row in graph.start()]
     seen = torch.ones(batch, channels, dtype=torch.bool)
     return torch.zeros(batch, channels), seen, torch.zeros(batch, fields), *rows
 
 
-def exported(step: Step) -> torch.export.ExportedProgram:
+def exported(graph: Graph) -> torch.export.ExportedProgram:
     """The graph, for any number of series."""
-    inputs = example(step)
+    inputs = example(graph)
     each = {0: torch.export.Dim(AXIS, min=1, max=MOST)}
+    named = 3 if isinstance(graph, Step) else 0  # arguments with names of their own; the others come as a tuple
+    shapes = (*(each for _ in inputs[:named]), tuple(each for _ in inputs[named:]))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own deprecated parts
-        made = torch.export.export(
-            step.eval(), inputs, dynamic_shapes=(each, each, each, tuple(each for _ in inputs[3:]))
-        )
+        graph.eval()(*inputs)  # what is sampled once and kept is sampled now, not while the graph is traced
+        made = torch.export.export(graph, inputs, dynamic_shapes=shapes)
+        if not isinstance(graph, Step):
+            made = made.run_decompositions(table())
     for node in made.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines and paths of this machine
     return made
 
 
-def written(step: Step, format: Format) -> bytes:
+def written(graph: Graph, format: Format) -> bytes:
     """The graph with its weights as a file: `torch` is what torch.export.load reads, `onnx` an ONNX model."""
-    return to_onnx(step) if format == "onnx" else to_torch(step)
+    return to_onnx(graph) if format == "onnx" else to_torch(graph)
 
 
-def to_torch(step: Step) -> bytes:
+def to_torch(graph: Graph) -> bytes:
     """For torch.export.load."""
     made = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(exported(step), made)
+        torch.export.save(exported(graph), made)
     return made.getvalue()
 
 
-def to_onnx(step: Step) -> bytes:
+def to_onnx(graph: Graph) -> bytes:
     """An ONNX model, its weights inside."""
-    program, (inputs, outputs) = exported(step), names(step)
+    program, (inputs, outputs) = exported(graph), names(graph)
     with _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if not isinstance(graph, Step):
+            program = program.run_decompositions(ranked())
         made = torch.onnx.export(
             program, dynamo=True, input_names=inputs, output_names=outputs, verbose=False, optimize=True
         )
@@ -124,14 +137,15 @@ def difference(
         now = np.where(seen, values, np.float32(0)), seen, clock
         made, *ours = step(*(torch.from_numpy(part) for part in now), *ours)
         found, *theirs = run([*now, *theirs])
-        worst = max(worst, *(_apart(a.numpy(), b) for a, b in zip([made, *ours], [found, *theirs], strict=True)))
+        worst = max(worst, *(apart(a.numpy(), b) for a, b in zip([made, *ours], [found, *theirs], strict=True)))
     return worst
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
+def apart(a: np.ndarray, b: np.ndarray) -> float:
+    """By how much b differs from a at most, as a share of what is larger than 1; inf where one is not a number."""
     with np.errstate(invalid="ignore"):
-        apart = np.where(a == b, 0.0, np.abs(a - b) / np.maximum(1.0, np.abs(a)))
-    return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
+        found = np.where(a == b, 0.0, np.abs(a - b) / np.maximum(1.0, np.abs(a)))
+    return float(np.nan_to_num(found, nan=np.inf).max(initial=0.0))
 
 
 @contextlib.contextmanager

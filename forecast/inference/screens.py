@@ -61,18 +61,19 @@ def names(column: pl.Series | None, alone: str, rows: int, where: str) -> tuple[
     is. Without a column there is one series, `alone`."""
     if column is None:
         return pl.Series([alone] if rows else [], dtype=pl.String), np.zeros(rows, np.int64)
-    runs = column.rle()
-    lengths = runs.struct.field("len").to_numpy()
-    each = parse_names(runs.struct.field("value").alias(column.name), where).fill_null("")
-    names = each.unique(maintain_order=True)
-    lost = names.str.to_lowercase().is_in(NOTHING)
-    if lost.any():  # all of these are one series without a name
-        each = each.replace(names.filter(lost), "")
+    if column.dtype != pl.String:
+        parse_names(column.head(0), where)  # its DataError
+    runs = pl.DataFrame([column.alias("value")]).select(pl.col("value").rle().struct.unnest())
+    name = pl.col("value").cast(pl.String).str.strip_chars().fill_null("")
+    lost = name.str.to_lowercase().is_in(NOTHING)  # all of these are one series without a name
+    runs = runs.select("len", pl.when(lost).then(pl.lit("")).otherwise(name).alias("value"))
+    lengths, each = runs["len"].to_numpy(), runs["value"]
+    if each.n_unique() == len(each):
+        names, number = each, np.repeat(np.arange(len(each)), lengths)
+    else:
         names = each.unique(maintain_order=True)
-    if len(names) == len(each):
-        return names.replace("", None) if lost.any() else names, np.repeat(np.arange(len(names)), lengths)
-    code = each.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
-    return names.replace("", None), np.repeat(code, lengths)
+        number = np.repeat(each.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64), lengths)
+    return names.replace("", None) if names.min() == "" else names, number
 
 
 def columns(frame: pl.DataFrame, wanted: Iterable[str | None], where: str) -> None:

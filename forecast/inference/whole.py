@@ -11,8 +11,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from forecast.heads import Chain, Normal, Quantiles, StudentT
-from forecast.inference.calibration import Calibration, normals, scores_at
+from forecast.heads import Chain, Normal, Quantiles
+from forecast.heads.label_chain import LabelChain
+from forecast.inference.calibration import Calibration, scores_at
 from forecast.types import SeriesBatch, Spec
 
 LEVELS: Final = (0.05, 0.95)  # of the quantiles unless others are asked for
@@ -66,9 +67,7 @@ class Whole(nn.Module):
         """Inputs of the right shapes and dtypes."""
         kinds = {"seen": torch.bool, "place": torch.int64}
         return tuple(
-            torch.zeros(batch, *shape, dtype=kinds.get(name, torch.float32)) | (name == "seen")
-            if name in kinds and kinds[name] is torch.bool
-            else torch.zeros(batch, *shape, dtype=kinds.get(name, torch.float32))
+            torch.full((batch, *shape), name == "seen", dtype=kinds.get(name, torch.float32))
             for name, shape in self._shapes()
         )
 
@@ -113,4 +112,23 @@ class Whole(nn.Module):
         return y0 + (at - x0) * (y1 - y0) / (x1 - x0)
 
 
-__all__ = ["LEVELS", "StudentT", "Whole", "normals"]
+class WholeClass(nn.Module):
+    """(values, seen, length) -> the probabilities (B, K) of the classes. values (B, L, C) scaled, L the length of the
+    longest series of training, 0 behind the last step and where nothing was measured; length (B,) steps of each."""
+
+    inputs = ("values", "seen", "length")
+    outputs = ("probabilities",)
+
+    def __init__(self, chain: LabelChain, temperature: float) -> None:
+        super().__init__()
+        self.chain, self.spec, self.temperature = chain, chain.spec, temperature
+
+    def example(self, batch: int) -> tuple[Tensor, ...]:
+        """Inputs of the right shapes and dtypes."""
+        shape = batch, self.spec.longest, len(self.spec.channels)
+        return torch.zeros(shape), torch.ones(shape, dtype=torch.bool), torch.full((batch,), self.spec.longest)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor]:
+        values, seen, length = inputs
+        steps = torch.arange(values.shape[1], device=values.device) < length[:, None]
+        return ((self.chain.padded(values, seen, steps) / self.temperature).softmax(-1),)

@@ -27,8 +27,8 @@ def described(run: Run) -> dict[str, Any]:
     from mlflow.types.schema import ColSpec, ParamSchema, Schema
 
     predictor = load(run)
-    columns = [ColSpec(KINDS[each.kind], each.name, each.required) for each in facts.needed(predictor)]
-    given = [ColSpec(_kind(dtype), name, required=False) for name, dtype in facts.outcome(predictor).items()]
+    columns: list[Any] = [ColSpec(KINDS[each.kind], each.name, each.required) for each in facts.needed(predictor)]
+    given: list[Any] = [ColSpec(_kind(dtype), name, required=False) for name, dtype in facts.outcome(predictor).items()]
     params = ParamSchema([_param(name, value) for name, value in facts.askable(predictor).items()])
     signature = ModelSignature(Schema(columns), Schema(given), params)
     return {"signature": signature, "input_example": facts.example(predictor).to_pandas()}

@@ -68,10 +68,11 @@ def askable(predictor: AnyPredictor) -> dict[str, Any]:
 
 def asked_of(given: dict[str, Any]) -> Asked:
     """The inverse: what was said, as `forecast_frame` takes it."""
-    made = {key: None if value == "" else value for key, value in given.items() if key in Asked._fields}
+    made: dict[str, Any] = {key: None if value == "" else value for key, value in given.items()}
+    made = {key: value for key, value in made.items() if key in Asked._fields}
     if made.get("levels") is not None:
         made["levels"] = tuple(float(each) for each in made["levels"])
-    return Asked(**made)
+    return AS_TRAINED._replace(**made)
 
 
 def example(predictor: AnyPredictor) -> pl.DataFrame:

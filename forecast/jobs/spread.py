@@ -23,7 +23,7 @@ from forecast.jobs.types import Job, Piece
 
 WORK: Final = ".work"
 MOST: Final = 256  # files that are open at once
-WAITING: Final = 32 << 20  # bytes of rows that wait
+WAITING: Final = 16 << 20  # bytes of rows that wait
 DONE: Final = "buckets.json"
 
 

@@ -51,6 +51,15 @@ def run(reference: Callable[..., R], x: Tensor, *args: Any) -> R:
         return pick(reference, x)(*args)
 
 
+def plainly() -> bool:
+    """Whether what stands behind an operator may be called itself: nothing is traced, and no gradient is asked for.
+
+    The first call of an operator of one's own makes torch load its compiler, which takes seconds and 250 MiB: more than
+    all else that a process which only forecasts needs.
+    """
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+
+
 @cache
 def _twin(name: str) -> Any:
     """The kernel of that name, or why there is none."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from forecast.ops.dispatch import run
+from forecast.ops.dispatch import plainly, run
 from forecast.ops.selection import Divisor, prefix_queries, sparsity, top_queries
 
 Lazy = Literal["sum", "mean"]
@@ -73,6 +73,8 @@ def probsparse_attention(
         index = prefix_queries(sparsity(q, k, sample, mask=mask, divisor=divisor, causal=True), u)
     else:
         index = top_queries(sparsity(q, k, sample, mask=mask, divisor=divisor), u)
+    if plainly():
+        return run(chosen_attention, q, q, k, v, index, mask, causal, lazy)[0]
     return _chosen_attention(q, k, v, index, mask, causal, lazy)[0]
 
 

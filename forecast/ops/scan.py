@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from forecast.ops import scan_chunks as chunks
-from forecast.ops.dispatch import run
+from forecast.ops.dispatch import plainly, run
 
 
 class Carry(NamedTuple):
@@ -61,7 +61,10 @@ def prefix_attention(
     acc = torch.promote_types(acc, kept)
     start = (part.to(acc) for part in state)
     falls = None if decay is None else decay.expand(b, h, length)
-    o, m, c, w, _, _ = torch.ops.forecast.scan_forward(s, v, falls, *start)
+    if plainly():
+        o, m, c, w, _, _ = run(scan_forward, v, s, v, falls, *start)
+    else:
+        o, m, c, w, _, _ = torch.ops.forecast.scan_forward(s, v, falls, *start)
     return o, Carry(m.to(kept), c.to(kept), w.to(kept))
 
 

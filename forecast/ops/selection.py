@@ -15,8 +15,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
-from forecast.ops.dispatch import run
+from forecast.ops.dispatch import plainly, run
 
 Divisor = Literal["keys", "sample"]
 
@@ -35,7 +36,7 @@ def budget(length: int, factor: int) -> int:
     return max(1, min(factor * math.ceil(math.log(length)), length))
 
 
-@torch.compiler.disable
+@_disable_dynamo  # torch.compiler.disable, but it loads the compiler when called, not now
 def sample_keys(
     l_q: int, l_k: int, count: int, *, seed: int, layer: int, step: int | None = None, causal: bool = False
 ) -> Tensor:
@@ -80,6 +81,8 @@ def sparsity(
     causal: sampled keys after the query do not count, and L_K is the number of keys up to it.
     A query none of whose sampled keys is visible has the measure -inf.
     """
+    if plainly():
+        return run(measure, q, q, k, sample.to(q.device), mask, divisor, causal)
     return _sparsity(q.detach(), k.detach(), sample, mask, divisor, causal)
 
 
@@ -175,7 +178,7 @@ def max_minus_mean(scores: Tensor, visible: Tensor | None, count: Tensor | int) 
 
 def top_queries(measure: Tensor, u: int) -> Tensor:
     """Positions (B, H, u), ascending, of the u queries with the largest measure; of equals the earliest."""
-    return _top_queries(measure, u)
+    return run(top, measure, measure, u) if plainly() else _top_queries(measure, u)
 
 
 @torch.library.custom_op("forecast::top_queries", mutates_args=())
@@ -206,7 +209,7 @@ def prefix_queries(measure: Tensor, u: int) -> Tensor:
 
     Whether a query is kept does not depend on what comes after it. Of L random measures about u(1 + ln(L/u)) are kept.
     """
-    return _prefix_queries(measure, u)
+    return run(prefix_top, measure, measure, u) if plainly() else _prefix_queries(measure, u)
 
 
 @torch.library.custom_op("forecast::prefix_queries", mutates_args=())

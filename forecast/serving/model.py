@@ -8,7 +8,6 @@ import numpy as np
 from forecast import __version__
 from forecast.artifacts import Run
 from forecast.build import task_of
-from forecast.data.freq import parse_freq
 from forecast.data.table import steps_after
 from forecast.errors import ArtifactError
 from forecast.inference.class_predictor import ClassPredictor
@@ -20,6 +19,8 @@ from forecast.serving.shape import TASKS, Shape, shape_of
 
 NAMED: Final = 1000  # classes or marks that are told
 TRIED: Final = (1, 32)  # series at once: the sizes that most batches have
+EVENTS: Final = 16  # of a made-up sequence
+NUMBERS: Final = {"forecast": "y_hat", "classify": "p", "event": "median"}  # task -> what must be a number
 
 
 class Model:
@@ -77,28 +78,37 @@ class Model:
         return found
 
     def tried(self) -> None:
-        """Made-up series through the model, so that the first request finds it warm."""
+        """Made-up series through the model, so that the first request finds it warm. ArtifactError where that fails."""
         from forecast.serving.work import work
 
-        if not isinstance(self.predictor, Predictor):
-            return
         for count in TRIED:
             (found,) = work(self, [self.made_up(count)])
             if isinstance(found, Exception):
                 raise ArtifactError(f"run {self.run} cannot forecast: {found}", do="train again")
             for one in found:
-                if one["status"] == "forecast" and not np.isfinite(one["y_hat"]).all():
+                if one["status"] == "forecast" and not np.isfinite(one[NUMBERS[self.task]]).all():
                     raise ArtifactError(f"run {self.run} forecasts what is no number", do="train again")
 
     def made_up(self, count: int) -> Any:
-        """Waves as long as the context, as a request of `count` series."""
+        """Waves of the usual length, as a request of `count` series."""
         from forecast.serving.reading import Given, Query
 
         spec, shape = self.predictor.recipe.spec, self.shape
-        first = np.datetime64("2024-01-01T00:00", "us")
-        if parse_freq(spec.freq).anchor or parse_freq(spec.freq).unit.endswith("E"):
-            first = steps_after(np.array([first]), np.array([1]), spec.freq, None)[0]
-        time = steps_after(np.repeat(first, spec.context), np.arange(spec.context), spec.freq, shape.zone)
-        wave = {column: np.sin(np.arange(spec.context) / 4.0) for column in shape.numbers.values()}
-        names = [shape.alone if shape.id is None else f"made up {i}" for i in range(count)]
-        return Query([Given(name, name, spec.context, time, wave, {}, {}) for name in names])
+        rows = {"forecast": "context", "classify": "longest"}.get(self.task)
+        length = EVENTS if rows is None else int(getattr(spec, rows))
+        values: dict[str, Any] = {column: np.sin(np.arange(length) / 4.0) for column in shape.numbers.values()}
+        if shape.mark is not None:
+            values[shape.mark] = [spec.marks[0]] * length
+        names = [f"made up {i}" for i in range(count)] if shape.id is not None else [shape.alone] * count
+        return Query([Given(name, name, length, self._times(length), values, {}, {}) for name in names])
+
+    def _times(self, length: int) -> Any:
+        """(length,) times on the model's clock."""
+        shape, first = self.shape, np.datetime64("2024-01-01T00:00", "us")
+        if shape.clock == "none":
+            return None
+        if shape.clock == "numbers":
+            return np.arange(length, dtype=np.float64)
+        if shape.freq is None:
+            return first + np.arange(length) * np.timedelta64(1, "h")
+        return steps_after(np.repeat(first, length), np.arange(length), shape.freq, shape.zone)

@@ -107,13 +107,13 @@ class Server:
 
     def close(self) -> None:
         """End the server; replies under way are sent."""
-        if self.watch is not None:
-            self.watch.end()
         if self.thread is not None:
             self.server.should_exit = True
             self.thread.join()
             self.thread = None
         self.socket.close()
+        if self.watch is not None:
+            self.watch.end()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

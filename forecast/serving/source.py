@@ -1,10 +1,9 @@
 """Where a model comes from, and how another one takes its place while requests come."""
 
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from forecast import store
 from forecast.artifacts import Run, find
@@ -12,7 +11,7 @@ from forecast.errors import ForecastError
 from forecast.serving.metrics import Metrics
 from forecast.serving.model import Model
 
-log = logging.getLogger(__name__)
+PATIENCE_S: Final = 5.0
 
 
 class Source(Protocol):
@@ -80,9 +79,10 @@ class Watch:
         self.thread.start()
 
     def end(self) -> None:
+        """Look no more; a model that is being loaded is not waited for."""
         self.stop.set()
         if self.thread is not None:
-            self.thread.join()
+            self.thread.join(PATIENCE_S)
 
     def _run(self, every_s: float) -> None:
         while not self.stop.wait(every_s):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from forecast.artifacts import WEIGHTS, Run, atomic, find, sha256, write_json
+from forecast.artifacts import WEIGHTS, Run, atomic, sha256, write_json
 from forecast.backtest.measure import Backtest, Found, naive
 from forecast.backtest.origins import Rolling, cutoffs, parse
 from forecast.backtest.policies import Again, Block, Policy, Start, Window, again_too, streamed_too
@@ -26,7 +26,7 @@ from forecast.inference.scoring import BATCH
 from forecast.streaming.live import Live
 from forecast.verbs.backtest_refit import REFITS, Refits, every, trained
 from forecast.verbs.backtest_tables import printed
-from forecast.verbs.checks import levels_of
+from forecast.verbs.checks import levels_of, run_of
 from forecast.verbs.evaluate import same_data
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def backtest(cfg: "DictConfig", overrides: list[str]) -> None:
     asked: dict[str, Any] = schema.plain(cfg)
     output = free(Path(asked["output"]).expanduser(), asked["overwrite"])
     rolling, named = parse(asked["origins"], asked["step"]), parse_named(asked["baseline"], asked["baseline_windows"])
-    run = find(asked["run"], asked["runs"])
+    run = run_of(asked)
     config = run.read("config.json")
     if (task := task_of(config)) in INSTEAD:
         what = "events" if task == "event" else "classes"

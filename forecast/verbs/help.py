@@ -21,7 +21,7 @@ VERBS = {
     "backtest": "forecasts from many origins in the past, beside naive ones, trained again on the way if you like",
     "stream": "a forecast or a class after each reading, event or step, from a pipe, a file or a server",
     "serve": "answer requests on HTTP with a model: forecasts, classes, next events",
-    "export": "write a step of a stream as a graph that runs without this program: ONNX or torch",
+    "export": "write a model as a graph that runs without this program: ONNX or torch",
     "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
     "data": "list, show, check, fetch and convert data sets",
@@ -61,6 +61,7 @@ PAGES = {
             ("task.horizon", "steps that it forecasts"),
             ("norm", "none, instance (each window by its own mean and deviation), or rolling (by all before)"),
             ("data.holidays", "DE, US-CA or a csv of days: which days off the model knows, ahead too"),
+            ("data.path", "of data=series a file; of data=folder parquet files, more than memory holds if need be"),
             ("data.batch_size", "windows in a batch"),
             ("optim.lr", "learning rate"),
             ("trainer.max_epochs", "at most so many"),
@@ -95,11 +96,8 @@ PAGES = {
         (
             ("forecast predict run=latest input=new.csv output=next.csv", "with the newest run"),
             ("forecast predict run=latest input=new.parquet output=next.parquet", "parquet in, parquet out"),
-            ("forecast predict run=20260101T120000Z-0a1b2c3d input=new.csv output=next.csv", "with this run"),
-            (
-                "forecast predict run=latest input=new.csv output=next.csv overwrite=true",
-                "over an older output",
-            ),
+            ("forecast predict run=latest input=DIR output=DIR engine=ray --dry-run", "the plan of a job on Ray"),
+            ("forecast predict run=latest input=DIR output=DIR", "a job on a folder; run it again and it goes on"),
             (
                 "forecast predict run=latest input=new.csv output=next.csv window=30",
                 "events: the next, and counts",
@@ -107,13 +105,22 @@ PAGES = {
         ),
         (
             ("run", "id, path or latest"),
-            ("input", "csv or parquet, with the columns of the training data"),
-            ("output", "csv or parquet, a row for each series, channel and step; of events, for each sequence"),
+            ("input", "csv or parquet, with the columns of the training data; a folder of them for a job"),
+            ("output", "csv or parquet, a row for each series, channel and step; a name without an ending: a job"),
             ("batch_size", "series in a batch; null: as in training"),
             ("paths", "sampled futures, into OUTPUT.paths.csv or .parquet"),
             ("now", "of events: until when nothing came, a stamp or latest; null: each last event"),
             ("window", "of events: what comes within so long from now on, in the unit of the run"),
             ("hazard", "of events: times at which the rate of the next is written too"),
+            ("on_bad", "of a job, a bad series: quarantine, fallback (seasonal naive, flagged) or error"),
+            ("max_bad_fraction", "of a job: with a larger share of bad series it ends with the exit code 3"),
+            ("rename", "of a job: {column in the input: column of the training}"),
+            ("layout", "of a job: long, or wide with a column for each series"),
+            ("columns", "of a job: forecast, or nixtla (unique_id, ds, MODEL, MODEL-lo-90, MODEL-hi-90)"),
+            ("shard_rows", "of a job: rows that a process works on at once"),
+            ("dry_run", "of a job: tell the plan only; or --dry-run"),
+            ("engine.kind", "of a job: local or ray; engine=ray is the same"),
+            ("engine.processes", "of local; null: as many as cores"),
             ("overwrite", "replace an output that is there"),
             ("runs", "folder of the run folders"),
         ),
@@ -196,16 +203,18 @@ PAGES = {
     ),
     "export": Page(
         (
-            ("forecast export run=latest output=model.onnx", "the newest run, for ONNX Runtime and its like"),
+            ("forecast export run=latest", "the newest run as RUN.onnx, for ONNX Runtime and its like"),
             ("forecast export run=latest output=model.pt2", "for torch.export.load, in a program without ours"),
-            ("forecast export run=20260101T120000Z-0a1b2c3d output=model.onnx", "this run"),
+            ("forecast export run=latest graph=window levels=[0.1,0.5,0.9]", "a context in, these quantiles out"),
+            ("forecast export run=models:/load@champion format=torch", "what MLflow calls so"),
             ("forecast export run=latest output=model.onnx overwrite=true", "over an older file"),
-            ("forecast export run=latest format=onnx output=out/model.onnx", "refuse a name of another format"),
         ),
         (
-            ("run", "id, path or latest; a model that can stream: forecast train experiment=stream"),
-            ("output", "FILE.onnx or FILE.pt2; beside it FILE.onnx.json, which says how to run it"),
+            ("run", "id, path or latest, or models:/NAME@ALIAS; of series or of classes"),
+            ("output", "FILE.onnx or FILE.pt2; beside it FILE.onnx.json, which says how to run it; null: RUN.onnx"),
             ("format", "onnx or torch; null: by the name of the output"),
+            ("graph", "step of a stream, or window: a whole context in; null: step where the model streams"),
+            ("levels", "of the quantiles in a window, e.g. [0.05,0.5,0.95]; null: the 90 % interval"),
             ("overwrite", "replace an output that is there"),
             ("runs", "folder of the run folders"),
         ),
@@ -368,6 +377,8 @@ def default(verb: str, key: str) -> Any:
     group, _, rest = key.partition(".")
     if not rest:
         return read(verb)[key]
+    if isinstance(held := read(verb).get(group), dict):  # a part of the verb's own file
+        return held[rest]
     path: str | None = f"{group}/{defaults(verb)[group]}"
     while path:
         content = read(path)

@@ -199,8 +199,8 @@ def test_values_keep_their_kind(made: Compose) -> None:
     [
         ("evaluate", [], "run is not set"),
         ("predict", ["run=latest", "output=b.csv"], "input is not set"),
-        ("export", ["run=latest"], "output is not set"),
         ("backtest", ["run=latest"], "output is not set"),
+        ("export", [], "run is not set"),
         ("train", ["data=series"], "data.path is not set"),
         ("train", ["+foo=1"], "foo was added"),
         (

@@ -76,7 +76,7 @@ def test_rows_leave_the_rest_unused() -> None:
 
 def test_rows_from_the_end_on_are_not_used() -> None:
     whole = split(bare([100]), {"val": "2024-01-03", "test": "2024-01-04"})
-    cut = split(bare([100]), {"val": "2024-01-03", "test": "2024-01-04", "end": "2024-01-04T06:00:00.000001Z"})
+    cut = split(bare([100]), {"val": "2024-01-03", "test": "2024-01-04", "end": "2024-01-10T00:00:00.000001Z"})
     assert cut.train.tolist() == whole.train.tolist() and cut.val.tolist() == whole.val.tolist()
     assert cut.test.tolist() == [[int(whole.test[0, 0]), int(whole.test[0, 0]) + 7]]
 

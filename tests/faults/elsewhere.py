@@ -2,6 +2,14 @@
 
 # site → test
 ELSEWHERE = {
+    "inference/frame.py forecast_frame": "tests/inference/test_frame.py::test_what_is_asked_wrongly_is_refused",
+    "inference/frame.py series_frame": "tests/inference/test_frame.py::test_what_is_asked_wrongly_is_refused",
+    "inference/frame_classes.py class_frame": "tests/inference/test_frame_tasks.py::test_bad_labelled_series_have_their_reason",
+    "inference/frame_events.py event_frame: is about series": "tests/inference/test_frame_tasks.py::test_events_after_now_are_set_aside",
+    "inference/frame_events.py event_frame: now=latest": "tests/inference/test_frame_tasks.py::test_events_after_now_are_set_aside",
+    "inference/nixtla.py nixtla": "tests/inference/test_frame.py::test_the_columns_of_nixtla",
+    "inference/reasons.py refuse": "tests/inference/test_frame.py::test_each_reason_has_its_code_and_names_what_was_found",
+    "inference/screens.py columns": "tests/inference/test_frame.py::test_a_table_without_a_column_is_refused",
     "jobs/batch.py lost_series": "tests/jobs/test_job.py::test_rows_and_series_are_counted",
     "jobs/shard.py conserved": "tests/jobs/test_job.py::test_rows_and_series_are_counted",
     "jobs/facts.py text_of": "tests/jobs/test_job.py::test_columns_of_another_kind_are_refused",
@@ -299,4 +307,7 @@ ELSEWHERE = {
     "store.py _opened: or try again": "tests/test_store.py::test_a_store_that_is_dead",
     "store.py _fetch": "tests/test_store.py::test_a_model_of_somebody_else",
     "store.py _keep": "tests/test_store.py::test_a_manifest_that_points_out_of_the_folder",
+    "interop/frames.py _told": "tests/interop/test_model.py::test_a_series_whose_rows_come_apart_is_refused",
+    "verbs/export.py graph_of: is of task=event": "tests/verbs/test_export.py::test_runs_that_have_no_such_graph",
+    "verbs/export.py graph_of: graph=step with": "tests/verbs/test_export.py::test_runs_that_have_no_such_graph",
 }

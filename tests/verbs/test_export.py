@@ -211,7 +211,8 @@ def test_a_program_of_torch_needs_nothing_of_ours(place):
 def asked(place: Path, output: Path):
     from omegaconf import OmegaConf
 
-    words = {"run": "latest", "output": str(output), "format": None, "overwrite": False, "runs": str(place / "runs")}
+    words = {"run": "latest", "output": str(output), "format": None, "graph": None, "levels": None, "overwrite": False,
+             "runs": str(place / "runs")}  # fmt: skip
     return OmegaConf.create(words)
 
 
@@ -228,8 +229,8 @@ def test_a_file_that_is_not_what_torch_computes_is_not_kept(place, tmp_path, mon
 def test_another_file_is_told_apart(place, run, tmp_path):
     """One whose weights are a little different."""
     predictor = Predictor.load(run)
-    step = Step(Stream(predictor.chain, 2), predictor.recipe.spec).eval()
-    (tmp_path / "x.pt2").write_bytes(graph.written(step, "torch"))
+    step = export._step(predictor)
+    (tmp_path / "x.pt2").write_bytes(graph.written(step.graph, "torch"))
     export.checked(step, tmp_path / "x.pt2", "torch", tmp_path / "x.pt2")
     with torch.no_grad():
         predictor.chain.head.projection.bias += 2e-4
