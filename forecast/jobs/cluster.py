@@ -3,7 +3,9 @@ and what is started here is gone afterwards."""
 
 import logging
 import os
+import secrets
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +51,11 @@ def cluster(address: str | None, cores: int, folder: Path) -> Iterator[Any]:
     of this machine with so many `cores`, whose files are in `folder`.
 
     UsageError where there is none, or none that can be used."""
-    ray = imported()
     address = address or os.environ.get("RAY_ADDRESS") or None
+    if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # which reads it at once
+        # Nobody else joins, and no token is left in the user's home.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    ray = imported()
     own = {"num_cpus": cores, "object_store_memory": OBJECTS, "include_dashboard": False, "_temp_dir": str(folder)}
     try:
         if address is not None:
@@ -83,10 +88,12 @@ def answers(address: str) -> None:
 
 def refused(address: str | None, error: Exception) -> UsageError:
     """For a cluster that is not there, or that another version has started."""
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = lines[-1 if "Traceback" in lines[0] else 0].partition(" Note: ")[0]
     where = "on this machine" if address is None else f"at engine.address={address}"
     return UsageError(
-        f"no Ray cluster {where}: {said.rstrip('.')}", "expected one that runs, of the same versions of Ray and Python",
+        f"no Ray cluster {where}: {said.rstrip('. ')}",
+        "expected one that runs, of the same versions of Ray and Python, and its token",
         "start one: ray start --head; or leave engine.address out for one of this machine alone",
     )  # fmt: skip
 
