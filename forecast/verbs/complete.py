@@ -1,7 +1,7 @@
 """forecast completion bash|zsh|fish: what makes the Tab key complete verbs, groups, keys, values and runs.
 
 The shell asks `forecast completion answer WORD …` at each Tab, so nothing heavy is imported: choices are the files of
-conf/, keys and their kinds are read from those files and from the text of config.py.
+conf/, keys and their kinds are read from those files and from the text of schemas/.
 """
 
 import ast
@@ -221,7 +221,7 @@ def _values(verb: str, before: Sequence[str], key: str) -> list[str]:
 
 
 class Key(NamedTuple):
-    """What is known of a key without composing: its annotation in config.py, its value in a file of conf/."""
+    """What is known of a key without composing: its annotation in schemas/, its value in a file of conf/."""
 
     kind: str = ""
     default: Any = None
@@ -285,9 +285,10 @@ class Schemas(NamedTuple):
 
 @cache
 def schemas() -> Schemas:
-    """The dataclasses and enums of config.py, from its text: importing it takes three times as long as all the rest."""
+    """The dataclasses and enums of schemas/, from their text: importing them takes thrice as long as all the rest."""
     made = Schemas({}, {})
-    for node in ast.parse((PACKAGE / "config.py").read_text(encoding="utf-8")).body:
+    texts = (path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "schemas").glob("*.py")))
+    for node in (node for text in texts for node in ast.parse(text).body):
         if isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["StrEnum"]:
             made.enums[node.name] = [ast.literal_eval(line.value) for line in node.body if isinstance(line, ast.Assign)]
         elif isinstance(node, ast.ClassDef):

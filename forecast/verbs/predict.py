@@ -100,9 +100,9 @@ def folder(output: str) -> bool:
 
 def _of_a_file(asked: dict[str, Any]) -> None:
     """UsageError for a key that is about jobs."""
-    from forecast import config as schema
+    from forecast import schemas
 
-    usual = schema.Predict()
+    usual = schemas.Predict()
     given = {key: (asked[key], getattr(usual, key)) for key in JOBS}
     given |= {f"engine.{key}": (value, getattr(usual.engine, key)) for key, value in asked["engine"].items()}
     for key, (value, default) in given.items():

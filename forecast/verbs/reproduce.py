@@ -163,17 +163,18 @@ def fitted(origin: str, config: dict[str, Any]) -> "DictConfig":
     from omegaconf.errors import OmegaConfBaseException
 
     from forecast import config as schema
+    from forecast import schemas
     from forecast.build import task_of
 
     of_task = {task.__name__.lower(): (task, data) for task, (data, *_) in schema.FITTING.items()}
-    task, data = of_task.get(task_of(config), (schema.Forecast, schema.Series))
-    kinds: dict[str, type] = {"optim": schema.Optim, "task": task, "data": data}
+    task, data = of_task.get(task_of(config), (schemas.Forecast, schemas.Series))
+    kinds: dict[str, type] = {"optim": schemas.Optim, "task": task, "data": data}
     try:
         typed: dict[str, Any] = {
             key: OmegaConf.merge(OmegaConf.structured(kind), config[key]) for key, kind in kinds.items()
         }
         whole: Any = {**config, **typed}
-        made = OmegaConf.merge(OmegaConf.structured(schema.Train), whole)
+        made = OmegaConf.merge(OmegaConf.structured(schemas.Train), whole)
         schema.plain(cast(DictConfig, made))
     except (OmegaConfBaseException, KeyError, TypeError, ValueError) as error:
         said = str(error).split("\n")[0]

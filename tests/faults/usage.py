@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from forecast.build import TARGETS
-from forecast.config import Trainer
+from forecast.schemas import Trainer
 from forecast.verbs.help import VERBS, choices
 
 from .case import ANY, TRAIN, Case, Maker, nothing

@@ -113,7 +113,7 @@ def test_what_is_offered(place: Path, line: str, want: list[str]) -> None:
 
 @pytest.mark.parametrize("verb", pages.CONFIGURED)
 def test_every_key_of_a_composed_config_is_offered_and_no_other(verb: str) -> None:
-    """config.py is read as text and conf/ without Hydra: this is what keeps both readings the same."""
+    """schemas/ are read as text and conf/ without Hydra: this is what keeps both readings the same."""
     config.register()
     models = pages.choices("model") if verb == "train" else [None]
     for model in models:

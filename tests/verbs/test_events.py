@@ -202,7 +202,7 @@ def test_a_run_is_trained_again_and_tuned(tmp_path):
 
 def test_verbs_of_series_refuse_a_run_of_events(shop):
     done = command("export", "run=latest", "output=m.onnx", cwd=shop, code=2)
-    assert "forecasts events, not series; name a run of task=forecast" in done.stderr
+    assert "is of task=event; expected a run of series or of classes" in done.stderr
 
 
 @pytest.mark.parametrize("labels", [False, True])
