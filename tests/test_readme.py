@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -19,6 +20,12 @@ FIRST = {verb: line for line, verb in reversed(VERB.items())}  # in a Python of 
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.threads=1"]
 SMALL = [*SHORT, "track=none", "predictions=false", "data.splits={train: 0.9, val: 0.05, test: 0.05}"]
 CLASSES = [*SHORT, "track=none", "predictions=false", "task.rival=false", "task.d_model=8"]
+AGAIN = [
+    "model.d_model=64",
+    "model=linear data=household",
+    "experiment=informer_etth1_24",
+    "experiment=stream model=lstm",
+]
 TINY = ["model.d_model=8", "model.d_ff=8", "model.heads=2"]
 
 
@@ -78,7 +85,13 @@ def test_the_readme_has_commands():
     assert "make test" in LINES
 
 
-@pytest.mark.parametrize("line", [line for line in VERBS if VERB[line] not in ("ui", "serve")])
+def case(line: str) -> Any:
+    """A sweep, and one more training of a kind that another line has, are long."""
+    again = " -m " in line.removeprefix("python -m ") or any(f" {word}" in line for word in AGAIN)
+    return pytest.param(line, marks=[pytest.mark.long] if again else [])
+
+
+@pytest.mark.parametrize("line", [case(line) for line in VERBS if VERB[line] not in ("ui", "serve")])
 def test_a_command_of_the_readme_runs(home, line, bench_or_embedded):
     trains = " train " in line and "resume=" not in line
     runs = ["runs=other"] if trains else []  # `latest` stays the run on meters.csv

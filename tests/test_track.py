@@ -314,6 +314,7 @@ def test_a_store_in_trouble_costs_neither_time_nor_metrics(
     assert (folder / "mlflow.json").read_bytes() == sent
 
 
+@pytest.mark.long
 def test_a_killed_server_and_a_killed_training_lose_no_metric(run: Run, server: Server, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.max_epochs=100000", "trainer.limit_train_batches=3", "trainer.patience=null"]
     words += ["optim.schedule=constant"]  # the cosine would know how long it is

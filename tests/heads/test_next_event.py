@@ -364,6 +364,7 @@ def test_a_restricted_mean_is_of_gaps_up_to_the_longest():
     assert ((wide.mean() > 0) & (wide.mean() <= 4.0)).all()
 
 
+@pytest.mark.long
 def test_what_is_left_of_a_restricted_gap():
     at = gaps(5, rows=3, wide=0.3)._replace(most=4.0)
     end = torch.linspace(0, 4, 20_001, dtype=torch.float64)

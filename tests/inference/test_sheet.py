@@ -104,6 +104,7 @@ def alone(folder: Path, number: int) -> list[str]:
     ).stdout.splitlines()  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_example_of_a_window_says_what_the_run_forecasts(tmp_path):
     predictor = made(tmp_path, Point())
     whole = Whole(predictor.chain, predictor.recipe.spec, predictor.calibration).eval()

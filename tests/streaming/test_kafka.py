@@ -185,6 +185,7 @@ def test_without_a_state_the_group_says_where_to_go_on(home, tmp_path, topics):
     assert topics.committed("loose", "loose") == {0: 20, 1: len(given) - 20}
 
 
+@pytest.mark.long
 def test_an_offset_that_is_gone_is_told(home, tmp_path, topics):
     given = lines(1, 10)
     topics.give("old", given)

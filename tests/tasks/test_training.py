@@ -124,7 +124,8 @@ class Kill(pl.Callback):
 
 
 @pytest.mark.parametrize("change", [
-    {}, {"accumulate": 3}, {"val_every": 0.3}, {"schedule": "plateau", "val_every": 0.5, "patience": 9},
+    {}, {"accumulate": 3}, pytest.param({"val_every": 0.3}, marks=pytest.mark.long),
+    pytest.param({"schedule": "plateau", "val_every": 0.5, "patience": 9}, marks=pytest.mark.long),
 ], ids=str)  # fmt: skip
 def test_resume_anywhere_equals_never_having_stopped(data, tmp_path, change):
     """Weights, optimiser, best checkpoint and history, whatever batch the kill came at; 9 batches an epoch."""
@@ -194,6 +195,7 @@ def test_a_budget_that_means_nothing_is_refused(words):
         seconds(words)
 
 
+@pytest.mark.long
 def test_compiled_training_gives_a_chain_with_the_same_names(data, tmp_path):
     plain, compiled = task(data, **PLAIN), task(data, **PLAIN)
     compiled.chain.compile()

@@ -97,6 +97,7 @@ def test_logistic_regression_is_one_word(tmp_path):
     assert notes[0] == "of 1 series only the first 100 steps are looked at: training had no longer ones"
 
 
+@pytest.mark.long
 def test_a_run_that_is_resumed_is_the_run_that_was_not_interrupted(tmp_path):
     more = ["task.average=0.9", "task.augment.mixup=0.2", "task.augment.warp=0.2"]
     words = [*more, "optim.schedule=constant", "trainer.limit_train_batches=1.0"]
@@ -109,6 +110,7 @@ def test_a_run_that_is_resumed_is_the_run_that_was_not_interrupted(tmp_path):
         assert again[key] == straight[key]
 
 
+@pytest.mark.long
 def test_all_of_train_is_learned_for_as_many_epochs_as_were_best(tmp_path):
     command("train", SMOKE, "trainer.max_epochs=3", "trainer.limit_train_batches=1.0", cwd=tmp_path)
     refitted = Run(last(tmp_path))
@@ -121,6 +123,7 @@ def test_all_of_train_is_learned_for_as_many_epochs_as_were_best(tmp_path):
     assert "again from train and val together" in (refitted.path / "log.txt").read_text()
 
 
+@pytest.mark.long
 def test_two_processes_share_the_series(tmp_path):
     words = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "task.refit=false"]
     command("train", SMOKE, *words, cwd=tmp_path, fresh=True)
@@ -168,6 +171,7 @@ def test_a_series_alone_is_told_what_it_is_told_among_others(plant):
     assert alone["p_worn"].to_list() == pytest.approx(among["p_worn"].to_list(), abs=1e-6)
 
 
+@pytest.mark.long
 def test_seeds_together_stand_beside_each_alone(tmp_path):
     for seed in (1, 2):
         command("train", SMOKE, f"seed={seed}", cwd=tmp_path)
@@ -178,6 +182,7 @@ def test_seeds_together_stand_beside_each_alone(tmp_path):
     assert "ensemble= names 1 different runs" in done.stderr
 
 
+@pytest.mark.long
 def test_runs_on_other_data_are_no_ensemble(tmp_path):
     for name in ("basic_motions", "gunpoint"):
         command("train", SMOKE, f"data={name}", "model=none", cwd=tmp_path)
@@ -202,6 +207,7 @@ def test_a_run_of_another_task_is_named(plant, tmp_path):
         ClassPredictor.load(Run(damaged))
 
 
+@pytest.mark.long
 def test_a_run_is_repeated_from_what_it_recorded(tmp_path):
     command("train", SMOKE, cwd=tmp_path)
     done = command("reproduce", "run=latest", cwd=tmp_path)

@@ -200,6 +200,7 @@ def test_a_job_knows_its_sweep(home: Path, tmp_path: Path, monkeypatch, capsys) 
     assert len(read(tmp_path / "o")) == 4
 
 
+@pytest.mark.long
 def test_jobs_of_a_sweep_are_children_of_one_run_in_mlflow(home: Path, tmp_path: Path) -> None:
     import mlflow
 

@@ -69,6 +69,7 @@ def test_quantiles_and_joint_paths_of_a_file(trained, tmp_path):
     assert not adapted["q90"].equals(made["q90"])
 
 
+@pytest.mark.long
 def test_an_output_may_have_its_own_quantiles_and_keep_within_bounds(history, tmp_path):
     words = ["task.output=student_t", "task.calibrate=false", "task.min=2000", "task.max=2100", "predictions=false"]
     command("train", "experiment=smoke", "model=linear", "track=none", *words, cwd=tmp_path)
@@ -145,6 +146,7 @@ def test_a_tampered_run_is_refused(trained, history, tmp_path, name):
     assert not (tmp_path / "o.csv").exists()
 
 
+@pytest.mark.long
 def test_scores_over_changed_data_are_refused(home, tmp_path):
     frame = pl.read_parquet(ELECTRICITY).tail(3000)
     frame.write_parquet(tmp_path / "mine.parquet")

@@ -76,6 +76,7 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path):
         assert said in done.stderr and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.long
 def test_a_run_that_is_resumed_is_the_run_that_was_not_interrupted(tmp_path):
     more = ["trainer.max_epochs=3", "trainer.limit_train_batches=1.0", "task.window=0"]
     command("train", SMOKE, "trainer.max_epochs=1", *more[1:], "optim.schedule=constant", cwd=tmp_path)
@@ -86,6 +87,7 @@ def test_a_run_that_is_resumed_is_the_run_that_was_not_interrupted(tmp_path):
     assert again["rows"] == straight["rows"] and again["best"] == straight["best"]
 
 
+@pytest.mark.long
 def test_two_processes_share_the_sequences(tmp_path):
     words = ["trainer=ddp_cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=4", "task.window=0"]
     command("train", SMOKE, *words, cwd=tmp_path, fresh=True)
@@ -192,6 +194,7 @@ def test_a_part_without_anything_to_forecast_is_refused(tmp_path):
     assert "no event is a target of val" in done.stderr
 
 
+@pytest.mark.long
 def test_a_run_is_trained_again_and_tuned(tmp_path):
     command("train", SMOKE, "task.window=0", cwd=tmp_path)
     done = command("reproduce", "run=latest", cwd=tmp_path)

@@ -181,6 +181,7 @@ def test_the_sheet_says_what_a_run_is_made_of(place, run, said):
     }
 
 
+@pytest.mark.long
 def test_a_program_of_torch_needs_nothing_of_ours(place):
     """In a Python that cannot import forecast at all, beside the step of the run; over an older file only if asked."""
     (place / "model.pt2").write_text("older")

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.verbs.conftest import command
 from tests.verbs.killing import EPOCHS, STEPS, WORDS, kill_after, outcome, start
 
@@ -26,6 +28,7 @@ def test_a_kill_within_an_epoch_costs_nothing(tmp_path):
     assert "resuming from a checkpoint" not in done.stderr
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_while_it_was_scored(tmp_path):
     """Nothing is left to train: a resume scores it and finishes the folder."""
     command("train", *WORDS, "trainer.max_epochs=1", cwd=tmp_path)

@@ -179,6 +179,7 @@ def test_quiet_prints_nothing(tmp_path):
     assert done.stdout + done.stderr == ""
 
 
+@pytest.mark.long
 def test_which_operators_ran_stands_in_the_log_and_not_on_the_terminal(tmp_path):
     done = command("train", "experiment=smoke", "model=informer_tiny", "track=none", cwd=tmp_path)
     (log,) = tmp_path.glob("runs/train/*/log.txt")

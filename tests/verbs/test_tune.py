@@ -131,6 +131,7 @@ def test_nothing_but_failures_end_it(fake):
     assert len(fake.commands) == 4
 
 
+@pytest.mark.long
 def test_a_trial_scores_no_test_window(tmp_path):
     words = ["experiment=smoke", "model=linear", "optim.lr=log(1e-4,1e-2)", "trials=1"]
     done = command("tune", *words, cwd=tmp_path)
