@@ -136,15 +136,15 @@ def size(home: Path, count: int, engine: str, repeats: int = 1) -> dict[str, Any
 
 
 def memory(home: Path, gib: float, layout: str) -> dict[str, Any]:
-    """Of a folder of so many GiB on the disk. sorted: files of whole series; dates: each series in each file, so that
-    they are spread first. 1 GiB are about 120 million rows."""
+    """Of a folder of so many GiB on the disk. sorted: files of whole series of 10,000 rows; dates: each series in each
+    file, so that they are spread first. 1 GiB are about 120 million rows."""
     source = home / f"memory-{layout}-{gib:g}"
     wanted, made = int(gib * 2**30), 0
     if not (source / "_MADE").is_file():
         source.mkdir(parents=True, exist_ok=True)
         number = 0
         while made < wanted:
-            frame = series(number * 2000, 2000, 1000)  # compressed, noise has about 8 bytes a row
+            frame = series(number * 200, 200, 10_000)  # compressed, noise has about 8 bytes a row
             if layout == "dates":
                 hour = timedelta(hours=500 * number)
                 frame = series(0, 4000, 500).with_columns(pl.col("ds") + hour)

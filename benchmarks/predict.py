@@ -151,13 +151,13 @@ def ratio(found: Row) -> float | None:
     return None if theirs is None else round(rate["forecast_frame, informer"] / theirs, 2)
 
 
-def page(sizes: list[Row], where: Row) -> str:
+def page(sizes: list[Row], where: Row, said: str) -> str:
     """What was measured, as text."""
     lines = [
         "# How fast a panel is forecast", "",
         f"Hourly series, context {CONTEXT}, horizon {HORIZON}, the 90 % interval, d 64; {where['cpu']}, "
         f"{where['threads']} threads, torch {where['torch']}, {where['date']}, load {where['load']}, "
-        f"commit {where['commit'][:7]}. Medians of rounds in turns; `python -m benchmarks predict`.", "",
+        f"commit {where['commit'][:7]}. Medians of rounds in turns; `{said}`.", "",
     ]  # fmt: skip
     for found in sizes:
         header = ["what", "median s", "least s", "series/s"]
@@ -190,9 +190,10 @@ def main(words: list[str] | None = None) -> None:
         print(f"\n{series:,} series\n{table(header, [[str(row[key]) for key in header] for row in found['rows']])}")
         print(f"times neuralforecast: {ratio(found)}", flush=True)
     if not asked.dry:
-        write_json(HERE.with_suffix(".json"), {"command": "python -m benchmarks predict", "machine": where,
-                                               "sizes": sizes})  # fmt: skip
-        HERE.with_suffix(".md").write_text(page(sizes, where), encoding="utf-8")
+        given = ["--python VENV/bin/python" if word == asked.python else word for word in words or []]
+        said = " ".join(["python -m benchmarks.predict", *(word for word in given if word != "--python")])
+        write_json(HERE.with_suffix(".json"), {"command": said, "machine": where, "sizes": sizes})
+        HERE.with_suffix(".md").write_text(page(sizes, where, said), encoding="utf-8")
 
 
 if __name__ == "__main__":
