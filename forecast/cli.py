@@ -171,9 +171,9 @@ def no_group(name: str, verb: str, where: str) -> UsageError:
 
 def in_file(file: str, said: str, key: str, text: str) -> UsageError:
     """A fault in a config file, such as an experiment of the user's."""
-    from forecast import config
+    from forecast import schemas
 
-    schema = getattr(config, text.rpartition("object_type=")[2].strip(), None)
+    schema = getattr(schemas, text.rpartition("object_type=")[2].strip(), None)
     leaf = key.rpartition(".")[2]
     names = [each.name for each in fields(schema)] if is_dataclass(schema) else []
     do = nearest(leaf, names) if names and leaf not in names else ""

@@ -46,7 +46,8 @@ def home(tmp_path_factory):
     (place / "readings.jsonl").write_text('{"ds": "2015-01-01T00:00:00", "load": 1500.0}\n')
     frame.write_csv(place / "readings.csv")
     (place / "history").mkdir()
-    frame.rename({"time": "timestamp"}).write_parquet(place / "history" / "part.parquet")
+    named = frame.rename({"time": "timestamp"}).with_columns(unique_id=pl.lit("north"))
+    named.write_parquet(place / "history" / "part.parquet")
     return place
 
 
