@@ -41,6 +41,18 @@ class Limits(NamedTuple):
         return max(sum(unit.rows for unit in some) / self.rows, sum(unit.bytes for unit in some) / self.bytes)
 
 
+class Span(NamedTuple):
+    """What some rows weigh whose ids lie from `low` to `high`."""
+
+    low: Any
+    high: Any
+    weight: float
+
+    def meets(self, low: Any, high: Any) -> bool:
+        """Whether an id after `low` and up to `high` may be among them; None: no bound."""
+        return (low is None or self.high > low) and (high is None or self.low <= high)
+
+
 class Loose(NamedTuple):
     """Files whose series are scattered over them."""
 
@@ -201,49 +213,55 @@ def ranges(files: Sequence[File], units: Sequence[Unit], job: Job, limits: Limit
     if any(unit.low is None for unit in units) or len({type(unit.low) for unit in units}) > 1:
         return None
     every = sorted(units, key=lambda unit: (unit.high, unit.low))
-    rough = between(files, every, [(unit.high, limits.weight([unit])) for unit in every])
+    rough = between(files, every, [Span(unit.low, unit.high, limits.weight([unit])) for unit in every])
     if rough is None:
         return None
-    return between(files, every, [step for unit in every for step in steps(files, unit, job, limits)])
+    fine = [span for unit in every for span in steps(files, unit, job, limits)]
+    return between(files, every, sorted(fine, key=lambda span: (span.high, span.low)))
 
 
-def between(files: Sequence[File], every: Sequence[Unit], ends: Sequence[tuple[Any, float]]) -> list[Shard] | None:
-    """Shards that end at some of `ends` (an id, and the weight up to it); None where row groups are read too often."""
+def between(files: Sequence[File], every: Sequence[Unit], spans: Sequence[Span]) -> list[Shard] | None:
+    """Shards that end where some of `spans` do, which come by their ends; None where row groups were read too often,
+    or a shard might hold far more than it may: the files hold other ids of the same range."""
     bounds: list[Any] = []
-    weight, before, heaviest = 0.0, ends[0][0], max(share for _, share in ends)
-    for high, share in ends:
-        if weight and weight + share > 1 and before < every[-1].high and (not bounds or before > bounds[-1]):
+    weight, before, heaviest = 0.0, spans[0].high, max(span.weight for span in spans)
+    for span in spans:
+        if weight and weight + span.weight > 1 and before < every[-1].high and (not bounds or before > bounds[-1]):
             bounds.append(before)
             weight = 0.0
-        weight, before = weight + share, max(before, high)
+        weight, before = weight + span.weight, max(before, span.high)
         if weight > 1 + heaviest:  # no place to end a shard: many row groups have the same last id
             return None
     made, read = list[Shard](), 0
     for low, high in zip([None, *bounds], [*bounds, None], strict=True):
-        mine = [u for u in every if (low is None or u.high > low) and (high is None or u.low <= high)]
+        if sum(span.weight for span in spans if span.meets(low, high)) > 1 + 3 * heaviest:
+            return None
+        mine = [unit for unit in every if Span(unit.low, unit.high, 0).meets(low, high)]
         read += sum(unit.rows for unit in mine)
         made.append(shard(files, mine, low, high))
     return made if read <= OFTEN * max(sum(unit.rows for unit in every), 1) else None
 
 
-def steps(files: Sequence[File], unit: Unit, job: Job, limits: Limits) -> list[tuple[Any, float]]:
-    """Ids at which a shard may end, rising, each with the weight of what comes up to it."""
+def steps(files: Sequence[File], unit: Unit, job: Job, limits: Limits) -> list[Span]:
+    """A row group in spans of ids, rising, at whose ends a shard may end."""
     weight = limits.weight([unit])
     if weight <= 0.5 or unit.low == unit.high:
-        return [(unit.high, weight)]
+        return [Span(unit.low, unit.high, weight)]
     import polars as pl
 
     groups = None if unit.group is None else (unit.group,)
     try:
         counts = [part.value_counts(name="rows") for part in ids(files[unit.file], job, groups)]
     except DataError:  # the shard will say so
-        return [(unit.high, weight)]
+        return [Span(unit.low, unit.high, weight)]
     name = counts[0].columns[0]
     total = pl.concat(counts).group_by(name).agg(pl.col("rows").sum()).sort(name)
     share = total["rows"].to_numpy().cumsum() * (weight / max(unit.rows, 1))
     at = np.unique(np.searchsorted(share, np.arange(1, math.ceil(4 * weight)) / 4))
     at = np.append(at[at < len(share) - 1], len(share) - 1)
-    return list(zip(total[name].gather(at).to_list(), np.diff(share[at], prepend=0.0).tolist(), strict=True))
+    highs = total[name].gather(at).to_list()
+    shares = np.diff(share[at], prepend=0.0).tolist()
+    return [Span(*one) for one in zip([unit.low, *highs[:-1]], highs, shares, strict=True)]
 
 
 def pack(files: Sequence[File], groups: Sequence[list[int]], known: Sequence[Facts], limits: Limits) -> list[Shard]:

@@ -126,6 +126,19 @@ def test_all_layouts_give_what_one_table_gives(series, tmp_path, layout) -> None
     assert (facts["series"], done) == (25, [])
 
 
+@pytest.mark.parametrize("files", [4, 12])
+def test_a_shard_is_no_larger_where_files_hold_every_nth_series(series, tmp_path, files) -> None:
+    """As programs leave them that part tables by a hash: the ranges of ids meet, the ids do not."""
+    frame = table(names(60), 20)
+    (tmp_path / "in").mkdir()
+    number = frame["id"].rank("dense") % files
+    for n in range(files):
+        frame.filter(number == n).write_parquet(tmp_path / "in" / f"{n}.parquet")
+    _, done = run_job(series, tmp_path / "in", tmp_path / "out")
+    assert max(one.series for one in done) <= 2 * SMALL.rows / 20
+    same(tmp_path / "out", whole(series, frame))
+
+
 def test_a_wide_table_is_cut_by_columns(series, tmp_path) -> None:
     frame = table(names(25), 30)
     wide = frame.pivot("id", index="ds", values="y")
