@@ -19,6 +19,7 @@ from forecast.serving.source import Source, Watch, described
 from forecast.streaming.serving.address import bound, guarded, known, url
 from forecast.streaming.serving.body import Bodies
 from forecast.streaming.serving.guard import Guard
+from forecast.streaming.serving.loop import begun
 
 GRACE_S: Final = 5  # for replies that are under way when all is answered
 CONNECTIONS: Final = 1000
@@ -72,19 +73,7 @@ class Server:
 
     def open(self) -> None:
         """Begin to answer: that there is no model yet."""
-        up = threading.Event()
-        self.thread = threading.Thread(target=self._serve, args=(up,), name="http", daemon=True)
-        self.thread.start()
-        up.wait()
-
-    def _serve(self, up: threading.Event) -> None:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            self.desk.loop = runner.get_loop()
-            up.set()
-            try:
-                runner.run(self.server.serve([self.socket]))
-            finally:
-                self.desk.loop = None
+        self.thread = begun(self.server, self.socket, self.desk, _loop_factory())
 
     def run(
         self, source: Source, stop: threading.Event, *, poll_s: float = 0.0, tell: Callable[[str], object] = say

@@ -4,7 +4,6 @@ Three threads at most: the server's loop, the one that owns the stream, and what
 `run` owns the stream, so that signals reach it and its faults end the process.
 """
 
-import asyncio
 import logging
 import sys
 import threading
@@ -21,6 +20,7 @@ from forecast.streaming.serving.body import Bodies
 from forecast.streaming.serving.desk import Desk
 from forecast.streaming.serving.guard import Guard
 from forecast.streaming.serving.hub import Hub
+from forecast.streaming.serving.loop import begun
 from forecast.streaming.serving.metrics import Metrics
 from forecast.streaming.streamer import Streamer
 
@@ -65,19 +65,7 @@ class Http(Answering):
 
     def open(self) -> None:
         """Begin to answer: that nothing can be taken yet."""
-        up = threading.Event()
-        self.thread = threading.Thread(target=self._serve, args=(up,), name="http", daemon=True)
-        self.thread.start()
-        up.wait()
-
-    def _serve(self, up: threading.Event) -> None:
-        with asyncio.Runner() as runner:
-            self.desk.loop = runner.get_loop()
-            up.set()
-            try:
-                runner.run(self.server.serve([self.socket]))
-            finally:
-                self.desk.loop = None
+        self.thread = begun(self.server, self.socket, self.desk)
 
     def run(self, streamer: Streamer, stop: threading.Event) -> None:
         """Until `stop` is set: then what is waiting is processed, listeners are told, and the server ends."""
