@@ -1,0 +1,1 @@
+"""The dashboard that `forecast ui` serves: pages over run folders, MLflow, jobs and a live stream."""
