@@ -120,8 +120,8 @@ class Sources:
                     self._cards[name] = (stamps[name], made)
         for gone in self._cards.keys() - stamps.keys():
             del self._cards[gone]
-        made = [each for _, each in self._cards.values()]
-        return sorted(made, key=lambda each: (each.started, each.id), reverse=True)
+        held = [each for _, each in self._cards.values()]
+        return sorted(held, key=lambda each: (each.started, each.id), reverse=True)
 
     def _read(self, name: str) -> Card:
         try:
