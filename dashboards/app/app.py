@@ -4,6 +4,7 @@ The address holds the state. One callback draws the page that it names; controls
 (assets/page.js), so that links, the back button and a reload show the same thing.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
+from fastapi import FastAPI
 
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, Page, Theme, View
@@ -59,6 +61,7 @@ def make(sources: Sources) -> Dash:
     """The application over `sources`; `.server` is its FastAPI."""
     app = Dash(
         "forecast",
+        server=FastAPI(openapi_url=None),  # type: ignore[arg-type]  # without pages of its own, from another host
         backend="fastapi",
         assets_folder=str(Path(__file__).parent / "assets"),
         assets_ignore=r"theme\.js",
@@ -75,13 +78,17 @@ def make(sources: Sources) -> Dash:
         enable_mcp=False,
     )
     app.layout = _shell()
+
+    async def draw(path: str | None, search: str | None, theme: str | None) -> tuple[Node, Node]:
+        return await asyncio.to_thread(shown, sources, path, search, theme)  # a slow page stops no other
+
     app.callback(
         Output("menu", "children"),
         Output("content", "children"),
         Input("address", "pathname"),
         Input("address", "search"),
         Input("theme", "data"),
-    )(lambda path, search, theme: shown(sources, path, search, theme))
+    )(draw)
     _bind(app)
     for page in PAGES:
         if page.register is not None:
