@@ -38,8 +38,8 @@ def graph(chart: Chart | None, view: View, key: str = "") -> Node:
     shape = {"--columns": str(chart.columns)} if len(panels) > 1 else {}
     return html.Figure(
         [
-            html.H3(chart.title),
-            html.Div(panels, className="panels", style=shape, role="img", **aria(label=chart.alt)),
+            html.H2(chart.title),
+            html.Div(panels, className="panels", style=shape, role="group", **aria(label=chart.alt)),
             html.Figcaption(chart.caption),
         ],
         className="half" if chart.half else "full",
@@ -178,7 +178,7 @@ def code(words: str, label: str = "Command") -> Node:
     copied: Any = {"data-copy": words}
     return html.Div(
         [
-            html.Pre(html.Code(words), tabIndex=0, role="region", **aria(label=label)),
+            html.Pre(html.Code(words), tabIndex=0, role="group", **aria(label=label)),
             html.Button("Copy", className="copy", type="button", **copied),
         ],
         className="code",

@@ -58,6 +58,32 @@
     },
   });
 
+  function named(control) {
+    const label = control.querySelector("span");
+    if (!label.id) label.id = "label-" + (names += 1);
+    return label.id;
+  }
+
+  // Dash's list to choose from gives the focus to an input that is hidden from screen readers, and its button the name
+  // of what is chosen only. Here the button takes the focus, and is named by its label too.
+  let names = 0;
+  function mend() {
+    document.querySelectorAll(".control .dash-dropdown-focus-target").forEach((hidden) => {
+      const control = hidden.closest(".control");
+      const button = control.querySelector("button.dash-dropdown");
+      if (!button || hidden.tabIndex === -1) return;
+      hidden.tabIndex = -1;
+      button.tabIndex = 0;
+      button.setAttribute("aria-labelledby", named(control) + " " + (button.getAttribute("aria-labelledby") || ""));
+    });
+    document.querySelectorAll(".control [role=slider]:not([aria-labelledby])").forEach((thumb) => {
+      const control = thumb.closest(".control");
+      thumb.setAttribute("aria-labelledby", named(control));
+      thumb.setAttribute("aria-valuetext", control.querySelector("output").textContent);
+    });
+  }
+  new MutationObserver(mend).observe(root, { childList: true, subtree: true });
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("[data-copy]");
     if (!button) return;
