@@ -42,6 +42,7 @@ class Card(NamedTuple):
     validation: float | None = None  # the score by which its weights were chosen, lower is better
     sweep: str = ""  # that started it
     dirty: bool = False  # trained from files that differ from the commit
+    rest: Mapping[str, Any] = {}
 
     @property
     def scores(self) -> Mapping[str, float]:
@@ -108,6 +109,7 @@ def _card(run: load.Run, finished: bool, damage: str) -> Card:
         validation=_real(run.part("best").get(run.monitor)),
         sweep=str(run.env.get("sweep") or "").partition("/")[0],
         dirty=bool(run.env.get("dirty")),
+        rest=lines.rest(run),
     )
 
 
