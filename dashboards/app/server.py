@@ -31,8 +31,7 @@ def serve(
     sources: Sources, host: str = "127.0.0.1", port: int = 8050, hosts: Sequence[str] = (), token: str | None = None
 ) -> None:
     """Answer at http://host:port until SIGTERM or Ctrl-C."""
-    for name in ("uvicorn.error", "uvicorn.asgi"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the guard says what failed, in a line
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # each bad request would be a line
     config = uvicorn.Config(
         guarded(sources, hosts, port, token), host=host, port=port, http="httptools", interface="asgi3",
         log_config=None, access_log=False, server_header=False, proxy_headers=False, ws_max_size=MESSAGE,
