@@ -30,6 +30,7 @@ COLOURS: dict[str, tuple[str, str]] = {  # role: (light, dark); the light values
     "last": ("#a8508a", "#e79fce"),
     "other": ("#7d6608", "#dcc04f"),
 }
+FAMILY = 'system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Liberation Sans",Arial,sans-serif'
 LIGHT = {role: light for role, (light, _) in COLOURS.items()}
 _VARIABLE = {light: f"var(--{role})" for role, (light, _) in COLOURS.items()}
 
@@ -174,3 +175,18 @@ def steps(n: object, freq: str) -> str:
     if each == 1:
         return f"{n:,d} {word}{'s' * (n != 1)}"
     return f"{n:,d} step{'s' * (n != 1)} of {each} {word}s"
+
+
+def palette() -> str:
+    """The colours as CSS variables: of the theme that `<html data-theme>` names; light on paper."""
+    more = {
+        "page": ("#f4f6f9", "#0e1218"),
+        "good": ("#07705a", "#3fd0a8"),
+        "bad": ("#b3400a", "#ff9a52"),
+        "line": ("#8a94a3", "#667281"),  # borders of what can be operated: 3 to 1 on their background
+    }
+    light, dark = (";".join(f"--{role}:{pair[k]}" for role, pair in (COLOURS | more).items()) for k in (0, 1))
+    return (
+        f":root{{color-scheme:light;{light}}}:root[data-theme=dark]{{color-scheme:dark;{dark}}}"
+        f"@media print{{:root,:root[data-theme=dark]{{color-scheme:light;{light}}}}}"
+    )
