@@ -17,7 +17,7 @@ from forecast.data.window import Windows
 from forecast.ops.selection import mixed
 from forecast.types import SeriesBatch, Spec
 
-BUDGET: Final = 16_384  # windows forecast in all
+BUDGET: Final = 8_192  # windows forecast in all
 MOST, FEWEST = 512, 64  # windows of one pass
 AT_ONCE: Final = 256
 REPEATS: Final = 5
