@@ -6,17 +6,11 @@ each with its figures as Plotly gets them; and the memory of the process.
 """
 
 import json
-import resource
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from forecast.dashboards import index as indices
-from forecast.dashboards import load
 from forecast.inference import record
 
 ROWS = 10_000_000
@@ -33,7 +27,9 @@ def make(folder: Path, ids: int, channels: int, horizon: int, rows: int) -> Path
     for id in range(ids):
         truth = np.cumsum(draw.normal(size=(count + horizon + 1, channels)), 0).astype(np.float32)
         for first in range(0, count, each):
-            table = part(f"s{id:04}", names, truth, np.arange(first, min(first + each, count)), horizon, draw).to_arrow()
+            table = part(
+                f"s{id:04}", names, truth, np.arange(first, min(first + each, count)), horizon, draw
+            ).to_arrow()
             writer = writer or record.opened(path / "predictions.parquet", table.schema)
             writer.write_table(table)
     assert writer is not None

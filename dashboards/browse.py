@@ -1,6 +1,6 @@
-"""Single forecasts and whole test spans out of a large predictions.parquet: only the rows that are asked for are read."""
+"""Single forecasts and whole test spans out of a large predictions.parquet: only the rows asked for are read."""
 
-from datetime import datetime
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,9 @@ def window(run: Run, index: Index, id: int, channel: int, place: int) -> Window:
     future = _rows(index, windows, place, place, id, channel).filter(pl.col("cutoff") == cutoff)
     frames = pl.collect_all([future, *parts], engine="streaming")
     ahead = frames[0].sort("step")
-    past = pl.concat([ahead.select("ds", "y").clear(), *frames[1:]]).filter(pl.col("ds").is_between(since, cutoff, closed="right"))
+    past = pl.concat([ahead.select("ds", "y").clear(), *frames[1:]]).filter(
+        pl.col("ds").is_between(since, cutoff, closed="right")
+    )
     lost = [pl.lit(None, pl.Float32).alias(name) for name in ("naive", *COLUMNS) if name not in ahead.columns]
     return Window(
         "", index.ids[id], index.channels[channel], cutoff, at["mse"] if at["mse"] is not None else float("nan"),
@@ -62,7 +64,9 @@ def strip(index: Index, id: int, channel: int, ahead: int) -> Strip:
     """The test span of a column by the forecasts for `ahead` steps after each cutoff."""
     windows = index.of(id, channel)
     between = windows["cutoff"].diff().min()
-    stride = max(round(between / index.interval), 1) if between and index.interval else index.horizon
+    stride = index.horizon
+    if isinstance(between, timedelta) and between and index.interval:
+        stride = max(round(between / index.interval), 1)
     lazy = _rows(index, windows, 0, windows.height - 1, id, channel)
     wanted = lazy.filter((pl.col("step") == ahead) | (pl.col("step") <= min(stride, index.horizon)))
     rows = wanted.select("ds", "step", "y", "y_hat").collect(engine="streaming")
@@ -83,5 +87,5 @@ def _rows(index: Index, windows: pl.DataFrame, first: int, last: int, id: int, c
     start, stop = int(several["first"].min()), int(several["last"].max())  # type: ignore[arg-type]
     lazy = pl.scan_parquet(index.file.path).slice(start, stop - start + 1)
     mine = (pl.col("unique_id") == index.ids[id]) & (pl.col("channel") == index.channels[channel])
-    ends: list[datetime] = [several["cutoff"][0], several["cutoff"][-1]]
-    return plain(lazy).filter(mine, pl.col("cutoff").is_between(*ends))
+    since, until = several["cutoff"][0], several["cutoff"][-1]
+    return plain(lazy).filter(mine, pl.col("cutoff").is_between(since, until))

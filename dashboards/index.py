@@ -1,4 +1,4 @@
-"""Where each forecast of predictions.parquet stands and how large its error is: what makes a large file quick to browse.
+"""Where each forecast of predictions.parquet stands and how large its error is: large files are then quick to browse.
 
 The file is read once, row group by row group, in a few columns, and only sums for each window are kept: memory follows
 the number of windows. Afterwards a window costs the row groups that hold it. Rows may stand in any order; in the order
@@ -164,7 +164,7 @@ def _made(run: Run, file: File, parts: pl.DataFrame) -> Index:
     horizon = run.metrics.get("horizon")
     return Index(
         file, ids, channels, kept, bounds, std, errors, interval,
-        horizon if isinstance(horizon, int) else int(head["step"].max() or 1),  # type: ignore[call-overload]
+        horizon if isinstance(horizon, int) else int(head["step"].to_numpy().max()),
     )  # fmt: skip
 
 

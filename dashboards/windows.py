@@ -13,7 +13,7 @@ CHANNELS = 7  # channels drawn as small multiples
 
 
 class Window(NamedTuple):
-    """One forecast of one channel: `past` (ds, y) up to its cutoff, `future` (ds, y, y_hat, naive, lo, hi, …, see bands.py)."""
+    """A forecast of a channel: `past` (ds, y) up to its cutoff, `future` (ds, y, y_hat, naive, bands.COLUMNS)."""
 
     role: str  # best, typical, worst
     id: str
