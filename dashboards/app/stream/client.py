@@ -101,6 +101,19 @@ class Client:
             age = None if self.asked is None else now - self.asked
             return Told(self.state, self.words, now - self.since, self.gone, self.restarts, dict(self.facts), age)
 
+    def learn(self) -> dict[str, Any]:
+        """The stream's facts as they are known; asked for at once where nothing is. Empty where it does not answer."""
+        with self.lock:
+            if self.facts:
+                return dict(self.facts)
+        try:
+            facts = ask(self.at, "/v1/state", self.headers, 1.0)
+        except (*FAULTS, Refused):
+            return {}
+        with self.lock:
+            self.facts, self.asked = self.facts or facts, time.monotonic()
+            return dict(self.facts)
+
     def names(self, find: str = "", most: int = 50) -> list[str]:
         """Series that were used last, whose names contain `find`; none where the stream does not answer."""
         try:
@@ -186,6 +199,8 @@ class Client:
         """One connection, until it ends. OSError or HTTPException where it was lost, Refused where it is not given."""
         if self.state == "idle":
             self._turn("connecting", "")
+        with self.lock:
+            self.heard = frozenset(self.wanted)
         facts = ask(self.at, "/v1/state", self.headers, 5.0)
         seq = int(facts.get("seq") or 0)
         with self.lock:

@@ -21,7 +21,7 @@ class Kept(NamedTuple):
     seen: list[Line]  # oldest first: {at, y} of series; whole lines of events; {step, classes} of classes
     latest: Line | None
     earlier: list[Line]  # forecasts, oldest first
-    count: int  # lines since it is heard
+    lines: int  # since it is heard
     rate: float  # lines in a second
 
 
