@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.load import Run
 from forecast.dashboards.style import LIGHT, role_of, tick
 
@@ -28,6 +29,9 @@ class Picture(NamedTuple):
     alt: str
     half: bool  # two of them stand side by side on a wide page
     draw: Callable[[float], Figure]
+
+
+Shown = Chart | Picture
 
 
 def sheet(width: float, n: int, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -83,11 +83,13 @@ class Points(NamedTuple):
     size: float = 5.0  # points
     words: Sequence[str] = ()  # of each, beside the pointer
     opacity: float = 1.0
+    hollow: bool = False  # only the outline of its symbol
 
 
 class Cells(NamedTuple):
     """A table of shades: z (rows, columns) at y (rows,) and x (columns,); `label` names what a shade means, with its
-    unit. `diverging` has its middle at zero. `words` (rows, columns) are written into the cells where there is room."""
+    unit; "" where the caption says it. `diverging` has its middle at zero. `words` (rows, columns) are written into
+    the cells where there is room."""
 
     x: Values
     y: Values

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from forecast.dashboards.canvas import NARROW, Picture, legend, sheet
+from forecast.dashboards.canvas import NARROW, Picture, Shown, legend, sheet
 from forecast.dashboards.class_confusion import confusion, recalls
 from forecast.dashboards.class_scores import class_rows, tested, wilson
 from forecast.dashboards.class_wrong import wrong
@@ -20,10 +20,10 @@ BINS = 15  # of confidence, equally wide
 DASHES: dict[str, Any] = {"rival": (0, (5, 2)), "floor": (0, (1.2, 1.6))}
 
 
-def class_pictures(run: Run) -> list[Picture]:
+def class_pictures(run: Run) -> list[Shown]:
     """Every picture there is data for."""
     fitted = likelihood(run, "validation log loss", "nats", share="val/accuracy", named="validation accuracy")
-    found = [confusion(run), recalls(run), reliability(run), early(run), wrong(run), fitted]
+    found: list[Shown | None] = [confusion(run), recalls(run), reliability(run), early(run), wrong(run), fitted]
     return [picture for picture in found if picture is not None]
 
 

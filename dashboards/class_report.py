@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from forecast.dashboards.canvas import Picture
+from forecast.dashboards.canvas import Shown
 from forecast.dashboards.class_confusion import SMALL
 from forecast.dashboards.class_figures import class_pictures
 from forecast.dashboards.class_scores import (
@@ -48,12 +48,12 @@ def render(run: Run) -> str:
     return document(run, headline(run), meta, tiles(run), sections)
 
 
-def _classes(run: Run, drawn: Mapping[str, Picture]) -> list[str]:
+def _classes(run: Run, drawn: Mapping[str, Shown]) -> list[str]:
     shown = [grid(drawn, "confusion", "recalls"), *pair_table(run, SMALL), *class_table(run)]
     return shown if any(shown) else [note("Nothing to show: metrics.json has no table of confusion.")]
 
 
-def _mistakes(run: Run, drawn: Mapping[str, Picture]) -> list[str]:
+def _mistakes(run: Run, drawn: Mapping[str, Shown]) -> list[str]:
     if "wrong" in drawn:
         return [grid(drawn, "wrong")]
     found = confused(run)

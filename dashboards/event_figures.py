@@ -12,7 +12,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from forecast.dashboards.canvas import NARROW, Picture, array, legend, sheet
+from forecast.dashboards.canvas import NARROW, Picture, Shown, array, legend, sheet
 from forecast.dashboards.event_marks import accuracies, confusion
 from forecast.dashboards.event_scores import event_unit, plural, the_model
 from forecast.dashboards.event_summary import EDGES, PARTS, EventSummary, Gaps
@@ -25,9 +25,9 @@ KOLMOGOROV = 1.36  # over √n: 95 of 100 samples of a true distribution stay wi
 LEVELS = 7  # shades of the table of gaps
 
 
-def event_pictures(run: Run, summary: EventSummary | None) -> list[Picture]:
+def event_pictures(run: Run, summary: EventSummary | None) -> list[Shown]:
     """Every picture there is data for."""
-    found: list[Picture | None] = [pit(run, summary), likelihood(run, "validation NLL", "nats per event")]
+    found: list[Shown | None] = [pit(run, summary), likelihood(run, "validation NLL", "nats per event")]
     if summary is not None:
         found += [make(run, summary) for make in (timelines, rescaling, gaps, confusion, accuracies, position)]
     return [picture for picture in found if picture is not None]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from forecast.dashboards.canvas import Picture, moment
+from forecast.dashboards.canvas import Shown, moment
 from forecast.dashboards.event_figures import event_pictures
 from forecast.dashboards.event_scores import ROLES, event_unit, headline, plural, score_table, tiles
 from forecast.dashboards.event_summary import EventSummary, summarise_events
@@ -45,7 +45,7 @@ def render(run: Run) -> str:
     return document(run, headline(run), meta, tiles(run, summary.coverage if summary else None), sections)
 
 
-def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Picture]) -> list[str]:
+def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Shown]) -> list[str]:
     found = grid(drawn, "timelines")
     if found:
         return [found]
@@ -54,7 +54,7 @@ def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Picture]
     return [note("No sequences to show: this run wrote no hazards (timeline.parquet is missing or empty).")]
 
 
-def _time(drawn: Mapping[str, Picture]) -> list[str]:
+def _time(drawn: Mapping[str, Shown]) -> list[str]:
     found = grid(drawn, "pit", "rescaling", "gaps", "position")
     return [found] if found else [note("Nothing to show: neither a histogram of F(gap) nor predictions were written.")]
 

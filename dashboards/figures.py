@@ -3,6 +3,7 @@
 Nothing here touches pyplot: every figure is a `matplotlib.figure.Figure` of its own, safe beside training.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from forecast.dashboards import errors, load
 from forecast.dashboards.canvas import (
-    HALF,
     NARROW,
-    WIDE,
     Picture,
+    Shown,
     array,
     dates,
     legend,
@@ -27,11 +27,13 @@ from forecast.dashboards.canvas import (
     sheet,
     with_unit,
 )
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.class_figures import class_pictures
 from forecast.dashboards.event_figures import event_pictures
 from forecast.dashboards.event_summary import summarise_events
 from forecast.dashboards.intervals import reliability
 from forecast.dashboards.load import Run
+from forecast.dashboards.sheet import across, draw
 from forecast.dashboards.style import LIGHT, number, role_of, styled, tick
 from forecast.dashboards.summary import Summary, summarise
 from forecast.dashboards.windows import Window
@@ -45,17 +47,21 @@ def figures(run_dir: Path) -> dict[str, Figure]:
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
     run = load.read(run_dir)
+    found: Sequence[Shown]
     if run.kind == "series":
         found = pictures(run, summarise(run))
     else:
         found = event_pictures(run, summarise_events(run)) if run.events else class_pictures(run)
     with styled():
-        return {picture.name: picture.draw(HALF if picture.half else WIDE) for picture in found}
+        return {
+            each.name: draw(each, across(each)) if isinstance(each, Chart) else each.draw(across(each))
+            for each in found
+        }
 
 
-def pictures(run: Run, summary: Summary | None) -> list[Picture]:
+def pictures(run: Run, summary: Summary | None) -> list[Shown]:
     """Every picture there is data for."""
-    found = [loss(run), reliability(run), errors.horizon(run, summary)]
+    found: list[Shown | None] = [loss(run), reliability(run), errors.horizon(run, summary)]
     if summary is not None:
         for make in (forecasts, channels, errors.sizes, errors.calendar, errors.over_time):
             found.append(make(run, summary))

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from forecast.dashboards.canvas import HALF, NARROW, WIDE, Picture
+from forecast.dashboards.canvas import Shown
+from forecast.dashboards.chart import Chart
+from forecast.dashboards.sheet import NARROW, across, draw
 from forecast.dashboards.style import COLOURS, styled, svg
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser itself refuses scripts and requests
@@ -50,11 +52,15 @@ def swatch(role: str) -> str:
     return f'<span class="key" style="background:var(--{role})" aria-hidden="true"></span>'
 
 
-def drawing(picture: Picture) -> str:
+def drawing(picture: Shown) -> str:
     """A figure, drawn for wide and for narrow pages (the other one is hidden by the style sheet)."""
     with styled(picture.name):
-        wide = svg(picture.draw(HALF if picture.half else WIDE), picture.name, picture.alt, "wide")
-        narrow = svg(picture.draw(NARROW), f"{picture.name}-narrow", picture.alt, "narrow")
+        large, small = (
+            draw(picture, width) if isinstance(picture, Chart) else picture.draw(width)
+            for width in (across(picture), NARROW)
+        )
+        wide = svg(large, picture.name, picture.alt, "wide")
+        narrow = svg(small, f"{picture.name}-narrow", picture.alt, "narrow")
     return (
         f'<figure class="{"half" if picture.half else "full"}" id="figure-{picture.name}">'
         f"<h3>{text(picture.title)}</h3>"

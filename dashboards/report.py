@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from forecast.dashboards import class_report, event_report, load
-from forecast.dashboards.canvas import Picture, moment
+from forecast.dashboards.canvas import Shown, moment
 from forecast.dashboards.figures import pictures
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
 from forecast.dashboards.intervals import interval_table
@@ -62,7 +62,7 @@ def render(run: Run) -> str:
     return document(run, headline(run), meta, shown, sections)
 
 
-def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Picture]) -> list[str]:
+def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Shown]) -> list[str]:
     if summary is not None:
         return [grid(drawn, "forecasts", "channels")]
     if run.predictions is None:
@@ -70,7 +70,7 @@ def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Picture]) 
     return [note("No forecasts to show: in predictions.parquet every actual or every forecast is missing.")]
 
 
-def _errors(run: Run, summary: Summary | None, drawn: Mapping[str, Picture]) -> list[str]:
+def _errors(run: Run, summary: Summary | None, drawn: Mapping[str, Shown]) -> list[str]:
     parts = [grid(drawn, "horizon", "residuals", "calendar", "time"), *channel_table(run)]
     if summary is not None and summary.ids > 1:
         title = f"The hardest of {summary.ids:,d} series" if summary.ids > HARDEST else "By series"

@@ -135,6 +135,14 @@ def count(value: object) -> str:
     return f"{value:,d}" if isinstance(value, int) and not isinstance(value, bool) else number(value)
 
 
+def short(name: str, most: int) -> str:
+    """A name, or both ends of it: many names begin alike and differ in a number behind."""
+    if len(name) <= most:
+        return name
+    tail = (most - 1) // 2
+    return f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
+
+
 def tick(value: float, _: object = None) -> str:
     """A number on an axis: as short as it can be."""
     plain = 1e4 <= abs(value) < 1e9

@@ -1,0 +1,130 @@
+"""A chart on a sheet: `draw` makes of it a matplotlib figure for reports, paper and PNG files.
+
+It is drawn for a width, WIDE, HALF or NARROW: there titles break, panels stand below each other, and fewer dates and
+smaller letters are used. Nothing here touches pyplot: every figure is one of its own, safe beside training.
+"""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from forecast.dashboards.chart import Band, Cells, Chart, Line, Mark, Panel, named
+from forecast.dashboards.sheet_axes import dress, wrapped
+from forecast.dashboards.sheet_marks import key, letter_size, marks
+from forecast.dashboards.style import LIGHT, styled
+
+WIDE, HALF, NARROW = 9.0, 4.35, 3.0  # inches: across the page, half of it, on a phone
+SPACE: Any = {"h_pad": 0.06, "w_pad": 0.04, "hspace": 0.06, "wspace": 0.06}  # inches; shares of a panel
+HEAD = 0.35  # inches above the panels, for the legend and what axes need
+LETTER = 0.067  # inches of a letter in the legend
+TITLE = 0.079  # of one in a title
+MANY = 4  # columns, from which on a narrow sheet has two
+
+
+def across(chart: Any) -> float:
+    """Inches of a chart on a wide page."""
+    return HALF if chart.half else WIDE
+
+
+def draw(chart: Chart, width: float) -> Figure:
+    """The chart at a width in inches: each panel as tall as it asks for, the legend above them."""
+    with styled(chart.name):
+        columns = _columns(chart, width)
+        each = width / columns
+        rows = [chart.panels[k : k + columns] for k in range(0, len(chart.panels), columns)]
+        titles = [wrapped(panel.title, int(each / TITLE) - 2) for panel in chart.panels]
+        heights = [max(_height(chart, panel, width) for panel in row) for row in rows]
+        fit, lines = _legend_columns(chart, width)
+        figure = Figure(
+            figsize=(width, sum(heights) + HEAD + 0.17 * max(0, lines - 1)), layout=ConstrainedLayoutEngine(**SPACE)
+        )
+        if not rows:
+            return figure
+        grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+        first: Axes | None = None
+        for k, (panel, title) in enumerate(zip(chart.panels, titles, strict=True)):
+            row, column = divmod(k, columns)
+            axes = figure.add_subplot(grid[row, column], sharex=first if chart.shared else None)
+            first = first or axes
+            _panel(figure, axes, panel, title, each, heights[row])
+            if chart.shared and columns == 1 and row < len(rows) - 1:
+                axes.tick_params(axis="x", labelbottom=False, length=0)
+                axes.set_xlabel("")
+        if fit:
+            _legend(figure, chart, fit)
+    return figure
+
+
+def _columns(chart: Chart, width: float) -> int:
+    narrow = 2 if chart.columns >= MANY else 1
+    most = narrow if width <= NARROW else chart.columns if width > HALF else 2
+    return max(1, min(chart.columns, most, len(chart.panels)))
+
+
+def _height(chart: Chart, panel: Panel, width: float) -> float:
+    """As the panel asks; a table gets lower where it gets narrower."""
+    if width >= across(chart) or not any(isinstance(mark, Cells) for mark in panel.marks):
+        return panel.height
+    return max(min(panel.height, 1.6), panel.height * (0.85 if chart.half else 0.6))
+
+
+def _panel(figure: Figure, axes: Axes, panel: Panel, title: str, width: float, height: float) -> None:
+    drawn = marks(axes, panel, width, height)
+    dress(axes, panel, width, height, drawn)
+    if title:
+        axes.set_title(title, fontsize=9 if width > 2.5 else 7.5)
+    if not drawn:
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=LIGHT["muted"])
+    for mark in panel.marks:
+        if isinstance(mark, Cells) and mark.label and drawn and not letter_size(panel, mark, width, height):
+            key(figure, axes, mark)
+
+
+# The legend --------------------------------------------------------------------------------------------------------
+
+
+def _first(chart: Chart) -> list[tuple[str, Mark]]:
+    """Each name of the legend with its first mark: what came, the model and its band, then the others."""
+    found: dict[str, Mark] = {}
+    for panel in chart.panels:
+        for mark in panel.marks:
+            if name := getattr(mark, "name", ""):
+                found.setdefault(name, mark)
+    return sorted(found.items(), key=lambda each: _rank(each[1]))
+
+
+def _rank(mark: Mark) -> tuple[int, bool]:
+    role = getattr(mark, "role", "")
+    actual = isinstance(mark, Line) and role == "ink" and mark.dash == "solid"
+    return 0 if actual else 1 if role == "model" else 2, isinstance(mark, Band)
+
+
+def _legend_columns(chart: Chart, width: float) -> tuple[int, int]:
+    """Columns and lines of the legend; 0 columns: there is none."""
+    names = [name for name, _ in named(chart)] if chart.legend else []
+    if not names:
+        return 0, 0
+    for columns in range(min(len(names), 6), 1, -1):
+        wide = sum(max(map(len, names[k::columns])) for k in range(columns))
+        if wide * LETTER + 0.42 * columns <= width:
+            return columns, -(-len(names) // columns)
+    return 1, len(names)
+
+
+def _legend(figure: Figure, chart: Chart, columns: int) -> None:
+    """Above the axes, where it covers nothing."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    names = [name for name, _ in _first(chart) if name in found]
+    figure.legend(
+        [found[name] for name in names],
+        names,
+        loc="outside upper left",
+        ncols=columns,
+        columnspacing=1.2,
+        handlelength=1.6,
+    )
