@@ -49,9 +49,7 @@ def draw(chart: Chart, width: float) -> Figure:
             axes = figure.add_subplot(grid[row, column], sharex=first if chart.shared else None)
             first = first or axes
             _panel(figure, axes, panel, title, each, heights[row])
-            if chart.shared and columns == 1 and row < len(rows) - 1:
-                axes.tick_params(axis="x", labelbottom=False, length=0)
-                axes.set_xlabel("")
+            _spare(axes, chart, k, columns)
         if fit:
             _legend(figure, chart, fit)
     return figure
@@ -80,6 +78,17 @@ def _panel(figure: Figure, axes: Axes, panel: Panel, title: str, width: float, h
     for mark in panel.marks:
         if isinstance(mark, Cells) and mark.label and drawn and not letter_size(panel, mark, width, height):
             key(figure, axes, mark)
+
+
+def _spare(axes: Axes, chart: Chart, k: int, columns: int) -> None:
+    """No words twice: those of x are said by the panel beneath, of many small panels those of y by the one before."""
+    panel, beneath = chart.panels[k], chart.panels[k + columns : k + columns + 1]
+    if beneath and (chart.shared or beneath[0].x.label == panel.x.label):
+        axes.set_xlabel("")
+        if chart.shared:
+            axes.tick_params(axis="x", labelbottom=False, length=0)
+    if chart.columns >= MANY and k % columns and chart.panels[k - 1].y.label == panel.y.label:
+        axes.set_ylabel("")
 
 
 # The legend --------------------------------------------------------------------------------------------------------
