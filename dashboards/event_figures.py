@@ -12,7 +12,7 @@ from forecast.dashboards.event_summary import EDGES, PARTS, EventSummary, Gaps
 from forecast.dashboards.event_timeline import timelines
 from forecast.dashboards.fitting import likelihood
 from forecast.dashboards.load import Run
-from forecast.dashboards.stored import array
+from forecast.dashboards.shared import array
 from forecast.dashboards.style import number
 
 KOLMOGOROV = 1.36  # over √n: 95 of 100 samples of a true distribution stay within

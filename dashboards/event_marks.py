@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
+from forecast.dashboards.canvas import legend, sheet
 from forecast.dashboards.chart import Axis, Bars, Cells, Chart, Panel, Points
 from forecast.dashboards.event_summary import EventSummary
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
-from forecast.dashboards.style import short
+from forecast.dashboards.style import LIGHT, short
 
 TALLEST = 12  # marks in the figure of accuracies
 LETTERS = 16  # of a mark's name in a figure
@@ -33,7 +36,8 @@ def confusion(run: Run, summary: EventSummary) -> Chart | None:
     alt = words + "".join(f" {name}: {percent(float(share[k, k]))} right." for k, name in enumerate(names))
     told = brief(names)
     written = [[f"{v * 100:.0f}" if n else "–" for v in row] for row, n in zip(share, total[:, 0], strict=True)]
-    shades = Cells(told, told, share * (2 * np.eye(len(names)) - 1), "", diverging=True, low=-1, high=1, words=written)
+    side = np.where(share < 0.005, 0, share) * (2 * np.eye(len(names)) - 1)  # what is written as 0 has no shade
+    shades = Cells(told, told, side, "", diverging=True, low=-1, high=1, words=written)
     panel = Panel((shades,), Axis("guessed (%)", "category"), Axis("came", "category", down=True),
                   height=max(2.6, 0.27 * len(names) + 0.7))  # fmt: skip
     return Chart("confusion", "Which marks are confused", words, alt, (panel,), half=True)
@@ -63,7 +67,7 @@ def accuracies(run: Run, summary: EventSummary) -> Chart | None:
     total = int(summary.marks["came"].sum())
     labels = [f"{name}  {100 * n / total:.0f}\u00a0%" for name, n in
               zip(brief(frame["mark"].to_list()), frame["came"], strict=True)]  # fmt: skip
-    return Chart("accuracies", "Right by mark", words, alt, (shares(labels, recall, precision),), half=True)
+    return Chart("accuracies", "Right by mark", words, alt, (right(labels, recall, precision),), half=True)
 
 
 def rates(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -75,9 +79,7 @@ def rates(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
             np.divide(right, guessed, out=none.copy(), where=guessed > 0))  # fmt: skip
 
 
-def shares(
-    labels: Sequence[str], recall: np.ndarray, precision: np.ndarray, first: str = "of those that came"
-) -> Panel:
+def right(labels: Sequence[str], recall: np.ndarray, precision: np.ndarray, first: str = "of those that came") -> Panel:
     """A row for each label: of those that came the share that was told, of the guesses the share that came."""
     place = np.arange(len(labels))
     marks = (
@@ -99,3 +101,30 @@ def brief(names: Sequence[str], most: int = LETTERS) -> list[str]:
             cut, k = f"{short(name, most - 3)}·{k}", k + 1
         found[cut] = None
     return list(found)
+
+
+def shares(
+    run: Run,
+    width: float,
+    labels: Sequence[str],
+    recall: np.ndarray,
+    precision: np.ndarray,
+    first: str = "of those that came",
+) -> Figure:
+    """A row for each label: of those that came the share that was told, of the guesses the share that came."""
+    k = len(labels)
+    figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * k + 0.7))
+    place = np.arange(k)
+    axes.barh(place, recall, height=0.62, color=LIGHT["model"], alpha=0.3, lw=0)
+    axes.plot(recall, place, "|", ms=11, mew=2, color=LIGHT["model"], clip_on=False, zorder=3,
+              label=first)  # fmt: skip
+    axes.plot(precision, place, "D", ms=4.5, mfc="none", mec=LIGHT["seasonal"], mew=1.4, clip_on=False, zorder=3,
+              label="of the guesses")  # fmt: skip
+    axes.set_yticks(place, labels)
+    axes.set_ylim(k - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("share that is right")
+    legend(figure, axes, run, columns=2)
+    return figure

@@ -11,7 +11,7 @@ from forecast.dashboards import errors, load
 from forecast.dashboards.canvas import Shown
 from forecast.dashboards.chart import Axis, Band, Chart, Line, Mark, Panel, Points, Rule, Span
 from forecast.dashboards.class_figures import class_pictures
-from forecast.dashboards.event_figures import event_pictures
+from forecast.dashboards.event_figures import event_charts
 from forecast.dashboards.event_summary import summarise_events
 from forecast.dashboards.intervals import reliability
 from forecast.dashboards.load import Run
@@ -26,8 +26,8 @@ DOTS: Final = 60  # epochs up to which each has a dot
 
 def figures(run_dir: Path) -> dict[str, Figure]:
     """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
-    loss, pit, timelines, rescaling, gaps, confusion, accuracies, position; of classes confusion, recalls,
-    reliability, early, wrong, loss.
+    loss, pit, timeline-1 to timeline-4, rescaling, gaps, confusion, accuracies, position; of classes confusion,
+    recalls, reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
@@ -36,7 +36,7 @@ def figures(run_dir: Path) -> dict[str, Figure]:
     if run.kind == "series":
         found = pictures(run, summarise(run))
     else:
-        found = event_pictures(run, summarise_events(run)) if run.events else class_pictures(run)
+        found = event_charts(run, summarise_events(run)) if run.events else class_pictures(run)
     with styled():
         return {
             each.name: draw(each, across(each)) if isinstance(each, Chart) else each.draw(across(each))
