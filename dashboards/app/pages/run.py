@@ -53,7 +53,7 @@ def render(view: View) -> Node:
     if card is not None and not card.damage and not comparable(card):
         state = kit.note(why(card))
     return [
-        picker, state, *_head(run), _links(view, run), kit.graph(curves(run), view) or _no_curves(run),
+        picker, state, *_head(run, card), _links(view, run), kit.graph(curves(run), view) or _no_curves(run),
         kit.section("Scores", _scores(view, run, card)),
         kit.section("Against another run", *_against(view, run, cards), key="against"),
         kit.section("Make it again", *_again(run)),
@@ -79,7 +79,7 @@ def named(card: Card) -> str:
 # Head -------------------------------------------------------------------------------------------------------
 
 
-def _head(run: Run) -> list[Node]:
+def _head(run: Run, card: Card | None) -> list[Node]:
     """The result in words and in figures."""
     words, verdict, tone = HEADLINES[run.kind](run)
     horizon, context = run.metrics.get("horizon"), run.metrics.get("context")
@@ -97,7 +97,8 @@ def _head(run: Run) -> list[Node]:
     ])  # fmt: skip
     lead = html.P(words, className="lead") if run.rows else None
     said = html.P(verdict, className=f"verdict {tone}") if verdict else None
-    return [kit.box(html.H2(f"{run.model} on {run.dataset}"), lead, said, facts), kit.tiles(_tiles(run))]
+    title = f"{card.model} on {card.dataset or run.dataset}" if card else f"{run.model} on {run.dataset}"
+    return [kit.box(html.H2(title), lead, said, facts), kit.tiles(_tiles(run))]
 
 
 def _what(run: Run) -> str:
@@ -204,12 +205,23 @@ def _against(view: View, run: Run, cards: Sequence[Card]) -> list[Node]:
 
 
 def _partner(run: Run, cards: Sequence[Card]) -> Card:
-    """The run it is compared to unless another is asked for: the newest other one on the same data."""
+    """The run it is compared to unless another is asked for: on the same data that of the fewest settings apart, of
+    equal ones the newest; else the newest of its kind."""
     others = [card for card in cards if card.id != run.path.name]
     mine = next((card for card in cards if card.id == run.path.name), None)
-    alike = [card for card in others if mine is not None and card.setting and card.setting == mine.setting]
+    if mine is not None:
+        alike = [card for card in others if card.setting == mine.setting and card.group != mine.group and card.setting]
+        if alike:
+            return min(alike[:OFFERED], key=lambda card: _apart(card, mine))
     near = [card for card in others if card.kind == run.kind and card.dataset == run.dataset and not card.damage]
-    return next(iter([*alike, *near, *others]))
+    return next(iter([*near, *others]))
+
+
+def _apart(card: Card, other: Card) -> int:
+    """Settings in which two runs differ; a part weighs as many as it brings along."""
+    parts = sum(a != b for a, b in zip(card.parts, other.parts, strict=True))
+    keys = {*card.rest, *other.rest}
+    return 20 * parts + sum(card.rest.get(key) != other.rest.get(key) for key in keys)
 
 
 def _together(run: Run, id: str, others: Sequence[Card]) -> list[Node]:
