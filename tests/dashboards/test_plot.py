@@ -13,6 +13,7 @@ from dash import dcc
 from dash.exceptions import PreventUpdate
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
 from forecast.dashboards.app import app, kit
 from forecast.dashboards.app.page import Page, View, address
@@ -168,3 +169,11 @@ def test_a_chart_has_words_for_those_who_cannot_see_it() -> None:
     drawn = kit.graph(chart(Line([1, 2], [1, 2], "a"), half=True), view())
     assert drawn.className == "half" and "aria-label='alt'" in str(drawn) and "caption" in str(drawn)
     assert kit.graph(None, view()) is None
+
+
+@pytest.mark.parametrize("path", ["/", "/explorer", "/nowhere"])
+def test_the_first_address_that_is_asked_for_comes_with_styles_and_scripts(path: str) -> None:
+    with TestClient(app.make(Sources(Path("runs"))).server) as client:
+        text = client.get(path).text
+    assert all(name in text for name in ("assets/theme.js", "assets/page.css", "assets/page.js"))
+    assert "http://" not in text and "https://" not in text  # no other host
