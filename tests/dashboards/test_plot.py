@@ -13,7 +13,6 @@ from dash import dcc
 from dash.exceptions import PreventUpdate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from forecast.dashboards.app import app, kit
 from forecast.dashboards.app.page import Page, View, address
@@ -171,9 +170,7 @@ def test_a_chart_has_words_for_those_who_cannot_see_it() -> None:
     assert kit.graph(None, view()) is None
 
 
-@pytest.mark.parametrize("path", ["/", "/explorer", "/nowhere"])
-def test_the_first_address_that_is_asked_for_comes_with_styles_and_scripts(path: str) -> None:
-    with TestClient(app.make(Sources(Path("runs"))).server) as client:
-        text = client.get(path).text
+def test_the_first_page_that_is_asked_for_comes_with_styles_and_scripts() -> None:
+    text = app.make(Sources(Path("runs"))).index()
     assert all(name in text for name in ("assets/theme.js", "assets/page.css", "assets/page.js"))
     assert "http://" not in text and "https://" not in text  # no other host
