@@ -9,14 +9,13 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
 from fastapi import FastAPI
 
 from forecast.dashboards.app import kit
-from forecast.dashboards.app.page import Node, Page, Theme, View
+from forecast.dashboards.app.page import Node, Page, Theme, View, read_query
 from forecast.dashboards.app.pages import (
     classification,
     errors,
@@ -35,8 +34,6 @@ from forecast.errors import ForecastError
 PAGES: tuple[Page, ...] = tuple(
     module.PAGE for module in (leaderboard, run, explorer, errors, insight, events, classification, live, jobs)
 )
-FIELDS = 50  # of an address; a page needs a dozen
-LETTERS = 4000  # of an address
 
 INDEX = """<!doctype html>
 <html lang="en">
@@ -93,6 +90,8 @@ def make(sources: Sources) -> Dash:
     for page in PAGES:
         if page.register is not None:
             page.register(app, sources)
+    # Dash 4.4 finds its assets at the first request for "/": an earlier one for another page would come without them.
+    app._setup_server()
     return app
 
 
@@ -122,16 +121,6 @@ def drawn(page: Page, view: View) -> Node:
             f"This page could not be drawn ({type(fault).__name__}). "
             "Where forecast ui was started, its output says more; please report it."
         )
-
-
-def read_query(search: str | None) -> Mapping[str, tuple[str, ...]]:
-    """The keys and values of an address, as far as an address may be long."""
-    text = (search or "").removeprefix("?")[:LETTERS]
-    try:
-        found = parse_qs(text, keep_blank_values=False, max_num_fields=FIELDS)
-    except ValueError:
-        return {}
-    return {key: tuple(values) for key, values in found.items()}
 
 
 def _theme(given: str) -> Theme:
