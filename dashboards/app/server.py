@@ -32,12 +32,16 @@ def serve(
 ) -> None:
     """Answer at http://host:port until SIGTERM or Ctrl-C."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # each bad request would be a line
-    config = uvicorn.Config(
-        guarded(sources, hosts, port, token), host=host, port=port, http="httptools", interface="asgi3",
-        log_config=None, access_log=False, server_header=False, proxy_headers=False, ws_max_size=MESSAGE,
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=GRACE_S,
-    )  # fmt: skip
-    uvicorn.Server(config).run()
+    made(guarded(sources, hosts, port, token), host, port).run()
+
+
+def made(app: Guard, host: str, port: int) -> uvicorn.Server:
+    """The server of HTTP and WebSocket before an app, with its limits."""
+    return uvicorn.Server(uvicorn.Config(
+        app, host=host, port=port, http="httptools", interface="asgi3", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, ws_max_size=MESSAGE, limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+    ))  # fmt: skip
 
 
 def _reports(sources: Sources) -> Any:

@@ -103,7 +103,7 @@ CASES = [
     Case("a name that is neither a set nor a file", "verbs/data_kind.py described: neither", nothing, "'electricty' is neither a data set nor a file; did you mean electricity? → see `forecast data list`",
          "data show electricty", 2),
     Case("a card under a name that is not YAML", "verbs/data_kind.py _save", csv(), "save is 'card.txt'; expected a name ending in .yaml → write save=card.yaml", "data show f.csv save=card.txt", 2),
-    Case("one port for both servers", "verbs/ui.py main: are both", put("SQLite format 3\\0", "mlflow.db"), "--port and --mlflow-port are both 5000; expected two ports", "ui --port 5000", 2),
+    Case("one port for both servers", "verbs/ui.py main: are both", put(b"SQLite format 3\0", "mlflow.db"), "--port and --mlflow-port are both 5000; expected two ports", "ui --port 5000", 2),
     Case("a folder of jobs that is not there", "verbs/ui.py checked: is no folder", nothing, "--jobs nowhere is no folder; expected one → check the path", "ui --jobs nowhere", 2),
     Case("a stream without a scheme", "verbs/ui.py checked: is no address", nothing, "--stream localhost:8000 is no address; expected that of forecast stream feed=http → e.g. --stream http://127.0.0.1:8000", "ui --stream localhost:8000", 2),
     Case("a flag that forecast ui has not", "verbs/ui.py error", nothing, "unrecognized arguments: --prot 5000; expected forecast ui [--runs DIR] [--port N] [--host NAME] [--store FILE] …", "ui --prot 5000", 2),
