@@ -133,8 +133,8 @@ def level(subjects: Subjects) -> Chart | None:
     first = held[0][1].level
     words = (
         "Mean error (forecast − actual, scaled) at each level of the forecast, in groups of about equally many "
-        f"forecasts; {'shaded' if len(held) == 1 else 'dotted'}, one standard deviation about it. Level 0 is the mean of "
-        "the training part, 1 lies a standard deviation above. A spread that grows with the level asks for a "
+        f"forecasts; {'shaded' if len(held) == 1 else 'dotted'}, one standard deviation about it. Level 0 is the mean "
+        "of the training part, 1 lies a standard deviation above. A spread that grows with the level asks for a "
         "transformation or an output whose width does."
     )
     low, high = first.row(0, named=True), first.row(-1, named=True)
