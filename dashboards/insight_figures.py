@@ -59,8 +59,8 @@ def sparsity(found: Insight, window: int) -> Chart | None:
         panels.append(Panel(marks, _time(found), Axis("head", whole=True), title, height=min(1.2 + 0.14 * heads, 3.4)))
         told.append(f"layer {layer['layer'] + 1}: M from {number(np.nanmin(z))} to {number(np.nanmax(z))}")
     words = (
-        f"ProbSparse attention in {which(found, window)}: a shade is M, the largest less the mean score of a query over "
-        "its sampled keys. Only the dotted queries, those with the largest M of their head, look at the keys; the "
+        f"ProbSparse attention in {which(found, window)}: a shade is M, the largest less the mean score of a query "
+        "over its sampled keys. Only the dotted queries, those with the largest M of their head, look at the keys; the "
         "others get the mean of all values."
     )
     return Chart("sparsity", "Which queries attend", words, f"{words} {'; '.join(told)}.", tuple(panels))
