@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from forecast.dashboards.chart import Axis, Cells, Chart, Line, Panel, Points, Rule
-from forecast.dashboards.insight import PICKS, Insight
-from forecast.dashboards.load import Facts
+from forecast.dashboards.insight import PICKS, Insight, read
+from forecast.dashboards.insight_worth import importance, shortened
+from forecast.dashboards.load import Facts, Run
 from forecast.dashboards.style import number
 
 MOST_LAYERS = 6  # drawn; deeper encoders show their first ones
@@ -29,11 +30,21 @@ def insight_figures(found: Insight, window: int) -> list[Chart]:
 
 def which(found: Insight, window: int) -> str:
     """The window in words."""
-    name = PICKS[window] if window < len(PICKS) else f"{window + 1}th"
-    held = next((each for each in found.windows if each.get("pick") == name), {})
-    place = f" after {held['cutoff']}" if held.get("cutoff") else ""
-    of = f" of {held['series']}" if held.get("series") else ""
-    return f"the {name} test window ({held.get('series', '')}{place})" if of or place else f"the {name} test window"
+    held = found.windows[window] if window < len(found.windows) else {}
+    place = [str(held.get("series") or ""), f"after {held['cutoff']}" if held.get("cutoff") else ""]
+    told = " ".join(word for word in place if word)
+    what = "window" if found.by_steps else "sequence" if found.unit == "event" else "window"
+    name = f"the {held.get('pick', PICKS[min(window, 2)])} {found.facts.get('part') or 'test'} {what}"
+    return f"{name} ({told})" if told else name
+
+
+def report_figures(run: Run) -> list[Chart]:
+    """Those of a report, of the median window; none where the run wrote nothing."""
+    found = read(run)
+    if found is None:
+        return []
+    worth = importance(found)
+    return [*insight_figures(found, 1), *([] if worth is None else [worth])]
 
 
 # ProbSparse attention ---------------------------------------------------------------------------------------
@@ -56,14 +67,14 @@ def sparsity(found: Insight, window: int) -> Chart | None:
         )
         title = f"layer {layer['layer'] + 1}: {layer.get('kept', '?')} of {layer['tokens']} queries attend"
         marks = (Cells(x, np.arange(1, heads + 1), z, "M (unscaled score)"), dots)
-        panels.append(Panel(marks, _time(found), Axis("head", whole=True), title, height=min(1.2 + 0.14 * heads, 3.4)))
+        panels.append(Panel(marks, _time(found), _heads(heads), title, height=min(1.2 + 0.14 * heads, 3.4)))
         told.append(f"layer {layer['layer'] + 1}: M from {number(np.nanmin(z))} to {number(np.nanmax(z))}")
     words = (
         f"ProbSparse attention in {which(found, window)}: a shade is M, the largest less the mean score of a query "
         "over its sampled keys. Only the dotted queries, those with the largest M of their head, look at the keys; the "
         "others get the mean of all values."
     )
-    return Chart("sparsity", "Which queries attend", words, f"{words} {'; '.join(told)}.", tuple(panels))
+    return Chart("sparsity", "Which queries attend", words, f"{words} {'; '.join(told)}.", tuple(panels), columns=2)
 
 
 def kept(found: Insight, window: int) -> Chart | None:
@@ -116,11 +127,11 @@ def weights(found: Insight, window: int) -> Chart | None:
         x = _at(found, layer, np.arange(z.shape[1]))
         marks = (Cells(x, np.arange(1, heads + 1), 100 * z, "weight (%)", low=0.0, high=100 * float(z.max())),)
         title = f"layer {layer['layer'] + 1}"
-        panels.append(Panel(marks, _time(found), Axis("head", whole=True), title, height=min(1.2 + 0.14 * heads, 3.4)))
+        panels.append(Panel(marks, _time(found), _heads(heads), title, height=min(1.2 + 0.14 * heads, 3.4)))
         told.append(f"{title}: at most {100 * z.max():.1f} %, effectively {number(layer.get('effective', 0.0))} steps")
     words = f"What the last output of each layer takes from the {found.unit}s before it, in {which(found, window)}."
     words += " The weights of a head sum to 100 %."
-    return Chart("weights", "Weights over time", words, f"{words} {'; '.join(told)}.", tuple(panels), shared=True)
+    return Chart("weights", "Weights over time", words, f"{words} {'; '.join(told)}.", tuple(panels), columns=2)
 
 
 def newest(found: Insight, window: int) -> Chart | None:
@@ -192,7 +203,7 @@ def reach(found: Insight, window: int) -> Chart | None:
     if found.by_steps or found.unit == "event":
         bound = (Rule(most, label=f"by construction: {most}"),) if isinstance(most, int) else ()
         x_axis = Axis(f"newest {found.unit}s", zero=True)
-        panels.append(Panel((*shares, *bound), x_axis, Axis("share of the squared gradient (%)", percent=True)))
+        panels.append(Panel((*shares, *bound), x_axis, Axis("share of the squared gradient (%)", zero=True, percent=True)))
     words = f"How far back the encoder reaches, measured by gradients. By construction: {found.reach.get('rule', '')}."
     if not last:
         words += f" It looks both ways, so the gradient is that of all it gives out for each {found.unit}."
@@ -229,7 +240,7 @@ def channels(found: Insight, window: int) -> Chart | None:
     at = [k for k in range(len(z)) if k < len(names)]
     z = z[at]
     x = np.arange(z.shape[1]) - z.shape[1]
-    each = _shortened([names[k] for k in at])
+    each = shortened([names[k] for k in at])
     words = f"How much the whole forecast moves with each channel at each step of the past, in {which(found, window)}."
     strongest = [f"{each[k]} {number(float(np.sqrt((z[k] ** 2).sum())))}" for k in np.argsort(-(z**2).sum(1))[:5]]
     y = Axis("", "category", down=True)
@@ -254,6 +265,11 @@ def _at(found: Insight, layer: Facts, place: np.ndarray) -> np.ndarray:
     return layer.get("offset", 0) + place * layer.get("stride", 1) - found.tokens
 
 
+def _heads(count: int) -> Axis:
+    each = -(-count // 12)
+    return Axis("head", ticks=tuple((float(k), str(k)) for k in range(1, count + 1, each)))
+
+
 def _time(found: Insight) -> Axis:
     if found.unit == "token":
         what = {"patches": "patch", "channels": "channel, then calendar field"}.get(str(found.facts.get("layout")))
@@ -265,12 +281,3 @@ def _line(
     x: np.ndarray, y: np.ndarray | pl.Series, name: str, i: int, *, stairs: bool = False, dots: bool = False
 ) -> Line:
     return Line(x, y, name, ROLES[i % len(ROLES)], DASHES[i % len(DASHES)], stairs=stairs, dots=dots)  # type: ignore[arg-type]
-
-
-def _shortened(names: list[str], most: int = 24) -> list[str]:
-    """Names that fit beside an axis, no two alike."""
-    made: list[str] = []
-    for name in names:
-        short = name if len(name) <= most else f"{name[: most - 1]}…"
-        made.append(short if short not in made else f"{short[: most - 4]}… {len(made) + 1}")
-    return made

@@ -6,7 +6,6 @@ import numpy as np
 
 from forecast.dashboards.chart import Axis, Bars, Chart, Line, Panel, Rule
 from forecast.dashboards.insight import Insight, Worth
-from forecast.dashboards.insight_figures import _shortened
 from forecast.dashboards.style import number
 
 SHOWN = 24  # inputs in the figure; the table has all
@@ -22,7 +21,7 @@ def importance(found: Insight) -> Chart | None:
     shown = others[:SHOWN]
     share = own is not None and own.mean > 0
     by = own.mean if own is not None and share else 1.0
-    names = _shortened([row.column for row in shown])
+    names = shortened([row.column for row in shown])
     bars = Bars(np.array([row.mean / by for row in shown]), names, "increase", across=True, opacity=0.85)
     spans = tuple(_span(row, name, by, k == 0) for k, (row, name) in enumerate(zip(shown, names, strict=True)))
     label = "increase of the validation MSE, as a share of that of the own past (%)"
@@ -58,3 +57,12 @@ def _words(found: Insight, own: Worth | None, others: int) -> str:
 def _told(found: Insight, own: Worth | None, rows: list[Worth]) -> str:
     each = ", ".join(f"{row.column} {number(row.mean)} ± {number(2 * row.se)}" for row in rows)
     return f"Increase of the validation MSE: own past {number(own.mean) if own else 'unknown'}, {each}."
+
+
+def shortened(names: list[str], most: int = 24) -> list[str]:
+    """Names that fit beside an axis, no two alike."""
+    made: list[str] = []
+    for name in names:
+        short = name if len(name) <= most else f"{name[: most - 1]}…"
+        made.append(short if short not in made else f"{short[: most - 4]}… {len(made) + 1}")
+    return made

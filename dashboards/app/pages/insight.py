@@ -103,7 +103,7 @@ def _table(found: Insight, view: View) -> Node:
     rows = kit.order(found.worth, keys, view, "-mean")
     cells = [
         [row.column, row.role, number(row.mean), number(row.sd), number(row.se),
-         f"{100 * row.mean / own:.1f} %" if own > 0 else "–"]
+         f"{number(100 * row.mean / own)} %" if own > 0 else "–"]
         for row in rows
     ]  # fmt: skip
     return kit.table("What each input is worth", HEADS, cells, view, PATH)
