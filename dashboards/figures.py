@@ -26,8 +26,8 @@ DOTS: Final = 60  # epochs up to which each has a dot
 
 def figures(run_dir: Path) -> dict[str, Figure]:
     """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
-    loss, pit, timeline-1 to timeline-4, rescaling, gaps, confusion, accuracies, position; of classes confusion,
-    recalls, reliability, early, wrong, loss.
+    loss, pit, timeline-1 to timeline-4, rescaling, gaps, ratio, confusion, accuracies, position; of classes
+    confusion, recalls, reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
