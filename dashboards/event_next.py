@@ -47,8 +47,8 @@ def kept(run: Run) -> dict[str, dict[int, Ahead]] | None:
         return None
     found: dict[str, dict[int, Ahead]] = {}
     for name, event, gap, density, names, p in frame.select(COLUMNS).iter_rows():
-        told = Ahead(*(np.asarray(each, np.float64) for each in (gap, density)), list(names), np.asarray(p, np.float64))
-        found.setdefault(str(name), {})[int(event)] = told
+        gap, density, p = (np.asarray(each, np.float64) for each in (gap, density, p))
+        found.setdefault(str(name), {})[int(event)] = Ahead(gap, density, list(names), p)
     return found
 
 

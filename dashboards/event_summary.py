@@ -144,7 +144,8 @@ def _gaps(lazy: pl.LazyFrame) -> Gaps | None:
     by = celled.group_by("x").agg(pl.len().alias("n"), *quartiles).filter(pl.col("n") >= LEAST).collect()
     lines = np.full((3, CELLS), np.nan)
     lines[:, by["x"].to_numpy()] = by.select("middle", "low", "high").to_numpy().T
-    return Gaps(edges[0], edges[1], count, *np.maximum(lines, edges[1][0]), *_ratio(lazy))
+    middle, low, high = np.maximum(lines, edges[1][0])
+    return Gaps(edges[0], edges[1], count, middle, low, high, *_ratio(lazy))
 
 
 def _ratio(lazy: pl.LazyFrame) -> tuple[np.ndarray, float]:

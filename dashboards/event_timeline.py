@@ -1,6 +1,6 @@
 """A few sequences drawn as they are: events on a line of time, a row for each mark, under the hazard of the next."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ UNKNOWN = "unknown"  # a mark that training did not have
 SHAPES: tuple[tuple[Symbol, str], ...] = (
     ("dot", "model"), ("square", "seasonal"), ("triangle", "ridge"), ("diamond", "last"), ("dot", "other"),
 )  # fmt: skip
+REST: tuple[Symbol, str] = ("square", "muted")
 SPAN = 300  # of a logarithmic axis of hazards, from its top
 LETTERS = 60  # of a sequence's name
 
@@ -188,7 +189,7 @@ def _events(each: Sequence, names: list[str]) -> tuple[Mark, ...]:
     marks: list[Mark] = []
     known = names[:-1] if names[-1] == OTHER else names
     for k, name in enumerate(names):
-        shape, role = ("square", "muted") if name == OTHER else SHAPES[k % len(SHAPES)]
+        shape, role = REST if name == OTHER else SHAPES[k % len(SHAPES)]
         own = each.events.filter(~pl.col("mark").is_in(known) if name == OTHER else pl.col("mark") == name)
         hit, unscored = pl.col("mark") == pl.col("guess"), pl.col("guess").is_null()
         for some, hollow in ((own.filter(hit), False), (own.filter(~hit), True)):
@@ -215,7 +216,8 @@ def _span(each: Sequence) -> str:
     """The years, which the dates on the axis leave out."""
     if each.numbers or not each.events.height:
         return ""
-    first, last = each.events["ds"].min(), each.events["ds"].max()
+    ends: list[Any] = [each.events["ds"].min(), each.events["ds"].max()]
     if len(each.ds):
-        first, last = min(first, each.ds[0]), max(last, each.ds[-1])  # type: ignore[type-var]
+        ends += [each.ds[0], each.ds[-1]]
+    first, last = min(ends), max(ends)
     return f", {first:%b %Y} to {last:%b %Y}"
