@@ -119,35 +119,40 @@ def _looked(view: View, run: Run, held: Held, picked: list[dict[str, Any]]) -> l
     part = _part(view, first["n"])
     events = events_of(run, first, part.first, part.size)
     ahead = (held.ahead or {}).get(first["unique_id"], {})
-    there = [int(event) for event in events["event"] if int(event) in ahead]
-    choice = there or [int(event) for event in events["event"]]
+    every = [int(event) for event in events["event"]]
+    choice = [event for event in every if event in ahead] or every
     asked = view.number("event", choice[-1])
     at = asked if asked in choice else choice[-1]
     row = events.row(by_predicate=pl.col("event") == at, named=True)
-
     drawn = [looked(first["unique_id"], events, held.lines, held.context, part.here == part.last)]
     for other in picked[1:]:
         own = events_of(run, other, max(0, other["n"] - STRETCH))
         drawn.append(looked(other["unique_id"], own, held.lines, held.context))
+    name = short(first["unique_id"], LETTERS)
+    slide = kit.slider("event", f"Event of sequence {name}", list(map(str, choice)), view, told=_told(choice, events))
+    told = [_none_kept(run, held)]
+    if at in ahead:
+        unit = event_unit(run)
+        charts = density(row, ahead[at], way(events, ahead), unit), likely(row, ahead[at])
+        told = [kit.graph(chart, view) for chart in charts]
+    told.append(kit.box(html.H3("In numbers"), _facts(row, event_unit(run), run)))
+    return [
+        kit.section("What came, and what was expected", _parts(view, first, part, run),
+                    *_timelines(view, run, held, drawn, row["ds"]), key="timelines"),
+        kit.section(f"One event of sequence {name}", slide, _near(view, choice, at), kit.grid(*told),
+                    kit.graph(stretch(events, event_unit(run), at), view), key="event"),
+    ]  # fmt: skip
+
+
+def _timelines(view: View, run: Run, held: Held, drawn: list[Sequence], at: Any) -> list[Node]:
+    """A chart for each; in the first a line at the event that is looked at closely."""
     names, unit, ends = rows(held.summary, drawn, ROWS), event_unit(run), scale(drawn)
     charts = [timeline(each, names, unit, ends, marked(run), f"timeline-{k + 1}") for k, each in enumerate(drawn)]
-    charts[0] = _marked(charts[0], row["ds"])
-    where = f"Sequence {short(first['unique_id'], LETTERS)}"
-    slide = kit.slider("event", f"Event of {where.lower()}", [str(e) for e in choice], view, told=_told(choice, events))
-    near = _near(view, choice, at)
-    if there:
-        told = [
-            kit.graph(density(row, ahead[at], way(events, ahead), unit), view),
-            kit.graph(likely(row, ahead[at]), view),
-        ]
-    else:
-        told = [_none_kept(run, held)]
-    return [
-        kit.section("What came, and what was expected", _parts(view, first, part, run, held),
-                    *(kit.graph(chart, view) for chart in charts), _without(drawn), key="timelines"),
-        kit.section(f"{where}: one event", slide, near, kit.grid(*told, kit.box(html.H3("In numbers"), _facts(row, unit, run))),
-                    kit.graph(stretch(events, unit, at), view), key="event"),
-    ]  # fmt: skip
+    rule = Rule(at, role="seasonal", dash="solid")
+    panels = tuple(panel._replace(marks=(*panel.marks, rule)) for panel in charts[0].panels)
+    charts[0] = charts[0]._replace(panels=panels, caption=f"{charts[0].caption} Orange: the event below.")
+    charts[1:] = [chart._replace(caption="Drawn as the one above.") for chart in charts[1:]]
+    return [*(kit.graph(chart, view) for chart in charts), _without(drawn)]
 
 
 def _part(view: View, n: int) -> Part:
@@ -159,7 +164,7 @@ def _part(view: View, n: int) -> Part:
     return Part(first, stop - first, here, last)
 
 
-def _parts(view: View, row: dict[str, Any], part: Part, run: Run, held: Held) -> Node:
+def _parts(view: View, row: dict[str, Any], part: Part, run: Run) -> Node:
     """Where in a long sequence one looks, over all of it."""
     if part.last < 2:
         return None
@@ -167,8 +172,8 @@ def _parts(view: View, row: dict[str, Any], part: Part, run: Run, held: Held) ->
     values = [str(k + 1) for k in range(part.last)]
     told = [_range(row["n"], k + 1, part.last) for k in range(part.last)]
     words = (
-        f"All {row['n']:,d} events of sequence {short(row['unique_id'], LETTERS)}: the mean nats of each stretch, and the "
-        "least and most of an event in it, pale. Orange: the events below."
+        f"All {row['n']:,d} events of sequence {short(row['unique_id'], LETTERS)}: the mean nats of each stretch, and "
+        "the least and most of an event in it, pale. Orange: the events below."
     )
     x = array(whole["first"])
     marks = (
@@ -187,19 +192,13 @@ def _range(n: int, here: int, last: int) -> str:
     return f"{max(0, stop - STRETCH) + 1:,d} to {stop:,d} of {n:,d}"
 
 
-def _marked(chart: Chart, at: Any) -> Chart:
-    """With a line at the event that is looked at closely."""
-    rule = Rule(at, role="seasonal", dash="solid")
-    return chart._replace(panels=tuple(panel._replace(marks=(*panel.marks, rule)) for panel in chart.panels))
-
-
 def _without(drawn: list[Sequence]) -> Node:
     """Which of the sequences have no hazard, and why."""
     lost = [short(each.id, LETTERS) for each in drawn if not len(each.ds)]
     if not lost:
         return None
-    return kit.note(f"No hazard of {', '.join(lost)} here: a run keeps it for the last events of typical sequences, the "
-                    "worst, the best and some at random.")  # fmt: skip
+    return kit.note(f"No hazard of {', '.join(lost)} here: a run keeps it for the last events of typical sequences, "
+                    "the worst, the best and some at random.")  # fmt: skip
 
 
 def _none_kept(run: Run, held: Held) -> Node:
@@ -207,8 +206,8 @@ def _none_kept(run: Run, held: Held) -> Node:
         return kit.note("The densities of these events were not kept: a run keeps them for the last events of typical "
                         "sequences, the worst, the best and some at random. Intervals are there for all.")  # fmt: skip
     command = str(run.env.get("command") or f"forecast reproduce run={run.path.name}")
-    words = (f"This run, of schema {run.schema}, kept no densities of the next event (timeline_next.parquet is missing). "
-             "Run it again to see them:")  # fmt: skip
+    words = (f"This run, of schema {run.schema}, kept no densities of the next event: timeline_next.parquet is missing. "
+             "To see them, run it again:")  # fmt: skip
     return html.Div([kit.note(words), kit.code(command)])
 
 

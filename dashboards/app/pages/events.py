@@ -34,8 +34,8 @@ def render(view: View) -> Node:
     cards = [card for card in view.sources.cards() if card.path is not None and card.kind == "events"]
     good = [card for card in cards if not card.damage and card.finished]
     if not cards:
-        return kit.empty("No runs of events", "A run of task=event appears here once it is finished. To make a small one:",
-                         "forecast train experiment=smoke_events")  # fmt: skip
+        words = "A run of task=event appears here once it is finished. To make a small one:"
+        return kit.empty("No runs of events", words, "forecast train experiment=smoke_events")
     id = view.one("run") or (good or cards)[0].id
     picker = kit.controls(kit.choose("run", "Run", _offered(cards, id), view, other=id,
                                      drops=("sequence", "find", "draw", "part", "event")))  # fmt: skip
@@ -111,7 +111,7 @@ def _gain(run: Run, column: Score) -> Node:
 def _below(view: View, run: Run, found: Held | None) -> list[Node]:
     """One of the parts, chosen by ?show=."""
     if found is None:
-        words = "This run wrote no predictions (predictions.parquet is missing or empty). To see its events, train it with predictions:"
+        words = "This run wrote no predictions: predictions.parquet is missing or empty. To see its events, train with:"
         return [kit.note(words), kit.code("forecast train task=event predictions=true"), *_only_scores(view, run)]
     here = view.one("show") if view.one("show") in PARTS else next(iter(PARTS))
     links: list[Node] = []
@@ -144,8 +144,8 @@ def when(view: View, run: Run, found: Held) -> list[Node]:
         ("Inside the 90 % interval", percent(summary.coverage) if summary.coverage is not None else None),
         ("Between half and twice the median", percent(summary.gaps.twice) if summary.gaps else None),
     ])  # fmt: skip
-    about = kit.note("With many events p is small for any model that is not exactly true: the distance says how far off "
-                     "it is. The floors' calibration stands in the table above.")  # fmt: skip
+    about = kit.note("With many events p is small for any model that is not exactly true: the distance says how far "
+                     "off it is. The floors' calibration stands in the table above.")  # fmt: skip
     charts = [kit.graph(make(run, summary), view) for make in (pit, rescaling, gaps, ratio, position)]
     return [
         kit.section(
@@ -177,11 +177,8 @@ def which(view: View, run: Run, found: Held) -> list[Node]:
               f"{row['guessed']:,d}", _share(row["recall"]), _share(row["precision"])]
              for row in kit.order(rows, keys, view, "-came")]  # fmt: skip
     table = kit.table(f"All {len(rows):,d} marks", heads, lines, view, PATH)
-    return [
-        kit.section("Which mark", kit.grid(kit.graph(confusion(run, summary), view), kit.graph(accuracies(run, summary), view)),
-                    key="marks"),
-        kit.section(f"All {len(rows):,d} marks", table),
-    ]  # fmt: skip
+    charts = [kit.graph(make(run, summary), view) for make in (confusion, accuracies)]
+    return [kit.section("Which mark", kit.grid(*charts), key="marks"), kit.section("All marks", table)]
 
 
 def _share(value: float) -> str:
@@ -200,9 +197,8 @@ def _ahead(view: View, run: Run) -> list[Node]:
     rows = ahead_rows(run)
     if not rows:
         words = "No window ahead was scored: it was not asked for, or no sequence is watched for so long. To score one:"
-        return [
-            kit.section("The window ahead", kit.note(words), kit.code("forecast train task=event task.origins=128"))
-        ]
+        command = "forecast train task=event task.origins=128"
+        return [kit.section("The window ahead", kit.note(words), kit.code(command))]
     known, aims = titles(rows), {1: "↑", -1: "↓"}
     heads = [
         Column("name", "Forecast", False),
@@ -213,9 +209,8 @@ def _ahead(view: View, run: Run) -> list[Node]:
         cells: list[Node] = []
         for key in known:
             value = row.values.get(key)
-            cells.append(
-                html.Strong(number(value)) if value is not None and value == best(rows, key) else number(value)
-            )
+            first = value is not None and value == best(rows, key)
+            cells.append(html.Strong(number(value)) if first else number(value))
         lines.append([[kit.swatch(row.role), row.name], *cells])
     lit = [k for k, row in enumerate(rows) if row.kind == "model"]
     table = kit.table("Scores of the window ahead", heads, lines, view, sort=False, marked=lit)
