@@ -7,12 +7,12 @@ from uuid import uuid4
 
 from forecast.dashboards import class_report, event_report, load
 from forecast.dashboards.canvas import Shown, moment
-from forecast.dashboards.figures import pictures
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
 from forecast.dashboards.intervals import interval_table
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note
 from forecast.dashboards.scores import channel_table, headline, score_table, series_table, tiles
+from forecast.dashboards.series_figures import series_charts
 from forecast.dashboards.style import count, duration, steps
 from forecast.dashboards.summary import Summary, summarise
 
@@ -39,7 +39,7 @@ def write_report(run_dir: Path) -> Path:
 def render(run: Run) -> str:
     """The report of a run of series as one HTML document."""
     summary = summarise(run)
-    drawn = {picture.name: picture for picture in pictures(run, summary)}
+    drawn = {each.name: each for each in series_charts(run, summary)}
     bands = interval_table(run)
     sections = {
         "scores": ("Scores", score_table(run)),

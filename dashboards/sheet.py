@@ -32,9 +32,9 @@ def draw(chart: Chart, width: float) -> Figure:
     """The chart at a width in inches: each panel as tall as it asks for, the legend above them."""
     with styled(chart.name):
         columns = _columns(chart, width)
-        each = width / columns
+        broad = width / columns
         rows = [chart.panels[k : k + columns] for k in range(0, len(chart.panels), columns)]
-        titles = [wrapped(panel.title, int(each / TITLE) - 2) for panel in chart.panels]
+        titles = [wrapped(panel.title, int(broad / TITLE) - 2) for panel in chart.panels]
         heights = [max(_height(chart, panel, width) for panel in row) for row in rows]
         fit, lines = _legend_columns(chart, width)
         figure = Figure(
@@ -42,16 +42,14 @@ def draw(chart: Chart, width: float) -> Figure:
         )
         if not rows:
             return figure
-        grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+        grid = figure.add_gridspec(len(rows), columns, height_ratios=[each / heights[0] for each in heights])
         first: Axes | None = None
         for k, (panel, title) in enumerate(zip(chart.panels, titles, strict=True)):
             row, column = divmod(k, columns)
             axes = figure.add_subplot(grid[row, column], sharex=first if chart.shared else None)
             first = first or axes
-            _panel(figure, axes, panel, title, each, heights[row])
-            if chart.shared and columns == 1 and row < len(rows) - 1:
-                axes.tick_params(axis="x", labelbottom=False, length=0)
-                axes.set_xlabel("")
+            _panel(figure, axes, panel, title, broad, heights[row])
+            _spare(axes, chart, k, columns)
         if fit:
             _legend(figure, chart, fit)
     return figure
@@ -80,6 +78,17 @@ def _panel(figure: Figure, axes: Axes, panel: Panel, title: str, width: float, h
     for mark in panel.marks:
         if isinstance(mark, Cells) and mark.label and drawn and not letter_size(panel, mark, width, height):
             key(figure, axes, mark)
+
+
+def _spare(axes: Axes, chart: Chart, k: int, columns: int) -> None:
+    """No words twice: those of x are said by the panel beneath, of many small panels those of y by the one before."""
+    panel, beneath = chart.panels[k], chart.panels[k + columns : k + columns + 1]
+    if beneath and (chart.shared or beneath[0].x.label == panel.x.label):
+        axes.set_xlabel("")
+        if chart.shared:
+            axes.tick_params(axis="x", labelbottom=False, length=0)
+    if chart.columns >= MANY and k % columns and chart.panels[k - 1].y.label == panel.y.label:
+        axes.set_ylabel("")
 
 
 # The legend --------------------------------------------------------------------------------------------------------

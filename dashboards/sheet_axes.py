@@ -16,7 +16,19 @@ from forecast.dashboards.style import short, tick
 
 POINTS = 72.0  # in an inch
 FINEST = 5.0  # points: smaller letters are left out
-STEPS = [1, 2, 3, 4, 6, 10]  # between whole numbers: 24 hours fall on them
+WHOLE = [1, 2, 3, 4, 6, 10]  # between whole numbers: 24 hours fall on them
+STEPS = [1, 2, 2.5, 5, 10]
+
+
+class Days(AutoDateLocator):
+    """Every second day of a month is its 31st too: no tick stands next to that of a new month."""
+
+    def tick_values(self, vmin: Any, vmax: Any) -> Any:
+        at = np.asarray(super().tick_values(vmin, vmax))
+        if len(at) < 3:
+            return at
+        apart = np.diff(at)
+        return at[np.append(apart > 0.6 * np.median(apart), True)]
 
 
 def words(panel: Panel, across: bool) -> list[str]:
@@ -109,7 +121,7 @@ def _side(side: Side, axis: Axis, names: list[str], drawn: bool, most: int, size
     if axis.scale == "log":
         _logarithmic(side, most)
     else:
-        whole: dict[str, Any] = {"integer": True, "steps": STEPS} if axis.whole else {}
+        whole: dict[str, Any] = {"integer": True, "steps": WHOLE} if axis.whole else {"steps": STEPS}
         side.set_major_locator(MaxNLocator(most, **whole))
     side.set_major_formatter(FuncFormatter(_share if axis.percent else tick))
 
@@ -130,7 +142,7 @@ def _logarithmic(side: Side, most: int) -> None:
 def dates(side: Side, most: int) -> None:
     """Days as `18 Aug`, months as `Aug`, hours as `06:00`; the year is said in words beside the figure."""
     # With fewer than seven ticks the locator must be free to draw only two, else it finds no step that fits.
-    locator = AutoDateLocator(minticks=3 if most > 6 else 2, maxticks=most)
+    locator = Days(minticks=3 if most > 6 else 2, maxticks=most)
     formats = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
     zeros = ["%Y", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
     side.set_major_locator(locator)
@@ -168,7 +180,8 @@ def bare(axes: Axes) -> None:
 def letters_of(panel: Panel, width: float) -> int:
     """How long a category may be written."""
     names = [*words(panel, True), *words(panel, False), *(word for _, word in panel.y.ticks)]
-    room = 10 if width < 3.2 else 16 if width < 6 else 20
+    tiled = any(isinstance(mark, Cells) for mark in panel.marks)
+    room = (10 if tiled else 15) if width < 3.2 else 16 if width < 6 else 20
     return min(max(map(len, names), default=0), room) if names else 0
 
 

@@ -10,10 +10,10 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from forecast.dashboards.chart import Band, Bars, Cells, Histogram, Line, Mark, Panel, Points, Rule, Span, Values
-from forecast.dashboards.sheet_axes import FINEST, POINTS, letters_of, place, places, words
+from forecast.dashboards.sheet_axes import FINEST, POINTS, STEPS, letters_of, place, places, words
 from forecast.dashboards.style import LIGHT, tick
 
 DASHES: dict[str, Any] = {
@@ -88,7 +88,7 @@ def _one(at: Place, mark: Mark, order: float) -> bool:
 def _line(at: Place, mark: Line, order: float) -> bool:
     x, y = at.x(mark.x), at.y(mark.y)
     alone = _alone(np.isfinite(x) & np.isfinite(y))
-    look: dict[str, Any] = {"color": LIGHT[mark.role], "zorder": order}
+    look: dict[str, Any] = {"color": LIGHT[mark.role], "alpha": mark.opacity, "zorder": order}
     dots: dict[str, Any] = {"marker": "o", "ms": 3} if mark.dots else {}
     style: dict[str, Any] = {"drawstyle": "steps-post"} if mark.stairs else {}
     at.axes.plot(x, y, lw=mark.width, ls=DASHES[mark.dash], label=mark.name or None, **look, **dots, **style)
@@ -289,7 +289,7 @@ def key(figure: Figure, axes: Axes, mark: Cells) -> None:
     colours = ListedColormap([to_rgba(look["fc"], look["alpha"]) for look in looks])
     bounds = np.linspace(low, high, len(levels) + 1)
     bar = figure.colorbar(ScalarMappable(BoundaryNorm(bounds, len(levels)), colours), ax=axes, pad=0.02, aspect=30,
-                          fraction=0.05, ticks=np.linspace(low, high, 3))  # fmt: skip
+                          fraction=0.05, ticks=MaxNLocator(3, steps=STEPS))  # fmt: skip
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
     bar.ax.tick_params(length=0)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from forecast.dashboards.bands import COLUMNS
 from forecast.dashboards.load import Run
 from forecast.dashboards.windows import Window, pick
 from forecast.errors import ArtifactError
@@ -20,7 +21,7 @@ from forecast.errors import ArtifactError
 BINS = 60  # of the histogram of errors
 BUCKETS = 250  # points on the line of error over time
 _NEEDED = ("unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat")
-_BESIDE = ("naive", "lo", "hi")  # what an older run may lack
+_BESIDE = ("naive", *COLUMNS)  # what an older run may lack
 _TERMS = {
     "ss": pl.col("z").pow(2),
     "sa": pl.col("z").abs(),
