@@ -67,9 +67,7 @@ def window_chart(shown: Sequence[Shown], label: str, zone: bool, of: str = "") -
     return Chart("window", "Forecast and what came", words, alt, (panel,))
 
 
-def strip_chart(
-    strip: Strip, name: str, label: str, zone: bool, at: datetime, until: datetime, freq: str = "steps"
-) -> Chart:
+def strip_chart(strip: Strip, name: str, label: str, zone: bool, at: datetime, until: datetime) -> Chart:
     """The whole test span; `at` and `until` are the ends of the window that is looked at."""
     actual, made = strip.actual, strip.forecast
     actual, made = actual[places(actual["y"])], made[places(made["y_hat"])]
@@ -84,12 +82,20 @@ def strip_chart(
         alt += f" from {moment(strip.actual['ds'][0])} to {moment(strip.actual['ds'][-1])}"
     alt += f", and forecasts {ahead} by {name}."
     found = (
-        Span(at, until),
-        Rule(at, role="ink", dash="solid"),
+        *_here(at, until),
         _line(actual, "y", "actual", "ink", width=1.0),
         _line(made, "y_hat", f"{name}, {ahead}", "model", width=1.0),
     )
     return Chart("strip", "All of the test part", words, alt, (Panel(found, _time(zone), Axis(label), height=2.2),))
+
+
+def here(chart: Chart, at: datetime, until: datetime) -> Chart:
+    """A chart of nothing but the window's place: what changes on the strip when the cutoff moves."""
+    return chart._replace(panels=(chart.panels[0]._replace(marks=_here(at, until)),))
+
+
+def _here(at: datetime, until: datetime) -> tuple[Mark, ...]:
+    return Span(at, until), Rule(at, role="ink", dash="solid")
 
 
 def _time(zone: bool) -> Axis:
