@@ -8,8 +8,8 @@ import polars as pl
 
 from forecast.dashboards.bands import bands, told
 from forecast.dashboards.browse import Strip
-from forecast.dashboards.canvas import array, moment
 from forecast.dashboards.chart import Axis, Chart, Dash, Line, Mark, Panel, Rule, Span
+from forecast.dashboards.shared import array, moment
 from forecast.dashboards.style import number, role_of
 from forecast.dashboards.thin import places
 from forecast.dashboards.windows import Window
@@ -19,7 +19,7 @@ DASHES: Final[tuple[Dash, ...]] = ("solid", "dash", "dashdot", "dot", "dash")
 MODELS: Final = len(ROLES)
 
 
-class Shown(NamedTuple):
+class Drawn(NamedTuple):
     """A model's forecast of the window that is drawn."""
 
     name: str
@@ -28,7 +28,7 @@ class Shown(NamedTuple):
     banded: bool = True
 
 
-def marks(shown: Sequence[Shown]) -> tuple[Mark, ...]:
+def marks(shown: Sequence[Drawn]) -> tuple[Mark, ...]:
     """History and actuals in ink, the models over them with their intervals, a naive forecast thin beneath."""
     first = shown[0].window
     longest = max(shown, key=lambda each: each.window.future.height).window
@@ -52,7 +52,7 @@ def marks(shown: Sequence[Shown]) -> tuple[Mark, ...]:
     return tuple(found)
 
 
-def window_chart(shown: Sequence[Shown], label: str, zone: bool, of: str = "") -> Chart:
+def window_chart(shown: Sequence[Drawn], label: str, zone: bool, of: str = "") -> Chart:
     """One window; `label` is the channel with its unit, `of` the series."""
     first = shown[0]
     banded = next((each for each in shown if each.banded), None)

@@ -11,10 +11,10 @@ from forecast.dashboards.app.indices import Indices
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import explorer_parts as parts
 from forecast.dashboards.app.sources import Card
-from forecast.dashboards.canvas import moment, with_unit
 from forecast.dashboards.index import Index, nearest
 from forecast.dashboards.load import Run
-from forecast.dashboards.window_figures import MODELS, Shown
+from forecast.dashboards.shared import moment, with_unit
+from forecast.dashboards.window_figures import MODELS, Drawn
 
 indices: Final = Indices()
 
@@ -45,7 +45,7 @@ class Look(NamedTuple):
     channel: int
     place: int
     windows: pl.DataFrame  # of the column
-    shown: list[Shown]
+    shown: list[Drawn]
     notes: list[str]
     label: str  # the channel with its unit
     zone: bool
@@ -106,7 +106,7 @@ def look(view: View, opened: Sequence[Opened], place: int | None = None) -> Look
     return Look(id, channel, place, windows, shown, notes, label, bool(run.zone), of)
 
 
-def _shown(opened: Sequence[Opened], where: tuple[str, str, datetime], view: View, notes: list[str]) -> list[Shown]:
+def _shown(opened: Sequence[Opened], where: tuple[str, str, datetime], view: View, notes: list[str]) -> list[Drawn]:
     """The window of each run that has one of the same data; of others a sentence in `notes`."""
     id, channel, cutoff = where
     chosen = view.one("bands")
@@ -123,7 +123,7 @@ def _shown(opened: Sequence[Opened], where: tuple[str, str, datetime], view: Vie
             at = nearest(windows, cutoff) if windows.height else 0
             if windows.height and windows["cutoff"][at] == cutoff:
                 window = browse.window(each.run, each.held, *own, at)
-                shown.append(Shown(each.name, window, each.run.naive, each.id == chosen))
+                shown.append(Drawn(each.name, window, each.run.naive, each.id == chosen))
                 continue
             reason = f"it has no forecast from {moment(cutoff)}"
         notes.append(f"{each.name} is not drawn: {reason}.")

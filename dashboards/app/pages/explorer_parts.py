@@ -12,11 +12,11 @@ from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, View, address
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.bands import ENDS, OLD
-from forecast.dashboards.canvas import moment
 from forecast.dashboards.index import Index
 from forecast.dashboards.load import Run
+from forecast.dashboards.shared import moment
 from forecast.dashboards.style import count, number
-from forecast.dashboards.window_figures import MODELS, Shown
+from forecast.dashboards.window_figures import MODELS, Drawn
 from forecast.dashboards.windows import Window
 
 LISTED: Final = 100  # series in the list at once
@@ -133,10 +133,10 @@ def place(windows: pl.DataFrame, here: int) -> Node:
     head = html.Div([html.Span("Cutoff"), words, html.Span(steps, className="steps")])
     slider = dcc.Slider(
         id="explorer-place", min=0, max=max(last, 1), step=1, value=here, included=False, updatemode="mouseup",
-        allow_direct_input=False, disabled=last < 1,
-        marks={0: moment(cutoffs[0])[:10], last: moment(cutoffs[last])[:10]},
+        allow_direct_input=False, disabled=last < 1, marks=None,
     )  # fmt: skip
-    return html.Div([head, slider], className="control wide")
+    ends = html.Div([html.Span(moment(cutoffs[0])), html.Span(moment(cutoffs[last]))], className="ends")
+    return html.Div([head, slider, ends], className="control wide")
 
 
 def said(windows: pl.DataFrame, here: int) -> str:
@@ -144,7 +144,7 @@ def said(windows: pl.DataFrame, here: int) -> str:
     return f"{moment(windows['cutoff'][here])} · window {here + 1:,d} of {windows.height:,d}"
 
 
-def scores(shown: Sequence[Shown], run: Run, channel: str, view: View) -> Node:
+def scores(shown: Sequence[Drawn], run: Run, channel: str, view: View) -> Node:
     """Errors of this window, of each model and of the first one's naive forecast."""
     unit = run.units.get(channel, "")
     levels = [(name.split(" ")[0], low, high) for name, low, high in INSIDE if any(_has(s.window, low) for s in shown)]
