@@ -236,7 +236,7 @@ def choose(
             dcc.Dropdown(
                 id=_bound(key, many, drops, other),
                 options=[{"value": value, "label": words} for value, words in options],
-                value=given if many else next(iter(given), other) or None,
+                value=(given or [other] * bool(other)) if many else next(iter(given), other) or None,
                 multi=many,
                 clearable=many or not other,
                 placeholder="all",
