@@ -90,6 +90,7 @@ def make(sources: Sources) -> Dash:
     for page in PAGES:
         if page.register is not None:
             page.register(app, sources)
+    app._setup_server()  # Dash would do it at the first request for /, and a link to another page may come before
     return app
 
 
