@@ -90,7 +90,8 @@ def make(sources: Sources) -> Dash:
     for page in PAGES:
         if page.register is not None:
             page.register(app, sources)
-    app._setup_server()  # Dash would do it at the first request for /, and a link to another page may come before
+    # Dash 4.4 finds its assets at the first request for "/": an earlier one for another page would come without them.
+    app._setup_server()
     return app
 
 

@@ -168,3 +168,9 @@ def test_a_chart_has_words_for_those_who_cannot_see_it() -> None:
     drawn = kit.graph(chart(Line([1, 2], [1, 2], "a"), half=True), view())
     assert drawn.className == "half" and "aria-label='alt'" in str(drawn) and "caption" in str(drawn)
     assert kit.graph(None, view()) is None
+
+
+def test_the_first_page_that_is_asked_for_comes_with_styles_and_scripts() -> None:
+    text = app.make(Sources(Path("runs"))).index()
+    assert all(name in text for name in ("assets/theme.js", "assets/page.css", "assets/page.js"))
+    assert "http://" not in text and "https://" not in text  # no other host

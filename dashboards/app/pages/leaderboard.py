@@ -206,7 +206,9 @@ def _columns(board: Board) -> list[Column]:
 
 
 def _row(line: Entry, board: Board, names: Mapping[str, str]) -> list[Node]:
-    scores = [_score(line.values.get(measure.key, ()), measure) for measure in board.measures]
+    scores: list[Node] = [_score(line.values.get(measure.key, ()), measure) for measure in board.measures]
+    if line.best:
+        scores[0] = [kit.badge("best", "good"), " ", scores[0]]
     gain = [_gain(line, board.measures[0])] if board.measures else []
     seeds: list[Node] = []
     for card in line.cards:
@@ -225,8 +227,6 @@ def _name(line: Entry, names: Mapping[str, str]) -> Node:
     words = _long(names.get(line.name, line.name))
     shown: list[Node] = [kit.swatch(line.role)]
     shown.append(kit.link(words, "/run", run=line.cards[-1].id) if line.cards else words)
-    if line.best:
-        shown += [" ", kit.badge("best", "good")]
     return shown
 
 

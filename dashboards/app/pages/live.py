@@ -103,8 +103,8 @@ def _about(facts: dict[str, Any], url: str) -> str:
     run = f"of run {facts['run']} " if facts.get("run") else ""
     return (
         f"The stream {run}at {url}. Rates are of the last seconds, percentiles of the requests with readings of the "
-        "last minute. Late, duplicate and bad readings (unreadable, implausible, off the grid, after a gap) are counted "
-        "since the stream was first begun."
+        "last minute. Late, duplicate and bad readings (unreadable, implausible, off the grid, after a gap) are "
+        "counted since the stream was first begun."
     )
 
 
@@ -152,7 +152,8 @@ def register(app: Dash, sources: Sources) -> None:
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     app.server.add_api_route("/live/next", following, methods=["GET"], include_in_schema=False)
-    app.clientside_callback(ClientsideFunction("live", "watch"), Output("live-banner", "title"), Input("live-watch", "data"))
+    watch = ClientsideFunction("live", "watch")
+    app.clientside_callback(watch, Output("live-banner", "title"), Input("live-watch", "data"))
 
 
 PAGE = Page("/live", "Live", "What a stream does now.", render, register)
