@@ -19,8 +19,8 @@ from forecast.dashboards.summary import summarise
 
 def figures(run_dir: Path) -> dict[str, Figure]:
     """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
-    loss, pit, timeline-1 to timeline-4, rescaling, gaps, confusion, accuracies, position; of classes confusion,
-    recalls, reliability, early, wrong, loss.
+    loss, pit, timeline-1 to timeline-4, rescaling, gaps, ratio, confusion, accuracies, position; of classes
+    confusion, recalls, reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """

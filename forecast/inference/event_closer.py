@@ -143,8 +143,7 @@ def spots(gaps: Gaps, came: Tensor) -> Tensor:
     low, high = ENDS
     edge = torch.tensor(ENDS).logit()
     levels = torch.linspace(float(edge[0]), float(edge[1]), DENSE).sigmoid().to(gaps.place.dtype)
-    wide = Gaps(*(x[:, None] for x in gaps[:3]), *gaps[3:])
-    found = wide.quantile(levels)
+    found = gaps.at((slice(None), None)).quantile(levels)
     ends = (gaps.quantile(level).clamp(min=FLOOR).log()[:, None] for level in (low, high))
     first, last = ends
     between = (first + (last - first) * torch.linspace(0, 1, DENSE).to(first.dtype)).exp()
