@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -29,6 +29,23 @@ class Days(AutoDateLocator):
             return at
         apart = np.diff(at)
         return at[np.append(apart > 0.6 * np.median(apart), True)]
+
+
+class Place(NamedTuple):
+    """Where marks are drawn: the axes, what they mean, and their size in inches."""
+
+    axes: Axes
+    panel: Panel
+    xs: list[str]  # categories of x
+    ys: list[str]
+    width: float
+    height: float
+
+    def x(self, values: Values) -> np.ndarray:
+        return places(values, self.panel.x, self.xs)
+
+    def y(self, values: Values) -> np.ndarray:
+        return places(values, self.panel.y, self.ys)
 
 
 def words(panel: Panel, across: bool) -> list[str]:
