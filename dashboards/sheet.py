@@ -119,7 +119,7 @@ def _legend_columns(chart: Chart, width: float) -> tuple[int, int]:
         return 0, 0
     for columns in range(min(len(names), 6), 1, -1):
         wide = sum(max(map(len, names[k::columns])) for k in range(columns))
-        if wide * LETTER + 0.42 * columns <= width:
+        if wide * LETTER + 0.46 * columns <= width:
             return columns, -(-len(names) // columns)
     return 1, len(names)
 

@@ -33,7 +33,7 @@ def marks(axes: Axes, panel: Panel, width: float, height: float) -> bool:
     where = Place(axes, panel, words(panel, True), words(panel, False), width, height)
     for axis, side in ((panel.x, axes.set_xscale), (panel.y, axes.set_yscale)):
         if axis.scale == "log":
-            side("log", nonpositive="mask")
+            side("log", nonpositive="clip")
     drawn = False
     for k, mark in enumerate(panel.marks):
         drawn |= _one(where, mark, 1 + k / 100)
