@@ -50,7 +50,7 @@ def channels(run: Run, summary: Summary) -> Chart | None:
     where = f" of {first.id}" if summary.ids > 1 else ""
     words = f"The median test window by MSE over all channels{where}, after {moment(first.cutoff)}: {which}."
     panels = tuple(
-        _panel(window, run, window.channel, with_unit(run, window.channel, 20), 1.5) for window in summary.typical
+        _panel(window, run, window.channel, run.units.get(window.channel, ""), 1.5) for window in summary.typical
     )
     return Chart("channels", "One window, every channel", words, words, panels, columns=2)
 
