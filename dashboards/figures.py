@@ -9,7 +9,7 @@ from forecast.dashboards import load
 from forecast.dashboards.canvas import Shown
 from forecast.dashboards.chart import Chart
 from forecast.dashboards.class_figures import class_pictures
-from forecast.dashboards.event_figures import event_pictures
+from forecast.dashboards.event_figures import event_charts
 from forecast.dashboards.event_summary import summarise_events
 from forecast.dashboards.series_figures import series_charts
 from forecast.dashboards.sheet import across, draw
@@ -19,8 +19,8 @@ from forecast.dashboards.summary import summarise
 
 def figures(run_dir: Path) -> dict[str, Figure]:
     """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
-    loss, pit, timelines, rescaling, gaps, confusion, accuracies, position; of classes confusion, recalls,
-    reliability, early, wrong, loss.
+    loss, pit, timeline-1 to timeline-4, rescaling, gaps, ratio, confusion, accuracies, position; of classes
+    confusion, recalls, reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
@@ -29,7 +29,7 @@ def figures(run_dir: Path) -> dict[str, Figure]:
     if run.kind == "series":
         found = series_charts(run, summarise(run))
     else:
-        found = event_pictures(run, summarise_events(run)) if run.events else class_pictures(run)
+        found = event_charts(run, summarise_events(run)) if run.events else class_pictures(run)
     with styled():
         return {
             each.name: draw(each, across(each)) if isinstance(each, Chart) else each.draw(across(each))

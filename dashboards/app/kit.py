@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from dash import dcc, html
 
@@ -188,6 +189,14 @@ def code(words: str, label: str = "Command") -> Node:
 def link(words: Node, path: str, **query: object) -> Node:
     """A link to another page, or to another state of this one."""
     return dcc.Link(words, href=address(path, **query))
+
+
+def outside(words: Node, url: str) -> Node:
+    """A link that leaves the dashboard, in a window of its own; words alone where it is no address of the web or of
+    this server."""
+    if not url.startswith("/") and urlsplit(url).scheme not in ("http", "https"):
+        return words
+    return html.A(words, href=url, target="_blank", rel="noopener noreferrer")
 
 
 def badge(words: str, tone: str = "muted") -> Node:

@@ -337,6 +337,8 @@ def _rule(mark: Rule, colours: dict[str, str], layout: Json, key: str) -> None:
         words = {"xref": f"x{key}", "x": at, "yref": f"y{key} domain", "y": 1, "xanchor": "left", "yanchor": "top"}
     if mark.level and layout[f"yaxis{key}"]["type"] == "log":  # annotations, unlike shapes, want the logarithm
         words["y"] = float(np.log10(at))
+    if not mark.level and layout[f"xaxis{key}"]["type"] == "log":
+        words["x"] = float(np.log10(at))
     layout["shapes"].append({"type": "line", "line": line, "layer": "below"} | place)
     if mark.label:
         font = {"size": 11, "color": colours["muted"]}

@@ -69,11 +69,7 @@ class Recorder:
         table = pa.concat_tables(self.pending)
         self.pending.clear()
         if self.writer is None:
-            apart = [name for name in table.column_names if name not in REPEATED]
-            self.writer = pq.ParquetWriter(
-                self.temporary, table.schema, compression="zstd", use_dictionary=list(REPEATED),
-                use_byte_stream_split=apart,
-            )  # fmt: skip
+            self.writer = opened(self.temporary, table.schema)
         self.writer.write_table(table)
 
     def __exit__(
@@ -86,3 +82,11 @@ class Recorder:
         elif kind is None:
             pq.write_table(pa.table({}), self.temporary)
         self.file.__exit__(kind, error, trace)
+
+
+def opened(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of such a table."""
+    apart = [name for name in schema.names if name not in REPEATED]
+    return pq.ParquetWriter(
+        path, schema, compression="zstd", use_dictionary=list(REPEATED), use_byte_stream_split=apart
+    )

@@ -30,7 +30,7 @@ class Batch:
     """A job on an input. Nothing is written before `begin`."""
 
     def __init__(self, job: Job, digest: str, source: Path, limits: Limits, tell: Tell) -> None:
-        self.job, self.limits, self.tell, self.source = job, limits, tell, source
+        self.job, self.limits, self.tell, self.source, self.engine = job, limits, tell, source, ""
         self.output = Output(Path(job.output))
         apart(source, self.output)
         found = find(source)
@@ -50,6 +50,7 @@ class Batch:
     def begin(self, again: bool = False, engine: str = "") -> Work:
         """Look at the input once more by its digests, and find what is to be done. again: all of it; engine: who
         does it, for the manifest."""
+        self.engine = engine
         self.output.open()
         files = digested(self.plan.files, self.output.inputs())
         names = {file.path: file for file in files}
@@ -59,19 +60,19 @@ class Batch:
         shards = [shard._replace(number=number) for number, shard in enumerate([*shards, *scattered])]
         kept = [done[shard.key] for shard in shards if shard.key in done]
         todo = [shard for shard in shards if shard.key not in done]
-        head = [self._head(len(shards), len(todo), engine), *(line(file) for file in files), *self._buckets(scattered)]
+        head = [self._head(len(shards), len(todo)), *(line(file) for file in files), *self._buckets(scattered)]
         self.output.begin(head, kept, complete=not todo)
         exact = not self.job.wide and all(parquet(file.path) for file in files) and not faults
         return Work(shards, kept, todo, self.plan.rows if exact else None)
 
-    def _head(self, shards: int, todo: int, engine: str) -> dict[str, Any]:
+    def _head(self, shards: int, todo: int) -> dict[str, Any]:
         """The line of the job. Where nothing is to be done it stays what it was."""
         same = {"kind": "job", "run": self.job.run_id, "run_sha256": self.digest, "config_sha256": self.config,
                 "model": self.job.model, "model_version": self.job.version, "shards": shards}  # fmt: skip
         before = next((line for line in self.output.lines if line.get("kind") == "job"), {})
         if not todo and same.items() <= before.items():
             return before
-        return {**same, "started": now(), "input": str(self.source.absolute()), "engine": engine, "todo": todo}
+        return {**same, "started": now(), "input": str(self.source.absolute()), "engine": self.engine, "todo": todo}
 
     def _key(self, files: Sequence[File]) -> str:
         """The digest of what is spread, and how."""
@@ -125,7 +126,9 @@ class Batch:
             with closing(engine.run(self.job, large_first)) as made:
                 for done in made:
                     inputs = [names[piece.path] for piece in todo[done.key].pieces if piece.path in names]
-                    self.output.add(row(done, inputs=inputs, run=self.digest[:12], config=self.config[:12]))
+                    self.output.add(
+                        row(done, engine=self.engine, inputs=inputs, run=self.digest[:12], config=self.config[:12])
+                    )
                     yield done
         finally:
             self.output.stop()

@@ -33,6 +33,7 @@ CHANGEABLE = (
     "track",
     "quiet",
     "predictions",
+    "insight",
     "baseline",
     "baseline_windows",
     "resume",

@@ -8,7 +8,6 @@ from dash import html
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, Page, View
-from forecast.dashboards.app.reports import outside
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.app.standing import (
     MEASURES,
@@ -206,7 +205,9 @@ def _columns(board: Board) -> list[Column]:
 
 
 def _row(line: Entry, board: Board, names: Mapping[str, str]) -> list[Node]:
-    scores = [_score(line.values.get(measure.key, ()), measure) for measure in board.measures]
+    scores: list[Node] = [_score(line.values.get(measure.key, ()), measure) for measure in board.measures]
+    if line.best:
+        scores[0] = [kit.badge("best", "good"), " ", scores[0]]
     gain = [_gain(line, board.measures[0])] if board.measures else []
     seeds: list[Node] = []
     for card in line.cards:
@@ -225,8 +226,6 @@ def _name(line: Entry, names: Mapping[str, str]) -> Node:
     words = _long(names.get(line.name, line.name))
     shown: list[Node] = [kit.swatch(line.role)]
     shown.append(kit.link(words, "/run", run=line.cards[-1].id) if line.cards else words)
-    if line.best:
-        shown += [" ", kit.badge("best", "good")]
     return shown
 
 
@@ -313,7 +312,7 @@ def _elsewhere(card: Card, links: Mapping[str, str]) -> list[Node]:
     found = [(m, card.scores[m.key]) for m in MEASURES[card.kind] if finite(card.scores.get(m.key))]
     score = f"{found[0][0].title} {number(found[0][1])}" if found else "–"
     whole = [count(value) if value is not None else "–" for value in (card.horizon, card.seed)]
-    name = outside(card.id, links[card.id]) if card.id in links else card.id
+    name = kit.outside(card.id, links[card.id]) if card.id in links else card.id
     return [name, card.model, card.dataset or "–", *whole, score, "finished" if card.finished else "not finished"]
 
 
