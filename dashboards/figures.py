@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from forecast.dashboards import load
 from forecast.dashboards.canvas import Shown
 from forecast.dashboards.chart import Chart
-from forecast.dashboards.class_figures import class_pictures
+from forecast.dashboards.class_figures import class_charts
 from forecast.dashboards.event_figures import event_charts
 from forecast.dashboards.event_summary import summarise_events
 from forecast.dashboards.series_figures import series_charts
@@ -29,7 +29,7 @@ def figures(run_dir: Path) -> dict[str, Figure]:
     if run.kind == "series":
         found = series_charts(run, summarise(run))
     else:
-        found = event_charts(run, summarise_events(run)) if run.events else class_pictures(run)
+        found = event_charts(run, summarise_events(run)) if run.events else class_charts(run)
     with styled():
         return {
             each.name: draw(each, across(each)) if isinstance(each, Chart) else each.draw(across(each))

@@ -203,7 +203,9 @@ def reach(found: Insight, window: int) -> Chart | None:
     if found.by_steps or found.unit == "event":
         bound = (Rule(most, label=f"by construction: {most}"),) if isinstance(most, int) else ()
         x_axis = Axis(f"newest {found.unit}s", zero=True)
-        panels.append(Panel((*shares, *bound), x_axis, Axis("share of the squared gradient (%)", zero=True, percent=True)))
+        panels.append(
+            Panel((*shares, *bound), x_axis, Axis("share of the squared gradient (%)", zero=True, percent=True))
+        )
     words = f"How far back the encoder reaches, measured by gradients. By construction: {found.reach.get('rule', '')}."
     if not last:
         words += f" It looks both ways, so the gradient is that of all it gives out for each {found.unit}."
