@@ -45,14 +45,15 @@ def groups(runs: Iterable[Run]) -> list[Group]:
     """Every setting found among the runs, by name, context and horizon."""
     found: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        setting = _setting(run)
-        found.setdefault((*setting[:3], json.dumps(setting.facts)), []).append(run)
+        mine = setting(run)
+        found.setdefault((*mine[:3], json.dumps(mine.facts)), []).append(run)
     made = [_group(found[key]) for key in sorted(found)]
     known = [(group.setting.title, group.setting.facts) for group in made]
     return [group._replace(notes=[*apart(*mine, known), *group.notes]) for group, mine in zip(made, known, strict=True)]
 
 
-def _setting(run: Run) -> Setting:
+def setting(run: Run) -> Setting:
+    """What must be equal for two runs to stand in one table."""
     data, spec = run.data, run.spec
     splits = [run.card.get("splits"), at(run.config, "data", "splits")]
     facts = {
@@ -84,7 +85,7 @@ def _group(runs: Sequence[Run]) -> Group:
     lines, more = _compared(lines, block)
     notes += budgets(lines)
     return Group(
-        _setting(first),
+        setting(first),
         lines,
         sorted(naive, key=lambda row: row[1]),
         sorted(beside, key=lambda row: row[1]),

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import polars as pl
 
-Values = np.ndarray | Sequence[Any]  # (n,) numbers, datetimes or words; a polars Series is one
+Values = np.ndarray | pl.Series | Sequence[Any]  # (n,) numbers, datetimes or words
 Dash = Literal["solid", "dash", "dot", "dashdot"]
 Symbol = Literal["dot", "ring", "square", "triangle", "diamond", "cross", "tick"]  # tick: a short upright stroke
 Scale = Literal["linear", "log", "time", "category"]
@@ -40,6 +41,7 @@ class Line(NamedTuple):
     width: float = 1.4
     dots: bool = False  # a dot at each value
     stairs: bool = False  # a value holds until the next x
+    opacity: float = 1.0
 
 
 class Band(NamedTuple):

@@ -69,14 +69,15 @@ def groups(runs: Iterable[Run]) -> list[ClassGroup]:
     """Every setting found among the runs, by name."""
     found: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        setting = _setting(run)
-        found.setdefault((setting.dataset, json.dumps(setting.facts)), []).append(run)
+        mine = setting(run)
+        found.setdefault((mine.dataset, json.dumps(mine.facts)), []).append(run)
     made = [_group(found[key]) for key in sorted(found)]
     known = [(group.setting.title, group.setting.facts) for group in made]
     return [group._replace(notes=[*apart(*mine, known), *group.notes]) for group, mine in zip(made, known, strict=True)]
 
 
-def _setting(run: Run) -> ClassSetting:
+def setting(run: Run) -> ClassSetting:
+    """What must be equal for two runs to stand in one table."""
     files = [at(each, "sha256") for each in run.card.get("files") or []]
     facts = {
         "file": json.dumps([files, at(run.data, "source")]),
@@ -95,7 +96,7 @@ def _group(runs: Sequence[Run]) -> ClassGroup:
     first = runs[0]
     series = int(first.part("series").get("test") or 0)
     notes = [*left_out(repeated), *budgets(lines), *notes]
-    return ClassGroup(_setting(first), lines, _others(lines), series, len(class_names(first)), notes)
+    return ClassGroup(setting(first), lines, _others(lines), series, len(class_names(first)), notes)
 
 
 def _others(lines: Sequence[Line]) -> list[Other]:

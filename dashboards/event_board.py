@@ -48,14 +48,15 @@ def groups(runs: Iterable[Run]) -> list[EventGroup]:
     """Every setting found among the runs, by name."""
     found: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        setting = _setting(run)
-        found.setdefault((*setting[:2], json.dumps(setting.facts)), []).append(run)
+        mine = setting(run)
+        found.setdefault((*mine[:2], json.dumps(mine.facts)), []).append(run)
     made = [_group(found[key]) for key in sorted(found)]
     known = [(group.setting.title, group.setting.facts) for group in made]
     return [group._replace(notes=[*apart(*mine, known), *group.notes]) for group, mine in zip(made, known, strict=True)]
 
 
-def _setting(run: Run) -> EventSetting:
+def setting(run: Run) -> EventSetting:
+    """What must be equal for two runs to stand in one table."""
     files = [at(each, "sha256") for each in run.card.get("files") or []]
     facts = {
         "file": json.dumps([files, at(run.data, "source")]),
@@ -75,4 +76,4 @@ def _group(runs: Sequence[Run]) -> EventGroup:
     floors = [row for row in event_rows(first) if row.kind != "model"]
     events, sequences = (int(first.part(part).get("test") or 0) for part in ("events", "sequences"))
     notes = [*left_out(repeated), *budgets(lines), *notes]
-    return EventGroup(_setting(first), lines, floors, events, sequences, notes)
+    return EventGroup(setting(first), lines, floors, events, sequences, notes)

@@ -2,41 +2,35 @@
 gaps are off, what each event of a sequence adds."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path as Outline
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from forecast.dashboards.canvas import NARROW, Picture, Shown, array, legend, sheet
+from forecast.dashboards.chart import Axis, Band, Cells, Chart, Histogram, Line, Mark, Panel, Rule
 from forecast.dashboards.event_marks import accuracies, confusion
 from forecast.dashboards.event_scores import event_unit, plural, the_model
 from forecast.dashboards.event_summary import EDGES, PARTS, EventSummary, Gaps
 from forecast.dashboards.event_timeline import timelines
 from forecast.dashboards.fitting import likelihood
 from forecast.dashboards.load import Run
-from forecast.dashboards.style import LIGHT, number, tick
+from forecast.dashboards.shared import array
+from forecast.dashboards.style import number
 
 KOLMOGOROV = 1.36  # over √n: 95 of 100 samples of a true distribution stay within
-LEVELS = 7  # shades of the table of gaps
 
 
-def event_pictures(run: Run, summary: EventSummary | None) -> list[Shown]:
-    """Every picture there is data for."""
-    found: list[Shown | None] = [pit(run, summary), likelihood(run, "validation NLL", "nats per event")]
+def event_charts(run: Run, summary: EventSummary | None) -> list[Chart]:
+    """Every figure there is data for."""
+    found: list[Chart | None] = [pit(run, summary), likelihood(run, "validation NLL", "nats per event")]
     if summary is not None:
-        found += [make(run, summary) for make in (timelines, rescaling, gaps, confusion, accuracies, position)]
-    return [picture for picture in found if picture is not None]
+        found += timelines(run, summary)
+        found += [make(run, summary) for make in (rescaling, gaps, confusion, accuracies, position)]
+    return [chart for chart in found if chart is not None]
 
 
 # The distribution of the next gap ----------------------------------------------------------------------------
 
 
-def pit(run: Run, summary: EventSummary | None) -> Picture | None:
+def pit(run: Run, summary: EventSummary | None) -> Chart | None:
     """The histogram of F(gap) with the band in which a true model's parts lie."""
     model = the_model(run)
     shares = np.array(model.pit if model else [])
@@ -52,24 +46,16 @@ def pit(run: Run, summary: EventSummary | None) -> Picture | None:
         f"Where each gap fell in its forecast distribution, F(gap): flat where that is true. Band: where 95 % of the "
         f"parts would lie by chance; {inside} of {len(shares)} do. {_open(run) or _shape(shares, even, half)}"
     )
-
-    def draw(width: float) -> Figure:
-        figure, (axes,) = sheet(width, 1, 2.7)
-        edges = np.linspace(0, 1, len(shares) + 1)
-        axes.stairs(shares * 100, edges, color=LIGHT["model"], fill=True, alpha=0.28, lw=0)
-        axes.stairs(shares * 100, edges, color=LIGHT["model"], lw=1.5, label=run.model)
-        low, high = 100 * (even - half), 100 * (even + half)
-        axes.fill_between([0, 1], low, high, color=LIGHT["ink"], alpha=0.14, lw=0, label="95 % band", zorder=3)
-        axes.axhline(100 * even, color=LIGHT["ink"], lw=0.9, ls=(0, (3, 2)), label="a true model", zorder=3)
-        axes.set_ylim(0, max(100 * float(shares.max()), high) * 1.12)
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("F(gap)")
-        axes.set_ylabel("share of events (%)")
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        legend(figure, axes, run, columns=3)
-        return figure
-
-    return Picture("pit", "Is the distribution of the gap true", words, words, True, draw)
+    low, high = max(even - half, 0.0), even + half
+    marks: tuple[Mark, ...] = (
+        Histogram(np.linspace(0, 1, len(shares) + 1), shares, run.model),
+        Band([0.0, 1.0], [low] * 2, [high] * 2, "95 % band", role="ink", opacity=0.14),
+        Line([0.0, 1.0], [even] * 2, "a true model", role="ink", dash="dash", width=0.9),
+    )
+    top = max(float(shares.max()), high) * 1.12
+    down = Axis("share of events", percent=True, range=(0.0, top))
+    panel = Panel(marks, Axis("F(gap)", range=(0, 1)), down)
+    return Chart("pit", "Is the distribution of the gap true", words, words, (panel,), half=True)
 
 
 def _open(run: Run) -> str:
@@ -100,56 +86,62 @@ def _shape(shares: np.ndarray, even: float, half: float) -> str:
     return ""
 
 
-def rescaling(run: Run, summary: EventSummary) -> Picture | None:
+def distance(below: np.ndarray) -> float:
+    """Kolmogorov's distance: how far the shares (EDGES + 1,) of events below each edge are off at most."""
+    return float(np.abs(below - np.linspace(0, 1, len(below))).max())
+
+
+def chance(distance: float, events: int) -> float:
+    """The probability that a true distribution is so far off by chance (Kolmogorov and Smirnov, with Stephens'
+    correction for few events)."""
+    from scipy.special import kolmogorov  # here: a report that draws no such figure need not wait for its import
+
+    root = math.sqrt(events)
+    return float(kolmogorov((root + 0.12 + 0.11 / root) * distance))
+
+
+def rescaling(run: Run, summary: EventSummary) -> Chart | None:
     """The distribution of F(gap) against the diagonal, and what lies between the two, with Kolmogorov's band."""
     if not np.isfinite(summary.below).all() or not summary.below[-1] > 0:
         return None
     edges = np.linspace(0, 1, EDGES + 1)
     off = summary.below - edges
     band = KOLMOGOROV / math.sqrt(summary.events)
-    ks = float(np.abs(off).max())
-    verdict = "inside" if ks <= band else "outside"
+    ks = distance(summary.below)
+    p = chance(ks, summary.events)
     words = (
         "Time rescaling: the share of events with F(gap) below each level. On the diagonal the model is true; beneath, "
-        f"how far it is off. At most {number(ks, 2)}, {verdict} the band of 1.36/√n = {number(band, 2)} that 95 % of "
-        "true models keep to."
+        f"how far it is off. At most {number(ks, 2)}, {'inside' if ks <= band else 'outside'} the band of 1.36/√n = "
+        f"{number(band, 2)} that 95 % of true models keep to; a true one is so far off by chance with p "
+        f"{f'= {number(p, 2)}' if p >= 1e-4 else '< 0.0001'}."
     )
     if _open(run):
         words += " Gaps still open at the end of the watch are missing, which bends the line for a true model too."
     if (run.metrics.get("grid") or 0) > 0:
         words += " Gaps have a grid: an event is spread over its cell."
-
-    def draw(width: float) -> Figure:
-        figure, _ = sheet(width, 0, 3.0)
-        figure.set_size_inches(width, 3.05)
-        above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1.7, 1]})
-        above.fill_between(edges, edges - band, edges + band, color=LIGHT["ink"], alpha=0.14, lw=0, label="95 % band")
-        above.plot([0, 1], [0, 1], color=LIGHT["ink"], lw=0.9, ls=(0, (3, 2)), label="a true model")
-        above.plot(edges, summary.below, color=LIGHT["model"], lw=1.8, label=run.model)
-        above.set_ylim(0, 1)
-        above.set_xlim(0, 1)
-        above.set_ylabel("share below")
-        above.yaxis.set_major_formatter(PercentFormatter(1, 0))
-        above.yaxis.set_major_locator(MaxNLocator(2))
-        below.axhspan(-band, band, color=LIGHT["ink"], alpha=0.14, lw=0)
-        below.axhline(0, color=LIGHT["ink"], lw=0.9, ls=(0, (3, 2)))
-        below.plot(edges, off, color=LIGHT["model"], lw=1.6)
-        most = max(band, ks) * 1.2
-        below.set_ylim(-most, most)
-        below.set_ylabel("off by")
-        below.set_xlabel("level of F(gap)")
-        below.yaxis.set_major_locator(MaxNLocator(3))
-        below.yaxis.set_major_formatter(FuncFormatter(tick))
-        legend(figure, above, run, columns=3)
-        return figure
-
-    return Picture("rescaling", "Time rescaling", words, words, True, draw)
+    ends, most = np.array([0.0, 1.0]), max(band, ks) * 1.2
+    above = (
+        Band(ends, ends - band, ends + band, "95 % band", role="ink", opacity=0.14),
+        Line(ends, ends, "a true model", role="ink", dash="dash", width=0.9),
+        Line(edges, summary.below, run.model, width=1.8),
+    )
+    below = (
+        Band(ends, [-band] * 2, [band] * 2, role="ink", opacity=0.14),
+        Rule(0.0, level=True, role="ink"),
+        Line(edges, off, width=1.6),
+    )
+    across = Axis("level of F(gap)", range=(0, 1))
+    panels = (
+        Panel(above, across, Axis("share below", percent=True, range=(0, 1)), height=1.7),
+        Panel(below, across, Axis("off by", range=(-most, most)), height=1.0),
+    )
+    return Chart("rescaling", "Time rescaling", words, words, panels, half=True, shared=True)
 
 
 # Gaps --------------------------------------------------------------------------------------------------------
 
 
-def gaps(run: Run, summary: EventSummary) -> Picture | None:
+def gaps(run: Run, summary: EventSummary) -> Chart | None:
     """Median forecasts against what came, both logarithmic, with the diagonal and what came given the forecast."""
     found, unit = summary.gaps, plural(event_unit(run))
     if found is None:
@@ -159,101 +151,54 @@ def gaps(run: Run, summary: EventSummary) -> Picture | None:
         "is the median of what came at each forecast, dotted its quartiles; on the diagonal the forecasts are right. "
         "What lies beyond the edges, gaps of 0 too, is drawn at them."
     )
-
-    def draw(width: float) -> Figure:
-        figure, (axes,) = sheet(width, 1, 3.2)
-        _shaded(axes, found)
-        middle = np.sqrt(found.x[1:] * found.x[:-1])
-        ends = min(found.x[0], found.y[0]), max(found.x[-1], found.y[-1])
-        axes.plot(ends, ends, color=LIGHT["ink"], lw=0.9, ls=(0, (3, 2)), label="forecast = actual")
-        seen = np.isfinite(found.middle)
-        for edge in (found.low, found.high):
-            axes.plot(middle[seen], edge[seen], color=LIGHT["seasonal"], lw=0.9, ls=(0, (1.2, 1.6)))
-        axes.plot(middle[seen], found.middle[seen], color=LIGHT["seasonal"], lw=1.9, marker="o", ms=2.5,
-                  label="median of what came")  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlim(found.x[0], found.x[-1])
-        axes.set_ylim(found.y[0], found.y[-1])
-        _logarithmic(axes.xaxis, found.x)
-        _logarithmic(axes.yaxis, found.y)
-        axes.set_xlabel(f"median forecast ({unit})")
-        axes.set_ylabel(f"gap that came ({unit})")
-        legend(figure, axes, run, columns=2 if width > NARROW else 1)
-        return figure
-
-    return Picture("gaps", "Gaps, forecast and actual", words, words, True, draw)
+    middle, tall = (np.sqrt(edges[1:] * edges[:-1]) for edges in (found.x, found.y))
+    ends = [min(found.x[0], found.y[0]), max(found.x[-1], found.y[-1])]
+    seen = np.isfinite(found.middle)
+    marks: list[Mark] = [*_shaded(found, middle, tall)]
+    marks.append(Line(ends, ends, "forecast = actual", role="ink", dash="dash", width=0.9))
+    for edge in (found.low, found.high):
+        marks.append(Line(middle[seen], edge[seen], role="seasonal", dash="dot", width=0.9))
+    marks.append(Line(middle[seen], found.middle[seen], "median of what came", role="seasonal", width=1.9, dots=True))
+    panel = Panel(
+        tuple(marks), Axis(f"median forecast ({unit})", "log", range=(found.x[0], found.x[-1])),
+        Axis(f"gap that came ({unit})", "log", range=(found.y[0], found.y[-1])), height=3.2,
+    )  # fmt: skip
+    return Chart("gaps", "Gaps, forecast and actual", words, words, (panel,), half=True)
 
 
-def _logarithmic(axis: Axis, edges: np.ndarray) -> None:
-    """Ticks at 1, 2 and 5 where there are few powers of ten."""
-    few = edges[-1] < 200 * edges[0]
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(tick))
-
-
-def _shaded(axes: Axes, found: Gaps) -> None:
-    """The counts as shades of one colour over the card, one path for each shade."""
+def _shaded(found: Gaps, middle: np.ndarray, tall: np.ndarray) -> list[Cells]:
+    """The counts as shades, even by their logarithm; empty cells stay empty."""
     most = float(found.cells.max())
     if not most:
-        return
-    share = np.log1p(found.cells) / math.log1p(most)
-    level = np.ceil(share * LEVELS).astype(np.int64)
-    for k in range(1, LEVELS + 1):
-        cells = [Outline(_corners(found, x, y), _SQUARE) for x, y in np.argwhere(level == k)]
-        if cells:
-            outline = Outline.make_compound_path(*cells)
-            axes.add_patch(PathPatch(outline, fc=LIGHT["model"], alpha=0.06 + 0.6 * k / LEVELS, lw=0, zorder=1))
-
-
-_SQUARE = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY]
-
-
-def _corners(found: Gaps, x: int, y: int) -> list[tuple[float, float]]:
-    left, right, low, high = found.x[x], found.x[x + 1], found.y[y], found.y[y + 1]
-    return [(left, low), (right, low), (right, high), (left, high), (left, low)]
+        return []
+    share = np.where(found.cells > 0, np.log1p(found.cells) / math.log1p(most), np.nan)
+    return [Cells(middle, tall, share.T, "", low=0.0, high=1.0)]
 
 
 # Sequences ---------------------------------------------------------------------------------------------------
 
 
-def position(run: Run, summary: EventSummary) -> Picture | None:
+def position(run: Run, summary: EventSummary) -> Chart | None:
     """Nats of time and mark by the number of the event in its sequence."""
     frame = summary.position
     if frame.height < 3:
         return None
-    marked = summary.marks.height > 1
     words = (
         "The log-likelihood of an event by its number in its sequence: what is gained as more history is known. "
         "Bands: 95 % intervals of these means. Far to the right only long sequences count."
     )
-
-    def draw(width: float) -> Figure:
-        both = (("time", "time", "model", "-"), ("mark", "mark", "seasonal", (0, (5, 2))))
-        shown = both if marked else both[:1]
-        figure, panels = sheet(width, len(shown), 2.9 / len(shown))
-        for axes, (name, label, role, dash) in zip(panels, shown, strict=True):
-            value, off = array(frame[name]), array(frame[f"{name}_off"])
-            axes.fill_between(frame["event"], value - off, value + off, color=LIGHT[role], alpha=0.16, lw=0)
-            axes.plot(frame["event"], value, color=LIGHT[role], ls=dash, lw=1.8, marker="o", ms=3)
-            axes.set_ylabel(f"{label} (nats)")
-            axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.yaxis.set_major_formatter(FuncFormatter(tick))
-            _far(axes, frame["event"].to_list())
-        panels[-1].set_xlabel("number of the event in its sequence")
-        return figure
-
-    return Picture("position", "What history is worth", words, words, True, draw)
-
-
-def _far(axes: Axes, numbers: Sequence[float]) -> None:
-    """Logarithmic where sequences are long."""
-    if numbers[-1] > 12 * max(numbers[0], 1):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
-        axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(tick))
+    at = array(frame["event"])
+    far = at[-1] > 12 * max(at[0], 1)
+    across = Axis("number of the event in its sequence", "log" if far else "linear", whole=not far)
+    parts = (("time", "model", "solid"), ("mark", "seasonal", "dash"))
+    shown = parts if summary.marks.height > 1 else parts[:1]
+    panels = []
+    for name, role, dash in shown:
+        value, off = array(frame[name]), array(frame[f"{name}_off"])
+        line = Line(at, value, role=role, dash=dash, width=1.8, dots=True)  # type: ignore[arg-type]
+        panels.append(Panel((Band(at, value - off, value + off, role=role), line), across, Axis(f"{name} (nats)"),
+                            height=2.9 / len(shown)))  # fmt: skip
+    return Chart("position", "What history is worth", words, words, tuple(panels), half=True, shared=True)
 
 
 def _events(run: Run) -> int:

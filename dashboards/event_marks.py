@@ -5,19 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from forecast.dashboards.canvas import NARROW, Picture, array, legend, sheet
+from forecast.dashboards.canvas import legend, sheet
+from forecast.dashboards.chart import Axis, Bars, Cells, Chart, Panel, Points
 from forecast.dashboards.event_summary import EventSummary
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
-from forecast.dashboards.style import LIGHT
+from forecast.dashboards.style import LIGHT, short
 
 TALLEST = 12  # marks in the figure of accuracies
+LETTERS = 16  # of a mark's name in a figure
 
 
-def confusion(run: Run, summary: EventSummary) -> Picture | None:
+def confusion(run: Run, summary: EventSummary) -> Chart | None:
     """Which mark was guessed for which, in percent of those that came: the ten most frequent, and all others."""
     names, table = _named(summary)
     if len(names) < 2:
@@ -28,68 +29,78 @@ def confusion(run: Run, summary: EventSummary) -> Picture | None:
     np.fill_diagonal(off, 0)
     worst = np.unravel_index(int(off.argmax()), off.shape)
     words = (
-        f"Of the events of each mark (row), the percentage for which each mark was guessed (column). Most often "
-        f"mistaken: {names[worst[0]]} for {names[worst[1]]}, {percent(float(off[worst]))}."
+        "Of the events of each mark (row), the percentage for which each mark was guessed (column): blue where that "
+        f"is right, orange where it is wrong. Most often mistaken: {names[worst[0]]} for {names[worst[1]]}, "
+        f"{percent(float(off[worst]))}."
     )
     alt = words + "".join(f" {name}: {percent(float(share[k, k]))} right." for k, name in enumerate(names))
-
-    def draw(width: float) -> Figure:
-        figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * len(names) + 0.7))
-        size = 8 if len(names) <= 6 or width > NARROW else 5.5 if len(names) > 8 else 6.5
-        for i, j in np.ndindex(share.shape):
-            value = float(share[i, j])
-            fill = LIGHT["model"] if i == j else LIGHT["seasonal"]
-            axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, fc=fill, alpha=0.06 + 0.5 * value, lw=0))
-            said = f"{value * 100:.0f}" if total[i, 0] else "–"
-            axes.text(j, i, said, ha="center", va="center", fontsize=size, weight="bold" if i == j else "normal")
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        short = [_short(name, 10) for name in names]
-        upright = len(names) > 5 or max(map(len, short)) * len(names) > 9 * width
-        axes.set_xticks(range(len(names)), short, rotation=90 if upright else 0)
-        axes.set_yticks(range(len(names)), short)
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
-        axes.set_xlabel("guessed (%)")
-        axes.set_ylabel("came")
-        return figure
-
-    return Picture("confusion", "Which marks are confused", words, alt, True, draw)
+    told = brief(names)
+    written = [[f"{v * 100:.0f}" if n else "–" for v in row] for row, n in zip(share, total[:, 0], strict=True)]
+    side = np.where(share < 0.005, 0, share) * (2 * np.eye(len(names)) - 1)  # what is written as 0 has no shade
+    shades = Cells(told, told, side, "", diverging=True, low=-1, high=1, words=written)
+    panel = Panel((shades,), Axis("guessed (%)", "category"), Axis("came", "category", down=True),
+                  height=max(2.6, 0.27 * len(names) + 0.7))  # fmt: skip
+    return Chart("confusion", "Which marks are confused", words, alt, (panel,), half=True)
 
 
 def _named(summary: EventSummary) -> tuple[list[str], np.ndarray]:
     """The marks of the table of confusion and their counts, without a row of others where there are none."""
     names, table = summary.marks["mark"].head(len(summary.confusion) - 1).to_list(), summary.confusion
     if table[-1].any() or table[:, -1].any():
-        return [*names, "others"], table
+        return [*names, "all others"], table
     return names, table[:-1, :-1]
 
 
-def accuracies(run: Run, summary: EventSummary) -> Picture | None:
+def accuracies(run: Run, summary: EventSummary) -> Chart | None:
     """Of each mark, the share that was guessed and the share of its guesses that came."""
-    frame = summary.marks.filter(pl.col("came") > 0).head(TALLEST)
+    came = summary.marks.filter(pl.col("came") > 0)
+    frame = came.head(TALLEST)
     if summary.marks.height < 2 or not frame.height:
         return None
-    recall = array(frame["right"]) / array(frame["came"])
-    guessed = array(frame["guessed"])
-    precision = np.where(guessed > 0, array(frame["right"]) / np.maximum(guessed, 1), np.nan)
-    more = summary.marks.filter(pl.col("came") > 0).height - frame.height
+    recall, precision = rates(frame)
+    more = came.height - frame.height
     words = "By mark, the most frequent first: how many of those that came were guessed, how many of the guesses came."
     words += " Beside each mark stands its share of the events."
     words += f" {more:,d} rarer marks are left out." if more else ""
     alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
                           zip(frame["mark"], recall, frame["came"], strict=True))  # fmt: skip
-
     total = int(summary.marks["came"].sum())
-    labels = [f"{_short(name, 12)}  {100 * n / total:.0f} %" for name, n in
-              zip(frame["mark"], frame["came"], strict=True)]  # fmt: skip
+    labels = [f"{name}  {100 * n / total:.0f}\u00a0%" for name, n in
+              zip(brief(frame["mark"].to_list()), frame["came"], strict=True)]  # fmt: skip
+    return Chart("accuracies", "Right by mark", words, alt, (right(labels, recall, precision),), half=True)
 
-    def draw(width: float) -> Figure:
-        return shares(run, width, labels, recall, precision)
 
-    return Picture("accuracies", "Right by mark", words, alt, True, draw)
+def rates(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows of `EventSummary.marks`: the share that was guessed of those that came, and the share that came of the
+    guesses, NaN where there are none."""
+    came, guessed, right = (frame[name].cast(pl.Float64).to_numpy() for name in ("came", "guessed", "right"))
+    none = np.full(len(came), np.nan)
+    return (np.divide(right, came, out=none.copy(), where=came > 0),
+            np.divide(right, guessed, out=none.copy(), where=guessed > 0))  # fmt: skip
+
+
+def right(labels: Sequence[str], recall: np.ndarray, precision: np.ndarray, first: str = "of those that came") -> Panel:
+    """A row for each label: of those that came the share that was told, of the guesses the share that came."""
+    place = np.arange(len(labels))
+    marks = (
+        Bars(recall, place, across=True, opacity=0.3),
+        Points(recall, place, first, symbol="tick", size=11),
+        Points(precision, place, "of the guesses", role="seasonal", symbol="diamond", size=4.5, hollow=True),
+    )
+    across = Axis("share that is right", percent=True, range=(0, 1))
+    down = Axis("", ticks=tuple(enumerate(labels)), range=(-0.6, len(labels) - 0.4), down=True)
+    return Panel(marks, across, down, height=max(2.6, 0.27 * len(labels) + 0.7))
+
+
+def brief(names: Sequence[str], most: int = LETTERS) -> list[str]:
+    """Names of at most so many letters, each still another: two that are cut alike are numbered."""
+    found: dict[str, None] = {}
+    for name in names:
+        cut, k = short(name, most), 2
+        while cut in found:
+            cut, k = f"{short(name, most - 3)}·{k}", k + 1
+        found[cut] = None
+    return list(found)
 
 
 def shares(
@@ -117,7 +128,3 @@ def shares(
     axes.set_xlabel("share that is right")
     legend(figure, axes, run, columns=2)
     return figure
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from forecast.dashboards.canvas import Shown, moment
-from forecast.dashboards.event_figures import event_pictures
+from forecast.dashboards.canvas import Shown
+from forecast.dashboards.event_figures import event_charts
 from forecast.dashboards.event_scores import ROLES, event_unit, headline, plural, score_table, tiles
 from forecast.dashboards.event_summary import EventSummary, summarise_events
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note, swatch, table, text
+from forecast.dashboards.shared import moment
 from forecast.dashboards.style import count, duration, number
 
 AHEAD = {  # scores of a window: title, and which way is better
@@ -22,7 +23,7 @@ NAMED = 12  # marks that are listed by name
 def render(run: Run) -> str:
     """The report as one HTML document."""
     summary = summarise_events(run)
-    drawn = {picture.name: picture for picture in event_pictures(run, summary)}
+    drawn = {chart.name: chart for chart in event_charts(run, summary)}
     marks, ahead = grid(drawn, "confusion", "accuracies"), _ahead(run)
     sections = {
         "scores": ("Scores", [*score_table(run), *_metatpp(run)]),
@@ -46,7 +47,7 @@ def render(run: Run) -> str:
 
 
 def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Shown]) -> list[str]:
-    found = grid(drawn, "timelines")
+    found = grid(drawn, *(name for name in drawn if name.startswith("timeline-")))
     if found:
         return [found]
     if summary is None:

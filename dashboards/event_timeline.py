@@ -4,30 +4,32 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from forecast.dashboards.canvas import NARROW, Picture, array, dates
+from forecast.dashboards.chart import Axis, Band, Chart, Line, Mark, Panel, Points, Symbol
+from forecast.dashboards.event_marks import brief
 from forecast.dashboards.event_scores import event_unit, plural
 from forecast.dashboards.event_summary import EventSummary, scan
 from forecast.dashboards.load import Run
+from forecast.dashboards.shared import array
 from forecast.dashboards.stored import stored
-from forecast.dashboards.style import LIGHT, tick
+from forecast.dashboards.style import number, short
 
 MOST = 4  # sequences
+LAST = 40  # events of each, in a report
 BEFORE = 8  # events of the context that are shown
 ROWS = 5  # marks with a row of their own
 OTHER = "other marks"
 UNKNOWN = "unknown"  # a mark that training did not have
-SHAPES = (("o", "model"), ("s", "seasonal"), ("^", "ridge"), ("D", "last"), ("v", "other"), ("P", "muted"))
-HAZARD = 1.0  # inches
+SHAPES: tuple[tuple[Symbol, str], ...] = (
+    ("dot", "model"), ("square", "seasonal"), ("triangle", "ridge"), ("diamond", "last"), ("dot", "other"),
+)  # fmt: skip
 SPAN = 300  # of a logarithmic axis of hazards, from its top
+LETTERS = 60  # of a sequence's name
 
 
 class Sequence(NamedTuple):
     id: str
-    ds: pl.Series  # of the hazard: datetimes or numbers
+    ds: pl.Series  # of the hazard: datetimes or numbers; empty where none was kept
     hazard: np.ndarray  # events per unit
     events: pl.DataFrame  # ds, mark, guess (null: context, not scored)
 
@@ -77,49 +79,47 @@ def _told_marks() -> pl.Expr:
     return pl.col("mark").cast(pl.String).fill_null(UNKNOWN)
 
 
-def timelines(run: Run, summary: EventSummary) -> Picture | None:
-    """The hazard of the next event over the events that came, sequence by sequence."""
-    found = [each for each in sequences(run) if each.events.height]
+def timelines(run: Run, summary: EventSummary) -> list[Chart]:
+    """The hazard of the next event over the events that came, a chart for each of the first sequences that the run
+    kept."""
+    found = [last(each) for each in sequences(run) if each.events.height]
     if not found:
-        return None
-    names = _rows(summary, found)
-    unit, marked = event_unit(run), len(names) > 1
+        return []
+    names, marked, ends = rows(summary, found), summary.marks.height > 1, scale(found)
+    charts = [timeline(each, names, event_unit(run), ends, marked, f"timeline-{k + 1}")
+              for k, each in enumerate(found)]  # fmt: skip
+    return [charts[0], *(chart._replace(caption="Drawn as the one above.") for chart in charts[1:])]
+
+
+def timeline(
+    each: Sequence, names: list[str], unit: str, ends: tuple[float, float], marked: bool, name: str
+) -> Chart:  # fmt: skip
+    """One sequence: the hazard where it is known, `names` of marks with a row (see `rows`), ends of its axis (see
+    `scale`)."""
     words = (
-        f"{'Sequences' if len(found) > 1 else 'A sequence'} of the test part. Above: the hazard, how many events per "
-        f"{unit} the model expects at each moment, given all that came before it and that nothing came since. Below: "
-        "the events that came"
+        f"Above: the hazard, how many events per {unit} the model expects at each moment, given all that came before "
+        "it and that nothing came since. Below: the events that came"
     )
+    words = words if len(each.ds) else "The events that came"
     words += ", a row and a shape for each mark; filled: the mark was guessed right, hollow: wrong" if marked else ""
-    words += ", grey: history that is not scored." if any(e.events["guess"].null_count() for e in found) else "."
-    alt = words + "".join(f" Sequence {each.id}: {_told(each, marked)}." for each in found)
+    words += "; grey: history that is not scored." if each.events["guess"].null_count() else "."
+    title = f"Sequence {short(each.id, LETTERS)}{_span(each)} · {_told(each, marked)}"
+    across = Axis(f"time ({plural(unit)})") if each.numbers else Axis("time", "time")
+    down = Axis("", ticks=tuple(enumerate(brief(names))), range=(-0.6, len(names) - 0.4), down=True)
+    below = Panel(_events(each, names), across, down, height=0.17 * len(names) + 0.5)
+    above = _hazard(each, across, unit, ends)
+    panels = (above, below) if above else (below,)
+    alt = f"{title}. {words}"
+    return Chart(name, title, words, alt, panels, shared=True, legend=False)
 
-    scale = _scale(found)
 
-    def draw(width: float) -> Figure:
-        wide = width > NARROW
-        most = 12 if wide else 9
-        head, rows, foot = (0.32 if wide else 0.46), 0.17 * len(names) + 0.08, (0.55 if found[0].numbers else 0.38)
-        tall = head + HAZARD + rows + foot  # inches of one sequence; placed by hand, for the two axes of one touch
-        left = 0.075 * max(5, *(len(_short(name, most)) for name in names)) + 0.2
-        height = tall * len(found)
-        figure = Figure(figsize=(width, height))
-        for k, each in enumerate(found):
-            bottom = height - (k + 1) * tall + foot
-            across = left / width, 1 - (left + 0.08) / width
-            below = figure.add_axes((across[0], bottom / height, across[1], rows / height))
-            above = figure.add_axes((across[0], (bottom + rows) / height, across[1], HAZARD / height), sharex=below)
-            _hazard(above, each, unit, scale)
-            _events(below, each, names, most)
-            first, more = f"Sequence {each.id}{_span(each)}", _told(each, marked)
-            figure.text(
-                across[0] if wide else 0.02, (bottom + rows + HAZARD + 0.07) / height,
-                f"{first} · {more}" if wide else f"{first}\n{more}",
-                fontsize=9 if wide else 8, weight="bold", va="bottom", linespacing=1.35,
-            )  # fmt: skip
-            _axis(below, each, unit, 9 if wide else 4)
-        return figure
-
-    return Picture("timelines", "What came, and what was expected", words, alt, False, draw)
+def last(each: Sequence, most: int = LAST) -> Sequence:
+    """Its last events and the hazard between them."""
+    if each.events.height <= most + BEFORE:
+        return each
+    events = each.events.tail(most)
+    later = (each.ds >= events["ds"][0]).to_numpy()
+    return each._replace(events=events, ds=each.ds.filter(later), hazard=each.hazard[later])
 
 
 def _told(each: Sequence, marked: bool) -> str:
@@ -130,15 +130,15 @@ def _told(each: Sequence, marked: bool) -> str:
     return f"{right:,d} of {scored.height:,d} marks guessed right"
 
 
-def _rows(summary: EventSummary, found: list[Sequence]) -> list[str]:
+def rows(summary: EventSummary, found: list[Sequence], most: int = ROWS) -> list[str]:
     """The marks with a row: the most frequent of those that are drawn; the others share one."""
     known = {name: k for k, name in enumerate(summary.marks["mark"])}
     drawn = pl.concat([each.events["mark"] for each in found]).value_counts()
     names = [name for name, _ in sorted(drawn.iter_rows(), key=lambda row: (-row[1], known.get(row[0], len(known))))]
-    return names if len(names) <= ROWS + 1 else [*names[:ROWS], OTHER]
+    return names if len(names) <= most + 1 else [*names[:most], OTHER]
 
 
-def _scale(found: list[Sequence]) -> tuple[float, float]:
+def scale(found: list[Sequence]) -> tuple[float, float]:
     """The ends of the axis of hazards, one for all: logarithmic from above 0 where they are steep."""
     every = np.concatenate([each.hazard for each in found])
     good = every[np.isfinite(every) & (every > 0)]
@@ -149,62 +149,51 @@ def _scale(found: list[Sequence]) -> tuple[float, float]:
     return (max(float(np.quantile(good, 0.05)), top / SPAN) if steep else 0.0), top
 
 
-def _hazard(axes: Axes, each: Sequence, unit: str, scale: tuple[float, float]) -> None:
-    low, top = scale
-    if low:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=4))
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+def _hazard(each: Sequence, across: Axis, unit: str, ends: tuple[float, float]) -> Panel | None:
+    """The hazard over hairlines at the events; None where it was not kept."""
+    if not len(each.ds):
+        return None
+    low, top = ends
     value = np.clip(each.hazard, low, top)
-    axes.fill_between(each.ds, value, low, color=LIGHT["model"], alpha=0.16, lw=0)
-    axes.plot(each.ds, value, color=LIGHT["model"], lw=1.2)
-    axes.set_ylim(low, top)
-    axes.yaxis.set_major_formatter(FuncFormatter(tick))
-    for at in each.events["ds"]:
-        axes.axvline(at, color=LIGHT["muted"], lw=0.5, alpha=0.45, zorder=0)
-    axes.tick_params(axis="x", length=0, labelbottom=False)
-    axes.grid(visible=False, axis="x")
-    axes.set_ylabel(f"per {unit}")
+    at = each.events["ds"].to_numpy().repeat(3)  # up, down, and a gap
+    strokes = Line(at, np.tile([low, top, np.nan], each.events.height), role="muted", width=0.4)
+    marks: tuple[Mark, ...] = (strokes, Band(each.ds, np.full(len(value), low), value), Line(each.ds, value, width=1.2))
+    return Panel(marks, across, Axis(f"per {unit}", "log" if low else "linear", range=ends), height=1.15)
 
 
-def _events(axes: Axes, each: Sequence, names: list[str], most: int) -> None:
+def _events(each: Sequence, names: list[str]) -> tuple[Mark, ...]:
     """A row for each mark, the most frequent above."""
-    known, rows = set(names[:-1] if names[-1] == OTHER else names), each.events
+    marks: list[Mark] = []
+    known = names[:-1] if names[-1] == OTHER else names
     for k, name in enumerate(names):
-        shape, role = ("P", "muted") if name == OTHER else SHAPES[k % len(SHAPES)]
-        own = rows.filter(~pl.col("mark").is_in(list(known)) if name == OTHER else pl.col("mark") == name)
-        hit = pl.col("mark") == pl.col("guess")
-        for some, face, edge in ((own.filter(hit), LIGHT[role], LIGHT[role]), (own.filter(~hit), "none", LIGHT[role]),
-                                 (own.filter(pl.col("guess").is_null()), LIGHT["ink"], LIGHT["ink"])):  # fmt: skip
-            beneath = {"alpha": 0.35, "zorder": 2} if edge == LIGHT["ink"] else {"zorder": 3}
-            axes.plot(some["ds"], np.full(some.height, -k), shape, ms=5, mfc=face, mec=edge, mew=1.1, ls="none",
-                      clip_on=False, **beneath)  # fmt: skip
-    axes.set_ylim(-len(names) + 0.4, 0.6)
-    axes.set_yticks(range(0, -len(names), -1), [_short(name, most) for name in names])
-    axes.spines["left"].set_visible(False)
-    axes.grid(visible=False, axis="x")
+        shape, role = ("square", "muted") if name == OTHER else SHAPES[k % len(SHAPES)]
+        own = each.events.filter(~pl.col("mark").is_in(known) if name == OTHER else pl.col("mark") == name)
+        hit, unscored = pl.col("mark") == pl.col("guess"), pl.col("guess").is_null()
+        for some, hollow in ((own.filter(hit), False), (own.filter(~hit), True)):
+            if some.height:
+                marks.append(Points(some["ds"], [k] * some.height, role=role, symbol=shape, words=_words(some),
+                                    hollow=hollow))  # fmt: skip
+        if (some := own.filter(unscored)).height:
+            marks.append(Points(some["ds"], [k] * some.height, role="muted", symbol=shape, words=_words(some),
+                                opacity=0.5))  # fmt: skip
+    return tuple(marks)
 
 
-def _axis(axes: Axes, each: Sequence, unit: str, most: int) -> None:
-    """Dates, or numbers with their unit."""
-    axes.margins(x=0.01)
-    if each.numbers:
-        axes.xaxis.set_major_locator(MaxNLocator(most))
-        axes.xaxis.set_major_formatter(FuncFormatter(tick))
-        axes.set_xlabel(f"time ({plural(unit)})")
-    else:
-        dates(axes, most)
+def _words(events: pl.DataFrame) -> list[str]:
+    """Of each event its mark, what was guessed, and when it came."""
+    told = []
+    for at, mark, guess in events.select("ds", "mark", "guess").iter_rows():
+        when = number(at, 6) if isinstance(at, int | float) else f"{at:%Y-%m-%d %H:%M:%S}"
+        said = "not scored" if guess is None else "guessed right" if guess == mark else f"guessed {short(guess, 30)}"
+        told.append(f"{short(mark, 30)}, {said}, {when}")
+    return told
 
 
 def _span(each: Sequence) -> str:
     """The years, which the dates on the axis leave out."""
-    if each.numbers:
+    if each.numbers or not each.events.height:
         return ""
-    first, last = min(each.events["ds"].min(), each.ds[0]), each.ds[-1]
+    first, last = each.events["ds"].min(), each.events["ds"].max()
+    if len(each.ds):
+        first, last = min(first, each.ds[0]), max(last, each.ds[-1])  # type: ignore[type-var]
     return f", {first:%b %Y} to {last:%b %Y}"
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,76 +1,91 @@
-"""The loss of a training that counts in nats: of events and of classes."""
+"""The loss of a training: of series the validation MSE beside it, of events and classes what counts in nats."""
 
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from forecast.dashboards.canvas import Picture, legend, sheet
+from forecast.dashboards.chart import Axis, Chart, Line, Mark, Panel, Points, Rule
 from forecast.dashboards.load import Run
-from forecast.dashboards.style import LIGHT, number, tick
+from forecast.dashboards.shared import array, spread
+from forecast.dashboards.style import number
+
+DOTS: Final = 60  # epochs up to which each has a dot
+TALL: Final = 2.7  # inches
+STEP: Final = Axis("optimiser step", whole=True)
 
 
-def likelihood(run: Run, score: str, unit: str, *, share: str = "", named: str = "") -> Picture | None:
+def loss(run: Run) -> Chart | None:
+    """Training loss and validation MSE, the best epoch marked."""
+    train, val = run.curve("train/loss"), run.curve(run.monitor)
+    if not train.height and not val.height:
+        return None
+    words = "Training loss by optimiser step"
+    words += f"; validation MSE after each of {val.height:,d} epochs." if val.height else "."
+    marks: list[Mark] = []
+    if train.height:
+        thin = thinned(train)
+        marks.append(Line(thin["step"], thin["value"], "training loss", "other", width=1.0))
+    marks += validated(val, "validation MSE")
+    y = Axis("loss (scaled units)", spread(array(train["value"]), array(val["value"])))
+    panel = Panel((*marks, *best(run)), STEP, y, height=TALL)
+    return Chart("loss", "Loss", words + _told(run), words + _told(run), (panel,), half=True)
+
+
+def likelihood(run: Run, score: str, unit: str, *, share: str = "", named: str = "") -> Chart | None:
     """Training loss and the validation `score` in nats, the best epoch marked; nats may be negative, so the axis is
     linear. `share`: a validation score between 0 and 1 that is drawn beneath, `named` so."""
-    train, val, best = run.curve("train/loss"), run.curve(run.monitor), run.best_epoch
+    train, val = run.curve("train/loss"), run.curve(run.monitor)
     if not train.height and not val.height:
         return None
     beneath = run.curve(share) if share else val.clear()
     words = "Training loss by optimiser step, pale, and its mean over each epoch"
     words += f"; {score} after each of {val.height:,d} epochs, in {unit}" if val.height else ""
     words += f"; beneath, {named}." if beneath.height else "."
-    if best is not None:
-        words += f" The best is epoch {best['epoch'] + 1} with {number(best['value'])}."
-
-    def draw(width: float) -> Figure:
-        if beneath.height:
-            figure, _ = sheet(width, 0, 3.3)
-            figure.set_size_inches(width, 3.6)
-            axes, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1]})
-            below.plot(beneath["step"], beneath["value"], color=LIGHT["model"], lw=1.6, **_dots(beneath.height))
-            below.set_ylabel(named.removeprefix("validation "))
-            below.yaxis.set_major_formatter(PercentFormatter(1, 0))
-            below.yaxis.set_major_locator(MaxNLocator(3))
-        else:
-            figure, (axes,) = sheet(width, 1, 2.7)
-            below = axes
-        if train.height:
-            _training(axes, run)
-        if val.height:
-            axes.plot(val["step"], val["value"], color=LIGHT["model"], lw=1.8, label=score, **_dots(val.height))
-        if best is not None:
-            for each in {axes, below}:
-                each.axvline(best["step"], color=LIGHT["muted"], lw=0.9, ls=(0, (3, 2)), zorder=1)
-            axes.plot(best["step"], best["value"], "o", ms=7, mfc=LIGHT["card"], mec=LIGHT["model"], mew=1.8,
-                      label=f"best: epoch {best['epoch'] + 1}")  # fmt: skip
-        below.set_xlabel("optimiser step")
-        axes.set_ylabel(f"loss ({unit})")
-        below.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        below.xaxis.set_major_formatter(FuncFormatter(tick))
-        axes.yaxis.set_major_formatter(FuncFormatter(tick))
-        legend(figure, axes, run, columns=2)
-        return figure
-
-    return Picture("loss", "Loss", words, words, True, draw)
+    marks = (*_training(train), *validated(val, score), *best(run))
+    panels = [Panel(marks, STEP, Axis(f"loss ({unit})"), height=2.2 if beneath.height else TALL)]
+    if beneath.height:
+        line = Line(beneath["step"], beneath["value"], width=1.6, dots=beneath.height <= DOTS)
+        rules = [mark for mark in best(run) if isinstance(mark, Rule)]
+        axis = Axis(named.removeprefix("validation "), percent=True)
+        panels.append(Panel((*rules, line), STEP, axis, height=1.2))
+    words += _told(run)
+    return Chart("loss", "Loss", words, words, tuple(panels), half=True, shared=True)
 
 
-def _training(axes: Axes, run: Run) -> None:
+def best(run: Run) -> tuple[Mark, ...]:
+    """The best epoch: an upright line and a ring."""
+    found = run.best_epoch
+    if found is None:
+        return ()
+    at, value, name = found["step"], found["value"], f"best: epoch {found['epoch'] + 1}"
+    return Rule(at), Points([at], [value], name, symbol="ring", size=7, words=[f"{name}, {number(value)}"])
+
+
+def validated(val: pl.DataFrame, name: str) -> list[Mark]:
+    """The score on the validation part after each epoch."""
+    return [Line(val["step"], val["value"], name, width=1.8, dots=val.height <= DOTS)] if val.height else []
+
+
+def thinned(curve: pl.DataFrame, most: int = 240) -> pl.DataFrame:
+    """Means of neighbouring values: what a step's batch happened to hold is noise."""
+    each = max(1, -(-curve.height // most))
+    index = (pl.int_range(pl.len()) // each).alias("bucket")
+    return curve.group_by(index, maintain_order=True).agg(pl.col("step", "value").mean())
+
+
+def _training(train: pl.DataFrame) -> tuple[Mark, ...]:
     """Pale what single batches happened to hold, over it the means of epochs."""
-    train = run.curve("train/loss")
+    if not train.height:
+        return ()
     means = train.group_by("epoch").agg(pl.col("step").max(), pl.col("value").mean()).sort("step")
-    single: dict[str, Any] = {"label": "training loss"} if means.height < 2 else {"alpha": 0.35}
-    each = max(1, -(-train.height // 240))
-    thin = train.group_by((pl.int_range(pl.len()) // each).alias("b"), maintain_order=True).agg(
-        pl.col("step", "value").mean()
-    )
-    axes.plot(thin["step"], thin["value"], color=LIGHT["other"], lw=0.9, **single)
-    if means.height > 1:
-        axes.plot(means["step"], means["value"], color=LIGHT["other"], lw=1.6, marker="s", ms=2.5,
-                  label="training loss")  # fmt: skip
+    thin, alone = thinned(train), means.height < 2
+    look: dict[str, Any] = {"name": "training loss"} if alone else {"opacity": 0.35}
+    single = Line(thin["step"], thin["value"], role="other", width=0.9, **look)
+    if alone:
+        return (single,)
+    return single, Line(means["step"], means["value"], "training loss", "other", width=1.6, dots=means.height <= DOTS)
 
 
-def _dots(points: int) -> dict[str, Any]:
-    return {"marker": "o", "ms": 3} if points <= 60 else {}
+def _told(run: Run) -> str:
+    found = run.best_epoch
+    return f" The best is epoch {found['epoch'] + 1} with {number(found['value'])}." if found else ""

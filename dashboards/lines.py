@@ -40,10 +40,13 @@ class Interval(NamedTuple):
     high: float | None
 
 
+Parts = tuple[str, str, str, str]  # model, embed, norm, head
+
+
 class Line(NamedTuple):
     """The runs of one model with one set of settings, a run for each seed."""
 
-    parts: tuple[str, str, str, str]  # model, embed, norm, head
+    parts: Parts
     variant: str  # settings in which lines of equal parts differ
     runs: list[Run]
     chosen: bool  # the best validation of its model
@@ -114,16 +117,28 @@ def budgets(lines: Sequence[Line]) -> list[str]:
 
 def _named(lines: Sequence[Line]) -> list[Line]:
     """Lines of equal parts told apart by the settings in which they differ."""
+    words = variants([(line.parts, rest(line.runs[0])) for line in lines])
+    return [line._replace(variant=each) for line, each in zip(lines, words, strict=True)]
+
+
+def variants(lines: Sequence[tuple[Parts, Mapping[str, Any]]]) -> list[str]:
+    """Of each line (its parts, its other settings) the settings in which those of equal parts differ, in words."""
+    alike: dict[Parts, list[Mapping[str, Any]]] = {}
+    for mine, settings in lines:
+        alike.setdefault(mine, []).append(settings)
+    differ = {mine: _differing(each) for mine, each in alike.items()}
     made = []
-    for line in lines:
-        flat = [rest(each.runs[0]) for each in lines if each.parts == line.parts]
-        own = rest(line.runs[0])
-        keys = sorted({key for each in flat for key in {*each, *own} if each.get(key) != own.get(key)})
-        keys = [key for key in keys if not _follows(key, flat)]
-        off = {key: False for key in keys if any(each.get(key) is True for each in flat)}
-        own = {**off, **own}
-        made.append(line._replace(variant=", ".join(f"{key}={shown(own.get(key))}" for key in keys)))
+    for mine, settings in lines:
+        off = {key: False for key in differ[mine] if any(each.get(key) is True for each in alike[mine])}
+        made.append(", ".join(f"{key}={shown({**off, **settings}.get(key))}" for key in differ[mine]))
     return made
+
+
+def _differing(flat: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that do not have one value in all of them: each of them then differs from another one there."""
+    first, keys = flat[0], {key for each in flat for key in each}
+    found = sorted(key for key in keys if any(each.get(key) != first.get(key) for each in flat))
+    return [key for key in found if not _follows(key, flat)]
 
 
 def _follows(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from forecast.artifacts import METRICS, refuse_newer
 from forecast.errors import ArtifactError
 
 Facts = dict[str, Any]
@@ -37,6 +38,12 @@ class Run(NamedTuple):
     env: Facts
     history: pl.DataFrame | None  # step, epoch, name, value, seconds
     predictions: Path | None
+
+    @property
+    def schema(self) -> int:
+        """Of its folder: 1 where the run does not say, for it was not written then."""
+        said = self.metrics.get("schema")
+        return said if isinstance(said, int) else 1
 
     @property
     def rows(self) -> list[Row]:
@@ -217,15 +224,18 @@ class Run(NamedTuple):
 
 
 def read(run_dir: Path) -> Run:
-    """The run in `run_dir`; ArtifactError where it is no folder or a file in it cannot be read."""
+    """The run in `run_dir`; ArtifactError where it is no folder, a file in it cannot be read or it is of a
+    schema to come."""
     path = Path(run_dir).resolve()
     if not path.is_dir():
         raise ArtifactError(f"no run folder at {run_dir}", "a folder written by forecast train", "check the path")
+    metrics = _json(path / METRICS, dict)
+    refuse_newer(path, metrics)
     overrides = _json(path / "overrides.json", list)
     predictions = path / "predictions.parquet"
     return Run(
         path=path,
-        metrics=_json(path / "metrics.json", dict),
+        metrics=metrics,
         config=_json(path / "config.json", dict),
         overrides=[str(word) for word in overrides],
         data=_json(path / "data.json", dict),

@@ -16,7 +16,7 @@ from forecast.dashboards.bins import Bins
 from forecast.dashboards.calendars import by_calendar, over_time
 from forecast.dashboards.correlated import FEWEST, Correlation, correlation, pick
 from forecast.dashboards.load import Run
-from forecast.dashboards.scored import ENDS, INTERVALS, Choice, chosen, pairs, scan, scored
+from forecast.dashboards.scored import ENDS, INTERVALS, Choice, chosen, ends, pairs, scan, scored
 
 SLAB: Final = 1 << 20  # rows at once
 GRAINS_S: Final = (1e-6, 1e-3, 1.0, 60.0, 900.0)  # all divide a quarter of an hour, by which time zones differ
@@ -154,10 +154,12 @@ def _slabs(run: Run, choice: Choice) -> Iterator[pl.LazyFrame]:
 
 def _gather(run: Run, choice: Choice, wanted: pl.DataFrame, picked: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Every table of sums, folded as slabs come."""
+    assert run.predictions is not None
+    quantiles = ends(run.predictions)
     grain = grain_us(wanted["first"].min(), wanted["last"].max())  # type: ignore[arg-type]
     held: dict[str, pl.DataFrame] = {}
     for part in _slabs(run, choice):
-        asked = _asked(part, wanted, picked, grain)
+        asked = _asked(part, wanted, picked, grain, quantiles)
         for name, frame in zip(asked, pl.collect_all(asked.values(), engine="streaming"), strict=True):
             if name not in held:
                 held[name] = frame
@@ -175,9 +177,10 @@ KEYS: Final[dict[str, list[str]]] = {
 }  # fmt: skip
 
 
-def _asked(part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain: int) -> dict[str, pl.LazyFrame]:
+def _asked(
+    part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain: int, quantiles: list[str]
+) -> dict[str, pl.LazyFrame]:
     """What is summed of a slab."""
-    columns = part.collect_schema().names()
     rows = scored(part, wanted).with_columns(((pl.col("y_hat") - pl.col("mean")) / pl.col("std")).alias("level"))
     stamp = (pl.col("ds").dt.epoch("us") // grain * grain).cast(pl.Datetime("us")).alias("ds")
     first = rows.filter(pl.col("step") == 1)
@@ -185,9 +188,11 @@ def _asked(part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain
     held = rows.filter(pl.col("z").is_not_null())
     sums = [pl.col("level").sum().alias("total"), *SUMS]
     return {
-        "step": rows.group_by("step").agg(SUMS + _intervals(columns)),
+        "step": rows.group_by("step").agg(SUMS + _intervals(quantiles)),
         "stamp": rows.group_by(stamp).agg(SUMS),
-        "series": rows.group_by("unique_id", "channel").agg(SUMS + _intervals(("lo", "hi"))),
+        "series": rows.group_by("unique_id", "channel").agg(
+            SUMS + _intervals([name for name in quantiles if name in ("lo", "hi")])
+        ),
         "bin": held.group_by(binned.number("z")).agg(pl.len().alias("n")),
         "naive": rows.group_by(binned.number("zn")).agg(pl.len().alias("n")),
         "level": held.group_by(binned.number("level")).agg(sums),
@@ -196,9 +201,8 @@ def _asked(part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain
     }
 
 
-def _intervals(columns: object) -> list[pl.Expr]:
+def _intervals(names: list[str]) -> list[pl.Expr]:
     """Counts and sums of what quantiles there are; `seen` is how many actuals had them."""
-    names = [name for name in ENDS if name in columns]  # type: ignore[operator]
     sums = [(pl.col("y").is_not_null() & pl.col("lo").is_not_null()).sum().alias("seen")]
     sums += [(pl.col("y") <= pl.col(name)).sum().alias(f"below_{name}") for name in names]
     for level, (low, high) in INTERVALS.items():

@@ -32,9 +32,9 @@ def draw(chart: Chart, width: float) -> Figure:
     """The chart at a width in inches: each panel as tall as it asks for, the legend above them."""
     with styled(chart.name):
         columns = _columns(chart, width)
-        each = width / columns
+        broad = width / columns
         rows = [chart.panels[k : k + columns] for k in range(0, len(chart.panels), columns)]
-        titles = [wrapped(panel.title, int(each / TITLE) - 2) for panel in chart.panels]
+        titles = [wrapped(panel.title, int(broad / TITLE) - 2) for panel in chart.panels]
         heights = [max(_height(chart, panel, width) for panel in row) for row in rows]
         fit, lines = _legend_columns(chart, width)
         figure = Figure(
@@ -42,13 +42,13 @@ def draw(chart: Chart, width: float) -> Figure:
         )
         if not rows:
             return figure
-        grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+        grid = figure.add_gridspec(len(rows), columns, height_ratios=[each / heights[0] for each in heights])
         first: Axes | None = None
         for k, (panel, title) in enumerate(zip(chart.panels, titles, strict=True)):
             row, column = divmod(k, columns)
             axes = figure.add_subplot(grid[row, column], sharex=first if chart.shared else None)
             first = first or axes
-            _panel(figure, axes, panel, title, each, heights[row])
+            _panel(figure, axes, panel, title, broad, heights[row])
             _spare(axes, chart, k, columns)
         if fit:
             _legend(figure, chart, fit)

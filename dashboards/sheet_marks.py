@@ -88,7 +88,7 @@ def _one(at: Place, mark: Mark, order: float) -> bool:
 def _line(at: Place, mark: Line, order: float) -> bool:
     x, y = at.x(mark.x), at.y(mark.y)
     alone = _alone(np.isfinite(x) & np.isfinite(y))
-    look: dict[str, Any] = {"color": LIGHT[mark.role], "zorder": order}
+    look: dict[str, Any] = {"color": LIGHT[mark.role], "alpha": mark.opacity, "zorder": order}
     dots: dict[str, Any] = {"marker": "o", "ms": 3} if mark.dots else {}
     style: dict[str, Any] = {"drawstyle": "steps-post"} if mark.stairs else {}
     at.axes.plot(x, y, lw=mark.width, ls=DASHES[mark.dash], label=mark.name or None, **look, **dots, **style)

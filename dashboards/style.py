@@ -102,6 +102,7 @@ def svg(figure: Figure, name: str, alt: str, css: str = "") -> str:
     text = re.sub(r'<g id="[^"]*"/>', "", text)
     text = re.sub(r'<g id="[^"]*">', "<g>", text)  # ids nothing refers to
     text = text.replace("xlink:href", "href")
+    text = _numbered(text, name)
     text = re.sub(r' (?:d|transform|x|y|width|height)="[^"]*"', _rounded, text)  # coordinates only, never labels
     text = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLE.get(m[0], m[0]), text)
     text = re.sub(r" ?font-family: [^;\"]*;?", "", text)
@@ -109,6 +110,19 @@ def svg(figure: Figure, name: str, alt: str, css: str = "") -> str:
     box = re.search(r'viewBox="[^"]*"', text)
     head = f'<svg class="{escape(css)}" role="img" aria-label="{escape(alt)}" {box[0] if box else ""}>'
     return head + text[text.index(">") + 1 :].strip()
+
+
+def _numbered(text: str, name: str) -> str:
+    """Ids by order instead of hashes of places down to the last bit, which no solver of a layout promises to repeat."""
+    ids: dict[str, str] = {}
+
+    def one(found: re.Match[str]) -> str:
+        return found[1] + ids.setdefault(found[2], f"p{len(ids)}-{name}")
+
+    def told(tag: re.Match[str]) -> str:
+        return re.sub(r'( id="| href="#|url\(#)(\w+)', one, tag[0])
+
+    return re.sub(r"<[^<>]*>", told, text)
 
 
 def _rounded(attribute: re.Match[str]) -> str:

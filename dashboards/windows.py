@@ -6,13 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from forecast.dashboards.bands import COLUMNS
 from forecast.dashboards.load import Run
 
 CHANNELS = 7  # channels drawn as small multiples
 
 
 class Window(NamedTuple):
-    """One forecast of one channel: `past` (ds, y) up to its cutoff, `future` (ds, y, y_hat, naive, lo, hi)."""
+    """A forecast of a channel: `past` (ds, y) up to its cutoff, `future` (ds, y, y_hat, naive, bands.COLUMNS)."""
 
     role: str  # best, typical, worst
     id: str
@@ -76,16 +77,16 @@ def _read(
     found = []
     for channel, mse in channels.items():
         own = ahead.filter(pl.col("channel") == channel)
-        before = _regular(behind.filter(pl.col("channel") == channel).select("ds", "y").sort("ds"), interval)
+        before = regular(behind.filter(pl.col("channel") == channel).select("ds", "y").sort("ds"), interval)
         found.append(Window(role, identity, channel, cutoff, float("nan") if mse is None else mse, before,
-                            own.select("ds", "y", "y_hat", "naive", "lo", "hi")))  # fmt: skip
+                            own.select("ds", "y", "y_hat", "naive", *COLUMNS)))  # fmt: skip
     return found
 
 
-def _regular(past: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
+def regular(past: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
     """A null between stamps that are far apart, so that no line is drawn across what was never forecast."""
     if past.height < 2 or not interval:
         return past
     wide = pl.col("ds").diff().shift(-1) > 1.5 * interval  # calendar steps (months) differ by a tenth
-    holes = past.filter(wide).select(pl.col("ds") + interval, pl.lit(None, pl.Float64).alias("y"))
+    holes = past.filter(wide).select(pl.col("ds") + interval, pl.lit(None, past.schema["y"]).alias("y"))
     return pl.concat([past, holes]).sort("ds")

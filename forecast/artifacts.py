@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # folders are looked up without torch
     from torch import Tensor, nn
 
 MANIFEST = "MANIFEST.json"
+METRICS = "metrics.json"  # the scores of a finished run
+SCHEMA = 2  # of a run folder, the first word of metrics.json; 1: before it was written
 WEIGHTS = "model.safetensors"
 CALIBRATION = "calibration.safetensors"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
@@ -81,6 +83,15 @@ def vouched(files: Mapping[str, str]) -> dict[str, Any]:
     return {"files": dict(files), "sha256": own}
 
 
+def refuse_newer(path: Path, metrics: Any) -> None:
+    """ArtifactError where the run folder `path`, whose metrics.json holds `metrics`, is of a schema to come."""
+    schema = metrics.get("schema") if isinstance(metrics, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ArtifactError(
+            f"{path} is a run of schema {schema}", f"this program reads up to {SCHEMA}", "use a newer program"
+        )
+
+
 class Run:
     """A run folder."""
 
@@ -114,8 +125,13 @@ class Run:
         """A JSON file of the run, checked against the manifest; ArtifactError when missing, foreign or damaged."""
         return self._json(self.checked(name))[0]
 
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """The scores, with the schema of the folder before them."""
+        self.write(METRICS, {"schema": SCHEMA, **metrics})
+
     def manifest(self) -> dict[str, str]:
-        """The digest of each file; ArtifactError unless MANIFEST.json is, byte for byte, what a finished run wrote."""
+        """The digest of each file; ArtifactError unless MANIFEST.json is, byte for byte, what a finished run wrote,
+        and the run is of a schema that is known."""
         if self._manifest is None:
             path = self.path / MANIFEST
             held, raw = self._json(path)
@@ -125,6 +141,9 @@ class Run:
                 raise ArtifactError(
                     f"{path} is not what the run wrote", "its own sha256 does not fit", "restore it, or train again"
                 )
+            scores = self.path / METRICS
+            if files.get(METRICS) == (sha256(scores) if scores.is_file() else ""):  # if damaged, its reader says so
+                refuse_newer(self.path, self._json(scores)[0])
             self._manifest = files
         return self._manifest
 

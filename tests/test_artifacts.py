@@ -6,7 +6,8 @@ import os
 import pytest
 import torch
 
-from forecast.artifacts import Run, atomic, find
+from forecast.artifacts import SCHEMA, Run, atomic, find
+from forecast.dashboards import load
 from forecast.errors import ArtifactError
 
 
@@ -96,3 +97,17 @@ def test_an_unfinished_run_is_not_the_latest(run, tmp_path):
     unfinished.mkdir()
     (unfinished / "config.json").write_text(json.dumps({}))
     assert find("latest", tmp_path).path == run.path
+
+
+def test_the_scores_say_of_which_schema_the_folder_is_and_one_to_come_is_refused(run):
+    run.write_metrics({"rows": []})
+    run.seal()
+    assert list(run.read("metrics.json")) == ["schema", "rows"]
+    assert load.read(run.path).schema == SCHEMA
+    run.write("metrics.json", {"schema": SCHEMA + 1, "rows": []})
+    run.seal()
+    for reader in (lambda: Run(run.path).read("config.json"), lambda: load.read(run.path)):
+        with pytest.raises(ArtifactError, match=f"a run of schema {SCHEMA + 1}; this program reads up to {SCHEMA};"):
+            reader()
+    run.write("metrics.json", {"rows": []})
+    assert load.read(run.path).schema == 1

@@ -4,17 +4,18 @@ The address holds the state. One callback draws the page that it names; controls
 (assets/page.js), so that links, the back button and a reload show the same thing.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
+from fastapi import FastAPI
 
 from forecast.dashboards.app import kit
-from forecast.dashboards.app.page import Node, Page, Theme, View
+from forecast.dashboards.app.page import Node, Page, Theme, View, read_query
 from forecast.dashboards.app.pages import (
     classification,
     errors,
@@ -33,8 +34,6 @@ from forecast.errors import ForecastError
 PAGES: tuple[Page, ...] = tuple(
     module.PAGE for module in (leaderboard, run, explorer, errors, insight, events, classification, live, jobs)
 )
-FIELDS = 50  # of an address; a page needs a dozen
-LETTERS = 4000  # of an address
 
 INDEX = """<!doctype html>
 <html lang="en">
@@ -59,6 +58,7 @@ def make(sources: Sources) -> Dash:
     """The application over `sources`; `.server` is its FastAPI."""
     app = Dash(
         "forecast",
+        server=FastAPI(openapi_url=None),  # type: ignore[arg-type]  # without pages of its own, from another host
         backend="fastapi",
         assets_folder=str(Path(__file__).parent / "assets"),
         assets_ignore=r"theme\.js",
@@ -75,13 +75,17 @@ def make(sources: Sources) -> Dash:
         enable_mcp=False,
     )
     app.layout = _shell()
+
+    async def draw(path: str | None, search: str | None, theme: str | None) -> tuple[Node, Node]:
+        return await asyncio.to_thread(shown, sources, path, search, theme)  # a slow page stops no other
+
     app.callback(
         Output("menu", "children"),
         Output("content", "children"),
         Input("address", "pathname"),
         Input("address", "search"),
         Input("theme", "data"),
-    )(lambda path, search, theme: shown(sources, path, search, theme))
+    )(draw)
     _bind(app)
     for page in PAGES:
         if page.register is not None:
@@ -115,16 +119,6 @@ def drawn(page: Page, view: View) -> Node:
             f"This page could not be drawn ({type(fault).__name__}). "
             "Where forecast ui was started, its output says more; please report it."
         )
-
-
-def read_query(search: str | None) -> Mapping[str, tuple[str, ...]]:
-    """The keys and values of an address, as far as an address may be long."""
-    text = (search or "").removeprefix("?")[:LETTERS]
-    try:
-        found = parse_qs(text, keep_blank_values=False, max_num_fields=FIELDS)
-    except ValueError:
-        return {}
-    return {key: tuple(values) for key, values in found.items()}
 
 
 def _theme(given: str) -> Theme:

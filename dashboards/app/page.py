@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 from forecast.dashboards.app.sources import Sources
 
+FIELDS = 50  # of an address; a page needs a dozen
+LETTERS = 4000  # of an address
 Theme = Literal["light", "dark"]
 Node = Any  # a Dash component, a list of them, or text
 
@@ -42,3 +44,13 @@ def address(path: str, **query: object) -> str:
     """The address of a page: lists become repeated keys, None and "" are left out."""
     kept = {key: value for key, value in query.items() if value not in (None, "", [], ())}
     return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
+
+
+def read_query(search: str | None) -> Mapping[str, tuple[str, ...]]:
+    """The keys and values of an address, as far as an address may be long."""
+    text = (search or "").removeprefix("?")[:LETTERS]
+    try:
+        found = parse_qs(text, keep_blank_values=False, max_num_fields=FIELDS)
+    except ValueError:
+        return {}
+    return {key: tuple(values) for key, values in found.items()}

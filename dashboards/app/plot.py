@@ -40,6 +40,7 @@ SYMBOLS = {
     "cross": "x-thin-open",
     "tick": "line-ns-open",
 }
+OPEN = ("ring", "cross", "tick")  # drawn by their outline alone
 DASHES = {"solid": "solid", "dash": "6px,3px", "dot": "2px,2px", "dashdot": "7px,3px,2px,3px"}
 CONFIG = {
     "displaylogo": False,
@@ -114,7 +115,10 @@ def _axes(layout: Json, panel: Panel, key: str, domain: list[float], tied: bool,
     if tied:
         layout[f"xaxis{key}"]["matches"] = "x"
     if panel.title:
-        words = {"text": f"<b>{escape(panel.title, quote=False)}</b>", "font": {"size": 12, "color": colours["ink"]}}
+        words = {
+            "text": f"<b>{escape(panel.title, quote=False).replace(chr(10), '<br>')}</b>",
+            "font": {"size": 12, "color": colours["ink"]},
+        }
         place = {"xref": f"x{key} domain", "yref": f"y{key} domain", "x": 0, "y": 1, "yshift": 4}
         layout["annotations"].append(
             words | place | {"showarrow": False, "xanchor": "left", "yanchor": "bottom", "align": "left"}
@@ -179,8 +183,9 @@ def _traces(mark: Mark, colours: dict[str, str], layout: Json, key: str) -> list
             _rule(mark, colours, layout, key)
         case Span():
             place = {"type": "rect", "xref": f"x{key}", "yref": f"y{key} domain", "y0": 0, "y1": 1, "layer": "below"}
+            fill = colours["shade"] if mark.role == "shade" else _faint(colours[mark.role], 0.14)
             ends = {"x0": _plain(mark.start), "x1": _plain(mark.stop)}
-            layout["shapes"].append(place | ends | {"line": {"width": 0}, "fillcolor": colours[mark.role]})
+            layout["shapes"].append(place | ends | {"line": {"width": 0}, "fillcolor": fill})
     return []
 
 
@@ -199,6 +204,7 @@ def _line(mark: Line, colours: dict[str, str]) -> Json:
         "x": _values(mark.x),
         "y": _values(mark.y),
         "line": style,
+        "opacity": mark.opacity,
         "marker": {"size": 5, "color": colours[mark.role]},
         "hoverinfo": "skip" if not mark.name else "x+y+name",
     } | _named(mark.name)
@@ -275,11 +281,11 @@ def _points(mark: Points, colours: dict[str, str]) -> Json:
         "x": _values(mark.x),
         "y": _values(mark.y),
         "marker": {
-            "symbol": SYMBOLS[mark.symbol],
+            "symbol": SYMBOLS[mark.symbol].removesuffix("-open") + "-open" * (mark.hollow or mark.symbol in OPEN),
             "size": mark.size * 1.33,
             "color": colour,
             "opacity": mark.opacity,
-            "line": {"width": 1.4, "color": colour} if mark.symbol in ("ring", "cross", "tick") else {"width": 0},
+            "line": {"width": 1.4, "color": colour} if mark.hollow or mark.symbol in OPEN else {"width": 0},
         },
     } | _named(mark.name)
     if len(mark.words):
@@ -303,6 +309,7 @@ def _cells(mark: Cells, colours: dict[str, str]) -> Json:
         "xgap": 1 if z.shape[-1] < 80 else 0,
         "ygap": 1 if len(z) < 80 else 0,
         "hoverongaps": False,
+        "showscale": bool(mark.label),
         "name": escape(mark.label, quote=False),
         "colorbar": {
             "title": {"text": escape(mark.label, quote=False), "side": "right", "font": {"color": colours["muted"]}},
@@ -330,6 +337,8 @@ def _rule(mark: Rule, colours: dict[str, str], layout: Json, key: str) -> None:
         words = {"xref": f"x{key}", "x": at, "yref": f"y{key} domain", "y": 1, "xanchor": "left", "yanchor": "top"}
     if mark.level and layout[f"yaxis{key}"]["type"] == "log":  # annotations, unlike shapes, want the logarithm
         words["y"] = float(np.log10(at))
+    if not mark.level and layout[f"xaxis{key}"]["type"] == "log":
+        words["x"] = float(np.log10(at))
     layout["shapes"].append({"type": "line", "line": line, "layer": "below"} | place)
     if mark.label:
         font = {"size": 11, "color": colours["muted"]}

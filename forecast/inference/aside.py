@@ -8,7 +8,8 @@ import polars as pl
 
 from forecast.data.freq import Ints
 from forecast.errors import DataError
-from forecast.inference.reasons import FORECAST, QUARANTINED, Faults
+from forecast.inference.reasons import Faults
+from forecast.ledger import FORECAST, QUARANTINED
 
 WHERE: Final = "the table"
 T = TypeVar("T")

@@ -1,9 +1,8 @@
-"""What a run of events leaves behind for people to look at: every forecast of its test part, and a few timelines.
+"""What a run of events leaves behind for people to look at: every forecast of its test part. What it keeps of a few
+sequences besides stands in event_closer.py.
 
 predictions.parquet       unique_id, event, ds, gap, mean, median, q05, q95, pit_low, pit_high, mark, guess, p_mark,
                           nats_time, nats_mark
-timeline_events.parquet   unique_id, ds, mark, scored: the events of a few sequences
-timeline.parquet          unique_id, ds, hazard: of the next event, at times between them
 """
 
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
 from forecast.artifacts import atomic
 from forecast.data.events import UNITS, Events, Floats
-from forecast.heads.event_chain import EventChain
 from forecast.heads.next_event import Next
 from forecast.metrics.events import Told
 
@@ -26,9 +23,6 @@ if TYPE_CHECKING:  # Lightning
 LEVELS: Final = {"q05": 0.05, "q95": 0.95}
 DOUBLES: Final = ("gap", "mean", "median", *LEVELS)
 SINGLES: Final = ("pit_low", "pit_high", "p_mark", "nats_time", "nats_mark")
-LINES: Final = 4  # sequences drawn,
-LONG: Final = 40  # their last events at most,
-POINTS: Final = 600  # and times at which a hazard is told
 FAR: Final = 2e17  # microseconds, of a stamp from the first one: 6,300 years
 
 
@@ -88,8 +82,11 @@ class EventRecord:
             return self.data.recipe.names(guess)
         return self.data.recipe.joined(guess)
 
-    def write(self, folder: Path) -> None:
-        write(self.frame(), folder / "predictions.parquet")
+    def write(self, folder: Path) -> pl.DataFrame:
+        """The rows that were written."""
+        frame = self.frame()
+        write(frame, folder / "predictions.parquet")
+        return frame
 
 
 def write(frame: pl.DataFrame, path: Path) -> None:
@@ -110,38 +107,3 @@ def moments(events: Events, time: Floats) -> Any:
     near = np.abs(micros) < FAR
     found = events.origin + np.rint(np.where(near, micros, 0.0)).astype("timedelta64[us]")
     return np.where(near, found, np.datetime64("NaT", "us"))
-
-
-@torch.inference_mode()
-def write_timelines(data: "EventModule", chain: EventChain, folder: Path, part: str = "test") -> None:
-    """A few sequences with the hazard of their next event: those whose count of scored events is typical of the
-    upper half, so that there is something to see."""
-    of, gather = data.part(part), data.gather(part)
-    order = np.argsort(gather.targets, kind="stable")
-    order = order[gather.targets[order] > 0]
-    picked = order[np.unique((len(order) - 1) * np.linspace(0.6, 0.95, LINES)).astype(np.int64)]
-    lines, told = [], []
-    for piece in np.unique(picked).tolist():
-        batch = gather(torch.tensor([piece]))
-        made = chain(batch)
-        rows = gather.rows(torch.tensor([piece]), int(batch.length[0]))[0].numpy()
-        keep = rows[-LONG:]
-        first, until = of.events.time[keep[0]], of.end[int(batch.sequence[0])]
-        until = max(until if batch.last[0] > 0 else of.events.time[rows[-1]], of.events.time[rows[-1]])
-        span = of.events.time[rows[-1]] - first
-        until = min(until, of.events.time[rows[-1]] + 0.25 * span)
-        at = np.unique(np.concatenate([np.linspace(first, until, POINTS + 1)[1:], of.events.time[keep] + 1e-4 * span]))
-        at = at[at > first]
-        last = np.searchsorted(of.events.time[rows], at, side="left") - 1
-        hazard = made.gaps.at((0, torch.from_numpy(last))).hazard(torch.from_numpy(at - of.events.time[rows][last]))
-        name = of.events.ids[int(batch.sequence[0])]
-        lines.append(pl.DataFrame({"unique_id": name, "ds": moments(of.events, at), "hazard": hazard.double().numpy()}))
-        marks = data.recipe.names(of.events.mark[keep]) if not data.spec.labels else None
-        if marks is None:
-            marks = pl.Series(of.events.marks, dtype=pl.String).gather(of.events.mark[keep])
-        told.append(pl.DataFrame({
-            "unique_id": pl.Series([name] * len(keep), dtype=pl.String), "ds": shown(of.events, keep), "mark": marks,
-            "scored": of.target[keep],
-        }))  # fmt: skip
-    write(pl.concat(lines), folder / "timeline.parquet")
-    write(pl.concat(told), folder / "timeline_events.parquet")

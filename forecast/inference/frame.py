@@ -21,8 +21,9 @@ from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.fallback import NEVER, naive
 from forecast.inference.predictor import Ahead, Predictor, column, local, long_frame, named
-from forecast.inference.reasons import FALLBACK, Faults
+from forecast.inference.reasons import Faults
 from forecast.inference.screens import History, columns, history, screen, sound
+from forecast.ledger import FALLBACK
 
 ON_BAD: Final = ("quarantine", "fallback", "error")
 

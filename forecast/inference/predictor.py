@@ -107,14 +107,19 @@ class Predictor:
         return self.clip(self.chain.point(batch), batch.series)
 
     @torch.inference_mode()
-    def interval(self, batch: SeriesBatch, series: Series) -> Tensor | None:
-        """The ends of the 90 % interval of windows of the training data, (B, H, T, 2), scaled; None without one."""
-        if self.calibration is None:
+    def quantiles(self, batch: SeriesBatch, series: Series, levels: Tensor) -> Tensor | None:
+        """Quantiles at `levels` (N,) of windows of the training data, (B, H, T, N), scaled: calibrated where the run
+        is, else the output's own; None where it has none."""
+        spec, output = self.recipe.spec, self.chain.output
+        if self.calibration is None and not output.spread:
             return None
-        spec, levels = self.recipe.spec, torch.tensor([0.05, 0.95])
-        place = places(series, batch.origin.numpy(), spec.horizon, spec.season)[1]
-        scores = self.calibration.scores(levels, place)
-        return self.clip(self.chain.output.value(self.chain(batch), scores), batch.series)
+        made = self.chain(batch)
+        if self.calibration is not None:
+            place = places(series, batch.origin.numpy(), spec.horizon, spec.season)[1]
+            scores: Tensor | None = self.calibration.scores(levels, place)
+        else:
+            scores = output.own(made, levels)
+        return None if scores is None else self.clip(output.value(made, scores), batch.series)
 
     @torch.inference_mode()
     def predict(

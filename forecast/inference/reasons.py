@@ -1,36 +1,17 @@
-"""Why a series has no forecast: a code for programs, a line of what to do for people.
+"""Why a series has no forecast: a code for programs (a key of ledger.REASONS), a line of what to do for people.
 
 A detail names what was found by stamps and values, never by rows of the table: it is the same whatever else is in it.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from forecast.errors import DataError
-
-FORECAST: Final = "forecast"
-FALLBACK: Final = "fallback"
-QUARANTINED: Final = "quarantined"
-STATUSES: Final = (FORECAST, FALLBACK, QUARANTINED)
-
-REASONS: Final[dict[str, str]] = {
-    "no_id": "give every row the name of its series",
-    "parse_error": "write stamps like 2024-01-31 13:00 and numbers with a decimal point, or leave the cell empty",
-    "bad_freq": "resample the series to the step of the training, or correct the stamp",
-    "duplicate_ds": "drop or average all but one of the rows of a stamp",
-    "non_finite": "correct the value, or leave the cell empty if nothing was measured",
-    "no_value": "give the history of the series, or leave it out",
-    "short": "give a longer history, or train with data.gaps=mask data.min_context=1",
-    "gap": "give a value for every step, or train with data.gaps=fill or data.gaps=mask",
-    "unknown_static": "give each series one value in every static column",
-    "missing_known": "give the covariates that are known ahead for every step to forecast, in rows after the end",
-    "after_now": "leave out what came after now, or give a later now",
-    "invalid": "do what the detail says",
-}
+from forecast.ledger import REASONS
 
 
 class Fault(NamedTuple):

@@ -68,6 +68,16 @@ def score(
     return rows
 
 
+def both(one: Watch, other: Watch) -> Watch:
+    """Two who watch the same pass."""
+
+    def watch(batch: SeriesBatch, made: Mapping[str, Tensor]) -> None:
+        one(batch, made)
+        other(batch, made)
+
+    return watch
+
+
 def units(data: SeriesModule) -> tuple[Tensor, Tensor, Tensor]:
     """What scaled errors are brought to original units with: mean, std and the denominator of MASE, each (S, 1, T)."""
     mean, std = (torch.from_numpy(part[:, None, : data.spec.targets]) for part in (data.scaler.mean, data.scaler.std))

@@ -19,6 +19,7 @@ ALWAYS: Final = (
     "track=none",
     "quiet=true",
     "predictions=false",
+    "insight=false",
     "trainer.deterministic=false",
     "trainer.save_every=null",
 )

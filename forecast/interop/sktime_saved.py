@@ -69,7 +69,7 @@ class Saved:
         metrics, data = self._document(run)
         run.write("overrides.json", [])
         run.write("env.json", provenance.environment(f"{type(self).__name__}.fit"))
-        run.write("metrics.json", metrics)
+        run.write_metrics(metrics)
         run.write(STATE, plain(state))
         write_report(run.path)
         run.seal()

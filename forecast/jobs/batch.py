@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from forecast.errors import RunError, UsageError
 from forecast.jobs.files import File, digested, find, line
-from forecast.jobs.manifest import NAME, Output, row, total
+from forecast.jobs.manifest import Output, now, row
 from forecast.jobs.plan import Limits, Plan, keyed, plan, settings, sha
-from forecast.jobs.shard import CORRUPT
 from forecast.jobs.source import parquet
 from forecast.jobs.spread import WORK, spread
-from forecast.jobs.types import Done, Engine, Job, Piece, Shard
+from forecast.jobs.types import Engine, Job, Piece, Shard
+from forecast.ledger import CORRUPT, NAME, Done, total
 
 Tell = Callable[[str], object]
 
@@ -30,7 +30,7 @@ class Batch:
     """A job on an input. Nothing is written before `begin`."""
 
     def __init__(self, job: Job, digest: str, source: Path, limits: Limits, tell: Tell) -> None:
-        self.job, self.limits, self.tell = job, limits, tell
+        self.job, self.limits, self.tell, self.source, self.engine = job, limits, tell, source, ""
         self.output = Output(Path(job.output))
         apart(source, self.output)
         found = find(source)
@@ -47,8 +47,10 @@ class Batch:
         done, names = self.output.done(), {file.path: file for file in files}
         return sum(keyed(shard, names, self.config).key in done for shard in self.plan.shards)
 
-    def begin(self, again: bool = False) -> Work:
-        """Look at the input once more by its digests, and find what is to be done. again: all of it."""
+    def begin(self, again: bool = False, engine: str = "") -> Work:
+        """Look at the input once more by its digests, and find what is to be done. again: all of it; engine: who
+        does it, for the manifest."""
+        self.engine = engine
         self.output.open()
         files = digested(self.plan.files, self.output.inputs())
         names = {file.path: file for file in files}
@@ -58,15 +60,19 @@ class Batch:
         shards = [shard._replace(number=number) for number, shard in enumerate([*shards, *scattered])]
         kept = [done[shard.key] for shard in shards if shard.key in done]
         todo = [shard for shard in shards if shard.key not in done]
-        head = [
-            {"kind": "job", "run": self.job.run_id, "run_sha256": self.digest, "config_sha256": self.config,
-             "model": self.job.model, "model_version": self.job.version, "shards": len(shards)},
-            *(line(file) for file in files),
-            *self._buckets(scattered),
-        ]  # fmt: skip
+        head = [self._head(len(shards), len(todo)), *(line(file) for file in files), *self._buckets(scattered)]
         self.output.begin(head, kept, complete=not todo)
         exact = not self.job.wide and all(parquet(file.path) for file in files) and not faults
         return Work(shards, kept, todo, self.plan.rows if exact else None)
+
+    def _head(self, shards: int, todo: int) -> dict[str, Any]:
+        """The line of the job. Where nothing is to be done it stays what it was."""
+        same = {"kind": "job", "run": self.job.run_id, "run_sha256": self.digest, "config_sha256": self.config,
+                "model": self.job.model, "model_version": self.job.version, "shards": shards}  # fmt: skip
+        before = next((line for line in self.output.lines if line.get("kind") == "job"), {})
+        if not todo and same.items() <= before.items():
+            return before
+        return {**same, "started": now(), "input": str(self.source.absolute()), "engine": self.engine, "todo": todo}
 
     def _key(self, files: Sequence[File]) -> str:
         """The digest of what is spread, and how."""
@@ -120,7 +126,9 @@ class Batch:
             with closing(engine.run(self.job, large_first)) as made:
                 for done in made:
                     inputs = [names[piece.path] for piece in todo[done.key].pieces if piece.path in names]
-                    self.output.add(row(done, inputs=inputs, run=self.digest[:12], config=self.config[:12]))
+                    self.output.add(
+                        row(done, engine=self.engine, inputs=inputs, run=self.digest[:12], config=self.config[:12])
+                    )
                     yield done
         finally:
             self.output.stop()
@@ -135,6 +143,10 @@ class Batch:
             raise lost_series(work.rows, facts["rows_in"], "rows")
         self.output.finish({"shards": len(work.shards), **facts})
         return facts
+
+    def fault(self, words: str) -> None:
+        """Say in the manifest why the job ended before its end."""
+        self.output.fault(words)
 
     def close(self) -> None:
         self.output.close()

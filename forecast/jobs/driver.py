@@ -22,7 +22,8 @@ from forecast import __version__
 from forecast.errors import ForecastError, RunError, UsageError
 from forecast.jobs.cluster import cluster, fitting
 from forecast.jobs.local import TRIES, cores
-from forecast.jobs.types import Done, Job, Shard
+from forecast.jobs.types import Job, Shard
+from forecast.ledger import Done
 
 SAID: Final = "said"  # the column of what a worker says, a pickle as Ray's own messages are
 SHARD: Final = "shard"

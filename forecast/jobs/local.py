@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from forecast import errors
 from forecast.errors import ForecastError, RunError, UsageError
-from forecast.jobs.types import Done, Job, Shard
+from forecast.jobs.types import Job, Shard
+from forecast.ledger import Done
 
 TRIES: Final = 3
 # A worker has one thread; more arenas of malloc hold what one has freed and another needs.

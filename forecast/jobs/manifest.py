@@ -7,19 +7,16 @@ there only while the output is all of what the last job said it would be.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from forecast.artifacts import atomic, sweep, sync_folder
 from forecast.errors import UsageError
-from forecast.jobs.shard import CORRUPT, QUARANTINE
 from forecast.jobs.spread import WORK
-from forecast.jobs.types import QUARANTINED, Done
+from forecast.ledger import NAME, QUARANTINE, SUCCESS, Done, done_of, files, lines
 from forecast.spool import locked
-
-NAME: Final = "_manifest.jsonl"
-SUCCESS: Final = "_SUCCESS"
 
 
 class Output:
@@ -99,54 +96,20 @@ class Output:
         with atomic(self.path / SUCCESS) as temporary:
             temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
+    def fault(self, words: str) -> None:
+        """Say why the job ended before its end; the next one to begin takes this line away."""
+        self.add({"kind": "fault", "words": words, "at": now()})
+
     def stop(self) -> None:
         """Remove what is half written, after all workers have ended."""
         sweep(self.path)
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a manifest, without those that are torn."""
-    found = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict):
-                found.append(line)
-    return found
-
-
-def files(made: Done) -> list[str]:
-    return [name for name in (made.part, made.quarantine) if name is not None]
-
-
 def row(made: Done, **more: Any) -> dict[str, Any]:
     """A shard as a line."""
-    return {"kind": "shard", "state": "done", **made._asdict(), **more}
+    return {"kind": "shard", "state": "done", **made._asdict(), "at": now(), **more}
 
 
-def done_of(line: Mapping[str, Any]) -> Done:
-    facts = {name: line[name] for name in Done._fields}
-    return Done(**{**facts, "sizes": tuple(facts["sizes"]), "corrupt": tuple(facts["corrupt"])})
-
-
-def total(all_done: Iterable[Done]) -> dict[str, Any]:
-    """What became of all series; a file that cannot be read counts as one that is quarantined."""
-    status: dict[str, int] = {}
-    reasons: dict[str, int] = {}
-    sums = dict.fromkeys(("rows_in", "rows_out", "series"), 0)
-    corrupt = set[str]()
-    for made in all_done:
-        corrupt |= set(made.corrupt)
-        for name in sums:
-            sums[name] += getattr(made, name)
-        for counts, more in ((status, made.status), (reasons, made.reasons)):
-            for key, count in more.items():
-                counts[key] = counts.get(key, 0) + count
-    if corrupt:
-        sums["series"] += len(corrupt)
-        status[QUARANTINED] = status.get(QUARANTINED, 0) + len(corrupt)
-        reasons[CORRUPT] = len(corrupt)
-    return {**sums, "status": dict(sorted(status.items())), "reasons": dict(sorted(reasons.items()))}
+def now() -> str:
+    """UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

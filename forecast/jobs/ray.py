@@ -18,7 +18,8 @@ from forecast.errors import RunError, UsageError
 from forecast.jobs.cluster import env, imported, missing
 from forecast.jobs.driver import LOG, Asking, drive, mapped, predictor
 from forecast.jobs.local import ended
-from forecast.jobs.types import Done, Job, Shard
+from forecast.jobs.types import Job, Shard
+from forecast.ledger import Done
 
 if TYPE_CHECKING:  # torch
     import pyarrow as pa

@@ -13,10 +13,9 @@ from forecast.artifacts import Run, atomic
 from forecast.data.stamps import NOTHING
 from forecast.errors import DataError, RunError, fits_in_memory
 from forecast.jobs.source import Refused, read
-from forecast.jobs.types import QUARANTINED, Done, Job, Shard
+from forecast.jobs.types import Job, Shard
+from forecast.ledger import CORRUPT, QUARANTINE, QUARANTINED, Done
 
-CORRUPT: Final = "file_corrupt"
-QUARANTINE: Final = "quarantine"  # the folder below the output
 WHY: Final = ("unique_id", "status", "reason", "detail")
 
 

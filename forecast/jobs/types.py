@@ -4,10 +4,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from forecast.ledger import Done
+
 if TYPE_CHECKING:  # torch
     from forecast.inference.frame import Asked
-
-FORECAST, FALLBACK, QUARANTINED = "forecast", "fallback", "quarantined"  # what became of a series
 
 
 class Piece(NamedTuple):
@@ -31,23 +31,6 @@ class Shard(NamedTuple):
     rows: int  # of its pieces; an estimate for text
     low: Any = None  # only ids above this one and …
     high: Any = None  # … up to this one are its; None: no bound
-
-
-class Done(NamedTuple):
-    """What became of a shard; plain values, a line of the manifest."""
-
-    number: int
-    key: str
-    part: str | None  # the file of forecasts, below the output; None: no row could be read
-    quarantine: str | None  # the file of refused series; None: there are none
-    sizes: tuple[int, ...]  # bytes of those files
-    rows_in: int
-    rows_out: int
-    series: int
-    status: dict[str, int]  # forecast, fallback, quarantined → series
-    reasons: dict[str, int]  # why: code → series
-    corrupt: tuple[str, ...]  # files that could not be read, or not to their end; other shards may name them too
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,15 +82,18 @@ class Attention(nn.Module):
             blocked = hidden if blocked is None else blocked | hidden
         return attend(q, k, v, blocked=blocked, dropout=self.dropout if self.training else 0.0)
 
-    def _prob(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        l_q, l_k = q.shape[2], k.shape[2]
+    def draw(self, l_q: int, l_k: int) -> tuple[Tensor, int]:
+        """The sampled keys (L_Q, U) of a call now, and how many queries u are kept."""
         step = self.step if self.training else None
         prefix = self.rank == "prefix"
         many = max(l_q, self.nominal or 0) if prefix else l_q
         count = budget(max(l_k, many) if prefix else l_k, self.factor)
         drawn = (many, many) if prefix else (l_q, l_k)
         sample = sample_keys(*drawn, count, seed=self.seed, layer=self.layer, step=step, causal=prefix)[:l_q]
-        u = min(budget(many, self.factor), l_q)
+        return sample, min(budget(many, self.factor), l_q)
+
+    def _prob(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        sample, u = self.draw(q.shape[2], k.shape[2])
         return probsparse_attention(q, k, v, sample, u, causal=self.causal, mask=mask, lazy=self.lazy, rank=self.rank)
 
 

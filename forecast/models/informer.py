@@ -125,12 +125,13 @@ class Informer(Encoder):
 
         self.stacks = nn.ModuleList(stack(depth) for depth in layers)
 
-    def _lengths(self, length: int) -> list[int]:
+    def lengths(self, length: int) -> list[int]:
+        """Of so many tokens the newest that each replica sees."""
         return [max(1, length // 2**i) for i in range(len(self.depths))]
 
     def out_len(self, length: int) -> int:
         total = 0
-        for depth, part in zip(self.depths, self._lengths(length), strict=True):
+        for depth, part in zip(self.depths, self.lengths(length), strict=True):
             for _ in range(depth - 1 if self.distilling else 0):
                 part = -(-part // 2)
             total += part
@@ -138,7 +139,7 @@ class Informer(Encoder):
 
     def out_mask(self, mask: Tensor) -> Tensor:
         parts = []
-        for depth, length in zip(self.depths, self._lengths(mask.shape[1]), strict=True):
+        for depth, length in zip(self.depths, self.lengths(mask.shape[1]), strict=True):
             part = mask[:, -length:]
             for _ in range(depth - 1 if self.distilling else 0):
                 part = halve(part)
@@ -151,6 +152,6 @@ class Informer(Encoder):
             x = x.masked_fill(
                 ~mask[..., None], 0
             )  # a masked step is ranked too: let it not depend on what stands there
-        for stack, length in zip(self.stacks, self._lengths(x.shape[1]), strict=True):
+        for stack, length in zip(self.stacks, self.lengths(x.shape[1]), strict=True):
             parts.append(stack(x[:, -length:], None if mask is None else mask[:, -length:]))
         return torch.cat(parts, 1)

@@ -244,6 +244,7 @@ class Train:
     resume: str | None = None
     runs: str = RUNS
     predictions: bool = True
+    insight: bool = True
     baseline: Any = None  # a name or a list of names
     baseline_windows: int | None = None
     quiet: bool = False

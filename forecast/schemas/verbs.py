@@ -34,6 +34,7 @@ class Evaluate:
     baseline: Any = None  # a name or a list of names
     baseline_windows: int | None = None
     ensemble: Any = None  # a list of runs
+    insight: bool = False
     runs: str = RUNS
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from forecast.inference.reasons import STATUSES
+from forecast.ledger import STATUSES
 from forecast.serving.model import Model
 from forecast.streaming.serving.metrics import SECONDS
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from forecast import __version__
-from forecast.inference.reasons import REASONS, STATUSES
+from forecast.ledger import REASONS, STATUSES
 from forecast.serving.model import Model
 from forecast.serving.reading import LEVELS, LONGEST, ON_BAD, Limits
 from forecast.serving.shape import Shape

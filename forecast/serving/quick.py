@@ -17,7 +17,7 @@ from forecast.data.scale import Scaler
 from forecast.data.table import Series, extend, grid, tail
 from forecast.data.window import last_windows
 from forecast.inference.predictor import Ahead, Predictor
-from forecast.inference.reasons import FORECAST
+from forecast.ledger import FORECAST
 from forecast.serving.reading import Given
 from forecast.serving.tables import ID, Entry, written
 

@@ -13,7 +13,7 @@ import torch
 from forecast.errors import ForecastError
 from forecast.inference.frame import Asked, forecast_frame
 from forecast.inference.predictor import Predictor
-from forecast.inference.reasons import QUARANTINED
+from forecast.ledger import QUARANTINED
 from forecast.serving.model import Model
 from forecast.serving.reading import Given, Query
 from forecast.serving.tables import Entry, entries, faulty, table

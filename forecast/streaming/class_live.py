@@ -146,6 +146,13 @@ class ClassLive(Holding):
         """(N,) when the last steps of series were, see EventTime.at; how many there were where nothing says."""
         return self.states.step[slots] if self.time is None else self.time.at(self.states.step[slots])
 
+    def facts(self) -> dict[str, Any]:
+        """What the lines of a stream are about."""
+        return {
+            "kind": "classes", "classes": len(self.spec.classes), "columns": [],
+            "stamps": self.time is not None and self.time.stamps,
+        }  # fmt: skip
+
     def reader(self) -> ClassReader:
         return ClassReader(self.recipe, self.time)
 

@@ -23,6 +23,7 @@ from forecast.data.freq import Ints
 from forecast.errors import DataError, UsageError
 from forecast.heads.event_step import EventStep
 from forecast.inference.event_predictor import EventPredictor
+from forecast.inference.predictor import column
 from forecast.streaming.event_fold import EventFold, Moved, joined
 from forecast.streaming.event_lines import EventReader, EventWriter, Held
 from forecast.streaming.event_marks import EventMarks
@@ -120,6 +121,13 @@ class EventLive(Holding):
         return self.now(names).forecasts
 
     # For a stream of lines (kind.py) -------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """What the lines of a stream are about."""
+        return {
+            "kind": "events", "unit": self.spec.unit, "marks": len(self.spec.marks),
+            "columns": [column(level) for level in self.levels], "stamps": self.time.stamps,
+        }  # fmt: skip
 
     @property
     def extra(self) -> tuple[str, ...]:

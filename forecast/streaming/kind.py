@@ -49,6 +49,10 @@ class Kind(Protocol):
     @property
     def span(self) -> int | None: ...  # after which a series begins anew, in what `at` gives; None: never
 
+    def facts(self) -> dict[str, Any]:
+        """What its lines are about: `kind`, `stamps` (whether times are stamps), `columns` of quantiles, units, …"""
+        ...
+
     def reader(self) -> Reads: ...
 
     def writer(self) -> Writes: ...

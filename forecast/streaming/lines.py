@@ -1,10 +1,12 @@
 """JSON lines into readings and forecasts into JSON lines.
 
 In:   {"unique_id": "meter 7", "ds": "2024-01-01T00:00:00Z", "load": 3.2}        and, if wanted, "id" of the message
-Out:  {"seq": 1, "unique_id": "meter 7", "cutoff": …, "status": "ok", "ds": [H], "y_hat": [H], "q05": [H], "q95": [H]}
+Out:  {"seq": 1, "unique_id": "meter 7", "cutoff": …, "status": "ok", "y": 3.2, "ds": [H], "y_hat": [H], "q05": [H],
+       "q95": [H]}
 
 The columns have the names of the training data; `unique_id`, `ds` and, where there is one channel, `y` will do as well.
-With several targets each list of numbers is an object of lists, one for each channel.
+`y` is the reading at `cutoff`, null where nothing was observed; it is left out where an earlier one was corrected. With
+several targets each list of numbers, and `y`, is an object, one value for each channel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from forecast.data.recipe import Recipe
 from forecast.inference.predictor import column
-from forecast.streaming.fold import ACCEPTED, STATUSES
+from forecast.streaming.fold import ACCEPTED, REVISED, STATUSES
 from forecast.streaming.outlook import Numbers
 from forecast.streaming.parsing import EPOCH, KEPT, MICRO, Channels, Parsed, Refused
 from forecast.streaming.taken import WHY, Taken
@@ -71,6 +73,8 @@ class Writer:
             line: dict[str, Any] = {"seq": first + i, "unique_id": name, "cutoff": text, "status": STATUSES[codes[i]]}
             if ids[at] is not None:
                 line["id"] = ids[at]
+            if taken.seen is not None and codes[i] != REVISED:  # else it is not what was seen at the cutoff
+                line["y"] = self._of(taken.seen[i])
             if tail is not None:
                 line["p"], line["alarm"] = self._of(tail[i]), self._of(taken.alarm[i])
             line["ds"], line["y_hat"] = ds, self._lists(y[i])

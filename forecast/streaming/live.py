@@ -25,7 +25,7 @@ from forecast.errors import DataError, UsageError
 from forecast.heads.step import Step
 from forecast.heads.stream import Stream
 from forecast.inference.correct import Corrector
-from forecast.inference.predictor import Predictor
+from forecast.inference.predictor import Predictor, column
 from forecast.streaming.calendar import Calendar
 from forecast.streaming.fold import ACCEPTED, LATE, OK, WARMING, Fold, Gaps
 from forecast.streaming.holding import Holding
@@ -112,6 +112,15 @@ class Live(Holding):
         return cls(Predictor.load(run), sha256(run.checked(WEIGHTS)), **options)
 
     # For a stream of lines (kind.py) -------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """What the lines of a stream are about."""
+        spec = self.spec
+        return {
+            "kind": "series", "channels": spec.channels[: spec.targets], "units": spec.units[: spec.targets],
+            "freq": spec.freq, "horizon": spec.horizon, "columns": [column(level) for level in self.levels],
+            "stamps": True,
+        }  # fmt: skip
 
     def reader(self) -> Reader:
         return Reader(self.recipe)
@@ -200,7 +209,8 @@ class Live(Holding):
             order = np.argsort(at, kind="stable") if every else np.sort(last(slots[at]))
             at, *parts = (part[order] for part in (at, *parts))
         forecasts = self._forecasts([names[i] for i in at.tolist()], *parts[:4])
-        return Taken(status, at, forecasts, *parts[4:])
+        tail, alarm = parts[4:]
+        return Taken(status, at, forecasts, tail, alarm, values[at, : self.spec.targets])
 
     def _units(self, slots: Ints, scaled: Scaled) -> tuple[Numbers, Numbers, Ints, Ints]:
         """Points and quantiles in original units, and the steps and rests that were reached."""

@@ -171,6 +171,21 @@ class States:
 
     # Records -------------------------------------------------------------------------------------------------
 
+    def recent(self, most: int) -> list[str]:
+        """The names of the series that were used last, the last one first."""
+        used = self.used[: len(self.names)].copy()
+        if self.free:
+            used[self.free] = -1
+        count = min(most, len(self.slots))
+        if not count:
+            return []
+        last = np.argpartition(-used, count - 1)[:count]
+        return [self.names[slot] for slot in last[np.argsort(-used[last], kind="stable")].tolist()]
+
+    def held(self) -> int:
+        """Bytes of all rows there is room for."""
+        return sum(part.nbytes for part in self.parts)
+
     def size(self, *, past: bool = True) -> int:
         """Bytes of a record."""
         return sum(part[:1].nbytes for part in self._of(past))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.data.freq import Ints
-from forecast.streaming.outlook import Forecasts
+from forecast.streaming.outlook import Forecasts, Numbers
 from forecast.streaming.stepping import Floats
 
 WHY: Final = {
@@ -26,3 +26,4 @@ class Taken(NamedTuple):
     forecasts: Forecasts  # M of them, in the order of `at`
     tail: Floats  # (M, T) how likely values as far out were, before they came; NaN where unknown
     alarm: NDArray[np.bool_]  # (M, T)
+    seen: Numbers | None = None  # (M, T) the readings themselves, NaN where nothing was observed; None: of no reading

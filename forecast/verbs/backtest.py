@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from forecast.artifacts import WEIGHTS, Run, atomic, sha256, write_json
+from forecast.artifacts import SCHEMA, WEIGHTS, Run, atomic, sha256, write_json
 from forecast.backtest.measure import Backtest, Found, naive
 from forecast.backtest.origins import Rolling, cutoffs, parse
 from forecast.backtest.policies import Again, Block, Policy, Start, Window, again_too, streamed_too
@@ -197,7 +197,7 @@ def record(
     first, last = (stamp(times[[at]].astype("datetime64[us]")[0]) for at in (0, -1))
     names = dict(zip(range(-1, 3), ("unknown", *NAMES[:3]), strict=True))
     return {
-        "run": run.id, "asked": {key: asked[key] for key in sorted(asked)}, "data": data.source,
+        "schema": SCHEMA, "run": run.id, "asked": {key: asked[key] for key in sorted(asked)}, "data": data.source,
         "horizon": plan.horizon, "levels": plan.levels, "windows": len(windows), "left_out": lacks,
         "series": int(len(np.unique(number))),
         "origins": {"count": len(times), "first": first, "last": last, "step": plan.rolling.step},

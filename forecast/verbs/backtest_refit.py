@@ -78,7 +78,7 @@ class Refits:
         data = {**self.config["data"], "splits": splits}
         return {
             **self.config, "data": data, "runs": str((self.output / REFITS).absolute()), "resume": None, "quiet": True,
-            "track": {"uri": None}, "predictions": False, "baseline": None,
+            "track": {"uri": None}, "predictions": False, "insight": False, "baseline": None,
         }  # fmt: skip
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from forecast.artifacts import Run
-from forecast.errors import DataError, UsageError
+from forecast.errors import DataError, ForecastError, UsageError
 from forecast.jobs.batch import Batch, Work, described
 from forecast.jobs.engine import engine
 from forecast.jobs.job import job_of, kind_of
 from forecast.jobs.plan import Limits
-from forecast.jobs.types import FORECAST, Done
+from forecast.jobs.types import Engine
+from forecast.ledger import FORECAST, Done
 from forecast.verbs.checks import FOREIGN, levels_of, meaningless, run_of
 
 ONE_FILE: Final = ("covariates", "paths", "adapt", "hierarchy", "reconcile", "window", "events", "hazard")
@@ -46,14 +47,15 @@ def predict_job(asked: Mapping[str, Any]) -> None:
         sys.stdout.write("\n".join([*lines, "nothing was written: dry_run"]) + "\n")
         return
     with closing(batch):
-        work = batch.begin(asked["overwrite"])
-        said.begin(work)
-        made = []
-        with closing(batch.run(work, workers)) as running:
-            for done in running:
-                made.append(done)
-                said.shard(done, job.kind)
-        facts = batch.finish(work, made)
+        work = batch.begin(asked["overwrite"], asked["engine"]["kind"])
+        try:
+            facts = _worked(batch, work, workers, said, job.kind)
+        except ForecastError as fault:
+            batch.fault(str(fault))
+            raise
+        except KeyboardInterrupt:
+            batch.fault("interrupted (Ctrl-C)")
+            raise
     said.end(job.output, job.model, facts, work)
     bad = facts["series"] - facts["status"].get(FORECAST, 0)
     if bad > share * facts["series"]:
@@ -61,6 +63,17 @@ def predict_job(asked: Mapping[str, Any]) -> None:
             f"{bad:,} of {facts['series']:,} series are bad ({bad / facts['series']:.1%})",
             f"expected at most max_bad_fraction={share:g}", f"the output is complete; see {job.output}/quarantine",
         )  # fmt: skip
+
+
+def _worked(batch: Batch, work: Work, workers: Engine, said: "Said", kind: str) -> dict[str, Any]:
+    """Do what is not done; what became of all series."""
+    said.begin(work)
+    made = []
+    with closing(batch.run(work, workers)) as running:
+        for done in running:
+            made.append(done)
+            said.shard(done, kind)
+    return batch.finish(work, made)
 
 
 def versioned(asked: Mapping[str, Any]) -> tuple[Run, str | None]:

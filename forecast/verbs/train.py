@@ -33,6 +33,7 @@ CHANGEABLE = (
     "track",
     "quiet",
     "predictions",
+    "insight",
     "baseline",
     "baseline_windows",
     "resume",
@@ -134,7 +135,7 @@ def _fit_and_score(
             log.info("the budget of %s is used up after %s steps", config["budget"], f"{trainer.global_step:,}")
         metrics = work.finish(config, run, data, fitted)
         metrics["seconds"]["total"] = round(time.monotonic() - began, 1)
-        run.write("metrics.json", metrics)
+        run.write_metrics(metrics)
         write_report(run.path)
         run.seal()
         tracker.finish(run, metrics)

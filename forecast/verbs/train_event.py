@@ -49,16 +49,16 @@ def settle(*_: Any) -> dict[str, Any]:
 
 def finish(config: dict[str, Any], run: Run, made: "EventModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
+    from forecast.inference.event_closer import write_closer
     from forecast.inference.event_predictor import EventPredictor
-    from forecast.inference.event_record import EventRecord, write_timelines
+    from forecast.inference.event_record import EventRecord
     from forecast.inference.event_scoring import score
 
     predictor = EventPredictor.load(run)
     record = EventRecord(made) if config["predictions"] else None
     rows, line = score(made, predictor.chain, predictor.name, watch=None if record is None else record.watch)
     if record is not None:
-        record.write(run.path)
-        write_timelines(made, predictor.chain, run.path)
+        write_closer(made, predictor.chain, run.path, record.write(run.path))
     spec, horizon = made.spec, scored_ahead(config["task"], made, predictor)
     return {
         "task": "event", "dataset": made.card.name, "model": predictor.name, "unit": spec.unit, "grid": spec.grid,

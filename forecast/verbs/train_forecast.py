@@ -32,25 +32,30 @@ def settle(*_: Any) -> dict[str, Any]:
 def finish(config: dict[str, Any], run: Run, made: "SeriesModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
     from forecast.inference.beside import beside
+    from forecast.inference.insight.write import Extremes, write_insight
     from forecast.inference.intervals import score_intervals
     from forecast.inference.predictor import Predictor
     from forecast.inference.record import Recorder
     from forecast.inference.sample import sample
-    from forecast.inference.scoring import score
+    from forecast.inference.scoring import both, score
     from forecast.inference.streamed import score_stream
 
     predictor = Predictor.load(run)
     name, part = predictor.name, sample(made, predictor)
     if config["task"].get("calibrate", True):
         run.save_tensors(CALIBRATION, part.calibrate(predictor).tensors())
-    if not config["predictions"]:
-        rows = score(made, predictor.forecast, name)
-    else:
+    extremes, looked = Extremes(name), bool(config.get("insight"))
+    if config["predictions"]:
         with Recorder(run.path / "predictions.parquet", part.data, part.predictor) as recorder:
-            rows = part.score(made, predictor, recorder.watch)
+            watch = both(recorder.watch, extremes.watch) if looked else recorder.watch
+            rows = part.score(made, predictor, watch)
+    else:
+        rows = part.score(made, predictor, extremes.watch) if looked else score(made, predictor.forecast, name)
     streamed, stream = score_stream(part.data, predictor.chain, name, part.row(rows))
     few, quiet = config.get("baseline_windows"), config["quiet"]
     others, records = beside(part.data, part.predictor.forecast, name, named(config), few=few, quiet=quiet)
+    if looked:
+        write_insight(run, part.data, part.predictor, extremes, seed=config["seed"])
     metrics = {
         "task": config["task"]["name"], "dataset": made.card.name, "model": name,
         "context": made.spec.context, "horizon": made.spec.horizon, "season": made.spec.season, "seed": config["seed"],

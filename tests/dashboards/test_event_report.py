@@ -22,7 +22,18 @@ from tests.dashboards.events import make_event_run
 from tests.dashboards.test_report import FETCHING, Page, change
 
 Copy = Callable[[str], Path]
-ALL = {"loss", "pit", "timelines", "rescaling", "gaps", "confusion", "accuracies", "position"}
+ALL = {
+    "loss",
+    "pit",
+    "timeline-1",
+    "timeline-2",
+    "timeline-3",
+    "rescaling",
+    "gaps",
+    "confusion",
+    "accuracies",
+    "position",
+}
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +90,7 @@ def test_the_same_run_gives_the_same_report(made: dict[str, Path], reports: dict
 def test_the_figures_there_are(made: dict[str, Path], copy: Copy) -> None:
     assert set(figures(made["shop"])) == set(figures(made["rides"])) == ALL
     assert set(figures(made["one"])) == ALL - {"confusion", "accuracies"}
-    assert style.png(figures(made["one"])["timelines"]).startswith(b"\x89PNG")
+    assert style.png(figures(made["one"])["timeline-1"]).startswith(b"\x89PNG")
     bare = copy("shop")
     for name in ("predictions.parquet", "history.csv", "timeline.parquet"):
         (bare / name).unlink()

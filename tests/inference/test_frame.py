@@ -15,7 +15,7 @@ from forecast.inference.baseline import naive_rows
 from forecast.inference.fallback import NEVER
 from forecast.inference.frame import Asked, forecast_frame
 from forecast.inference.nixtla import nixtla
-from forecast.inference.reasons import REASONS
+from forecast.ledger import REASONS
 from tests.streaming.made import CONTEXT, HORIZON, made, table
 
 GAPS = ("error", "mask", "fill")

@@ -18,9 +18,9 @@ from forecast.jobs.batch import Batch
 from forecast.jobs.facts import text_of
 from forecast.jobs.job import job_of
 from forecast.jobs.local import Local
-from forecast.jobs.manifest import NAME, SUCCESS, lines
 from forecast.jobs.plan import Limits
 from forecast.jobs.shard import conserved
+from forecast.ledger import NAME, SUCCESS, lines
 from tests.jobs.made import class_table, contents, event_table, names, parts, refused, table
 
 ASKED = {
@@ -294,10 +294,12 @@ def test_what_the_manifest_says(series, tmp_path) -> None:
     assert lines(tmp_path / "out" / NAME) == found
     assert [line["kind"] for line in found[:2]] == ["job", "input"]
     assert found[0]["run"] == series.name
+    assert {"started", "input", "engine"} <= set(found[0]) and found[0]["todo"] == found[0]["shards"]
     assert {"name", "size", "mtime_ns", "sha256"} <= set(found[1])
     shard = found[-1]
     assert (shard["state"], shard["inputs"]) == ("done", ["f.parquet"])
-    assert {"key", "rows_in", "rows_out", "status", "reasons", "seconds", "run", "config"} <= set(shard)
+    assert {"key", "rows_in", "rows_out", "status", "reasons", "seconds", "at", "run", "config"} <= set(shard)
+    assert found[0]["started"] <= shard["at"]
     held = json.loads((tmp_path / "out" / SUCCESS).read_text())
     assert held["series"] == held["status"]["forecast"] == 25
     made = parts(tmp_path / "out")

@@ -16,8 +16,8 @@ from forecast.errors import DataError, RunError
 from forecast.jobs import local
 from forecast.jobs.job import job_of
 from forecast.jobs.local import Local
-from forecast.jobs.manifest import SUCCESS
 from forecast.jobs.types import Piece, Shard
+from forecast.ledger import SUCCESS
 from tests import forked
 from tests.jobs import dying
 from tests.jobs.made import contents, names, started, table

@@ -21,9 +21,9 @@ from forecast.inference.frame import Asked, forecast_frame, load
 from forecast.jobs.cluster import OBJECTS, cluster, fitting
 from forecast.jobs.device import moved, on_card
 from forecast.jobs.driver import TRIES, Tries, Worker, quiet
-from forecast.jobs.manifest import SUCCESS
 from forecast.jobs.ray import Ray, predict_dataset
 from forecast.jobs.types import Job, Piece, Shard
+from forecast.ledger import SUCCESS
 from tests.jobs.made import class_table, contents, event_table, names, started, table
 from tests.jobs.test_job import batch, run_job
 from tests.verbs.conftest import REPO

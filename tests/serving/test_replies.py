@@ -14,7 +14,7 @@ from forecast.data.recipe import Recipe
 from forecast.heads import Chain, Direct
 from forecast.inference.frame import Asked, forecast_frame
 from forecast.inference.predictor import Predictor
-from forecast.inference.reasons import REASONS
+from forecast.ledger import REASONS
 from forecast.models import Identity, InstanceNorm, ValueEmbedding
 from forecast.serving.model import Model
 from forecast.serving.reading import Limits, read

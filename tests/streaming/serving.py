@@ -62,9 +62,9 @@ def serving(predictor, state=None, live=(), **options) -> AbstractContextManager
 
 
 @contextmanager
-def serving_of(streamed, state=None, **options) -> Iterator[Served]:
-    """Of series or events; `options` are those of the feed."""
-    feed = Http(port=0, **options)
+def serving_of(streamed, state=None, at=0, **options) -> Iterator[Served]:
+    """Of series or events; `at` is its port; `options` are those of the feed."""
+    feed = Http(port=at, **options)
     store = None
     if state is not None:
         store = Store(state, streamed.stamp, sync="normal")

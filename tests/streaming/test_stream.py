@@ -27,7 +27,7 @@ def test_a_pipe_and_a_file_give_the_same(home, tmp_path):
     done = piped(run, given, tmp_path)
     assert done.returncode == 0, done.stderr
     made = [orjson.loads(line) for line in done.stdout.splitlines()]
-    assert list(made[0]) == ["seq", "unique_id", "cutoff", "status", "ds", "y_hat", "q05", "q95"]
+    assert list(made[0]) == ["seq", "unique_id", "cutoff", "status", "y", "ds", "y_hat", "q05", "q95"]
     assert [line["seq"] for line in made] == list(range(1, len(made) + 1)) and len(made[0]["y_hat"]) == 6
     assert all(a < b for line in made for a, b in zip(line["q05"], line["q95"], strict=True))
     assert b"3 series; refused: " in done.stderr and b"unreadable" in done.stderr

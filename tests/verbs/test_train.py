@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import polars as pl
 import pytest
 
 from forecast.artifacts import MANIFEST, sha256
+from forecast.inference.record import QUANTILES
 from tests.verbs.conftest import REPO, command
 
 FILES = {
@@ -47,7 +49,9 @@ def test_scores_stand_beside_the_naive_rows(trained):
 def test_predictions_agree_with_the_scores(trained):
     made = pl.read_parquet(trained / "predictions.parquet")
     assert made.height == 5_255 * 6
-    assert made.columns == ["unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat", "naive", "lo", "hi"]
+    assert made.columns == ["unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat", "naive", *QUANTILES]
+    order = sorted(QUANTILES, key=lambda name: QUANTILES[name])
+    assert all((made[below] <= made[above]).all() for below, above in pairwise(order))
     metrics = json.loads((trained / "metrics.json").read_text())
     error = (made["y_hat"].cast(float) - made["y"].cast(float)).abs().mean()
     assert error == pytest.approx(metrics["rows"][0]["original"]["mae"], rel=1e-5)

@@ -5,6 +5,7 @@ Three threads at most: the server's loop, the one that owns the stream, and what
 """
 
 import logging
+import math
 import sys
 import threading
 from typing import Any, Final
@@ -85,6 +86,10 @@ class Http(Answering):
         gauge = self.metrics.gauge
         gauge("forecast_series", "Series that are known", lambda: admission.series)
         gauge("forecast_queue_length", "Requests that wait", self.desk.jobs.qsize)
+        states, recent = streamer.live.states, self.desk.recent
+        gauge("forecast_state_bytes", "Memory of the states of series", lambda: states.held())
+        gauge("forecast_lag_seconds", "From the time of the latest reading to now; NaN where there is none",
+              lambda: math.nan if recent.lag_s is None else recent.lag_s)  # fmt: skip
         gauge("forecast_listeners", "Readers of /v1/stream", lambda: len(self.hub.listeners))
         self.hub.last = streamer.seq
         self.desk.open(streamer, admission, self.hub, self.metrics)

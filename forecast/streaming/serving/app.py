@@ -21,6 +21,7 @@ from forecast.streaming.serving.replies import forecast
 AGAIN: Final = {"Retry-After": "1"}
 IDS: Final = 1000  # series that one listener names, at most
 PAGE: Final = 500  # lines from the store at once
+LOOKED: Final = 10_000  # series among which names are looked for
 
 
 class App:
@@ -37,6 +38,7 @@ class App:
         app.add_api_route("/v1/stream", self.stream, methods=["GET"])
         app.add_api_route("/v1/reset/{id:path}", self.reset, methods=["POST"])
         app.add_api_route("/v1/state", self.state, methods=["GET"])
+        app.add_api_route("/v1/series", self.series, methods=["GET"])
         app.add_api_route("/v1/snapshot", self.snapshot, methods=["POST"])
         app.add_api_route("/healthz", self.healthz, methods=["GET"])
         app.add_api_route("/readyz", self.readyz, methods=["GET"])
@@ -49,9 +51,11 @@ class App:
 
     async def update(self, request: Request) -> Response:
         body = await self.bodies.read(request)
+        began = time.perf_counter()
         try:
             lines = self.bodies.split(bytes(body), request.headers.get("content-type", ""))
             found = await self.desk.take(lines)
+            self.desk.recent.request(time.perf_counter() - began)
         finally:
             self.bodies.done(body)
         return _json(found.body, found.status)
@@ -110,12 +114,28 @@ class App:
 
     def _facts(self) -> dict[str, Any]:
         streamer = self.desk.streamer
-        live = streamer.live
+        live, store = streamer.live, streamer.store
         return {
-            "run": streamer.run, "series": self.desk.admission.series, "series_in_memory": len(live.states),
-            "bytes_per_series": live.states.size(), "seq": streamer.seq, "counts": dict(streamer.counts),
-            "kept": streamer.store is not None, "uptime_s": round(time.monotonic() - self.began, 3),
+            "run": streamer.run, **live.facts(), "series": self.desk.admission.series,
+            "series_in_memory": len(live.states), "bytes_per_series": live.states.size(),
+            "state_bytes": live.states.held(), "store_bytes": None if store is None else store.path.stat().st_size,
+            "seq": streamer.seq, "counts": dict(streamer.counts), "kept": store is not None,
+            "uptime_s": round(time.monotonic() - self.began, 3), "queue": self.desk.jobs.qsize(),
+            "listeners": len(self.hub.listeners), **self.desk.recent.facts(),
         }  # fmt: skip
+
+    async def series(self, request: Request) -> Response:
+        """Names of series, those that were used last first; `?find=` a part of them, `?most=` how many."""
+        find, most = request.query_params.get("find", ""), request.query_params.get("most", "50")
+        if not (most.isascii() and most.isdigit() and 0 < int(most[:9]) <= IDS):
+            raise Refusal(400, f"most is {most[:20]!r}; expected 1 to {IDS:,}")
+        states = self.desk.streamer.live
+        found = await self.desk.call(lambda: states.states.recent(LOOKED))
+        part = find.casefold()
+        names = [name for name in found if part in name.casefold()]
+        if find in found:  # a whole name stands before those of which it is a part
+            names = [find, *(name for name in names if name != find)]
+        return _json({"series": names[: int(most)]})
 
     async def snapshot(self, request: Request) -> Response:
         return _json(await self.desk.call(self._copied), 201)

@@ -12,10 +12,12 @@ from threading import Event
 from typing import Any, Final, Literal, NamedTuple
 
 from forecast.errors import ForecastError, RunError
+from forecast.streaming.fold import ACCEPTED
 from forecast.streaming.serving.admission import Admission
 from forecast.streaming.serving.guard import Refusal
 from forecast.streaming.serving.hub import Hub, Line
 from forecast.streaming.serving.metrics import Metrics
+from forecast.streaming.serving.recent import Recent
 from forecast.streaming.serving.replies import Reply, Told, latest, reply, told
 from forecast.streaming.streamer import Streamer
 
@@ -53,6 +55,7 @@ class Desk:
         self.held: Job | None = None  # it did not fit in the batch before
         self.phase: Phase = "loading"
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.recent = Recent()
 
     # In the loop ---------------------------------------------------------------------------------------------
 
@@ -78,6 +81,7 @@ class Desk:
 
     def open(self, streamer: Streamer, admission: Admission, hub: Hub, metrics: Metrics) -> None:
         """From now on readings are taken."""
+        self.stamps = bool(streamer.live.facts()["stamps"])
         self.streamer, self.admission, self.hub, self.metrics = streamer, admission, hub, metrics
         self.phase = "ready"
 
@@ -163,6 +167,9 @@ class Desk:
         batch = streamer.process(lines)
         self.admission.committed(batch, streamer.counts["forgotten"] - before)
         self.metrics.saw(batch, streamer.seconds)
+        taken = batch.taken.status <= ACCEPTED
+        at = int(batch.parsed.time[taken].max()) if self.stamps and taken.any() else None
+        self.recent.batch(len(lines), len(batch.lines), at)
         first = streamer.seq - len(batch.lines) + 1
         pairs = zip(batch.taken.forecasts.ids, batch.lines, strict=True)
         given = [Line(seq, name, text) for seq, (name, text) in enumerate(pairs, first)]

@@ -1,0 +1,1 @@
+"""What a `forecast stream feed=http` says, heard once for all browsers that look."""
