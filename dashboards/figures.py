@@ -20,8 +20,8 @@ from forecast.dashboards.summary import summarise
 
 def figures(run_dir: Path) -> dict[str, Figure]:
     """The figures of a run by name: loss, forecasts, channels, reliability, pit, coverage, horizon, residuals,
-    calendar, week, time, acf, level; of an event run loss, pit, timeline-1 to timeline-4, rescaling, gaps, confusion, accuracies,
-    position; of classes confusion, recalls, reliability, early, wrong, loss.
+    calendar, week, time, acf, level; of an event run loss, pit, timeline-1 to timeline-4, rescaling, gaps, confusion,
+    accuracies, position; of classes confusion, recalls, reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """

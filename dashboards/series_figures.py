@@ -18,10 +18,10 @@ def series_charts(run: Run, summary: Summary | None, residuals: Residuals | None
     """Every figure of a report there is data for; the page of errors shows more of them."""
     found = [loss(run), forecasts(run, summary), channels(run, summary)] if summary is not None else [loss(run)]
     mine = errors.subject(run, residuals)
+    found += [make(mine) for make in (reliability, pit, coverage, noise.memory, noise.level)]
     found += [
-        make(mine) for make in (reliability, coverage, errors.horizon, errors.sizes, errors.calendar, errors.week)
+        make(mine) for make in (errors.horizon, errors.sizes, errors.calendar, errors.week, errors.over_time)
     ]
-    found += [make(mine) for make in (errors.over_time, noise.memory, noise.level)]
     return [chart for chart in found if chart is not None]
 
 
