@@ -8,10 +8,11 @@ import numpy as np
 from forecast.dashboards.chart import Axis, Band, Cells, Chart, Histogram, Line, Mark, Panel, Rule
 from forecast.dashboards.event_marks import accuracies, confusion
 from forecast.dashboards.event_scores import event_unit, plural, the_model
-from forecast.dashboards.event_summary import EDGES, PARTS, EventSummary, Gaps
+from forecast.dashboards.event_summary import EDGES, PARTS, TIMES, EventSummary, Gaps
 from forecast.dashboards.event_timeline import timelines
 from forecast.dashboards.fitting import likelihood
 from forecast.dashboards.load import Run
+from forecast.dashboards.measures import percent
 from forecast.dashboards.shared import array
 from forecast.dashboards.style import number
 
@@ -23,7 +24,7 @@ def event_charts(run: Run, summary: EventSummary | None) -> list[Chart]:
     found: list[Chart | None] = [pit(run, summary), likelihood(run, "validation NLL", "nats per event")]
     if summary is not None:
         found += timelines(run, summary)
-        found += [make(run, summary) for make in (rescaling, gaps, confusion, accuracies, position)]
+        found += [make(run, summary) for make in (rescaling, gaps, ratio, confusion, accuracies, position)]
     return [chart for chart in found if chart is not None]
 
 
@@ -173,6 +174,29 @@ def _shaded(found: Gaps, middle: np.ndarray, tall: np.ndarray) -> list[Cells]:
         return []
     share = np.where(found.cells > 0, np.log1p(found.cells) / math.log1p(most), np.nan)
     return [Cells(middle, tall, share.T, "", low=0.0, high=1.0)]
+
+
+def ratio(run: Run, summary: EventSummary) -> Chart | None:
+    """How many times its median forecast each gap was."""
+    found = summary.gaps
+    if found is None or not found.ratio.sum():
+        return None
+    seen = np.flatnonzero(found.ratio)
+    first, last = max(int(seen[0]) - 1, 0), min(int(seen[-1]) + 2, len(found.ratio))
+    words = (
+        f"The gap that came, in times its median forecast: {percent(found.twice)} lie between half and twice the "
+        "forecast. Half of the events would lie on each side of 1 if the medians were true."
+    )
+    ends = TIMES[first : last + 1]
+    below = float(found.ratio[TIMES[:-1] < -1e-9].sum() / found.ratio.sum())
+    alt = f"{words} {percent(below)} came sooner."
+    marks: tuple[Mark, ...] = (
+        Histogram(10**ends, found.ratio[first:last] / found.ratio.sum()),
+        Rule(1.0, role="ink", label="as forecast"),
+    )
+    across = Axis("gap that came / median forecast (times)", "log")
+    panel = Panel(marks, across, Axis("share of events", percent=True, zero=True))
+    return Chart("ratio", "How far gaps are off", words, alt, (panel,), half=True)
 
 
 # Sequences ---------------------------------------------------------------------------------------------------

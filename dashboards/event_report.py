@@ -4,19 +4,17 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from forecast.dashboards.canvas import Shown
+from forecast.dashboards.event_ahead import ahead_rows, best, explained, titles
 from forecast.dashboards.event_figures import event_charts
-from forecast.dashboards.event_scores import ROLES, event_unit, headline, plural, score_table, tiles
+from forecast.dashboards.event_scores import event_unit, headline, plural, score_table, tiles
 from forecast.dashboards.event_summary import EventSummary, summarise_events
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
+from forecast.dashboards.insight_report import looked
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note, swatch, table, text
 from forecast.dashboards.shared import moment
 from forecast.dashboards.style import count, duration, number
 
-AHEAD = {  # scores of a window: title, and which way is better
-    "tmap": ("T-mAP", 1), "tmap_weighted": ("weighted", 1), "otd": ("OTD", -1), "otd_share": ("of all deleted", -1),
-    "count_mae": ("Counts, MAE", -1), "count_crps": ("Number, CRPS", -1), "brier": ("Any, Brier", -1),
-}  # fmt: skip
 NAMED = 12  # marks that are listed by name
 
 
@@ -31,6 +29,7 @@ def render(run: Run) -> str:
         "time": ("When", _time(drawn)),
         **({"marks": ("Which mark", [marks])} if marks else {}),
         **({"ahead": ("The window ahead", ahead)} if ahead else {}),
+        **looked(run),
         "training": ("Training", training(run, drawn, "Training events", "events")),
         "data": ("Data", _data(run, summary)),
         "again": ("Run it again", again(run)),
@@ -56,7 +55,7 @@ def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Shown]) 
 
 
 def _time(drawn: Mapping[str, Shown]) -> list[str]:
-    found = grid(drawn, "pit", "rescaling", "gaps", "position")
+    found = grid(drawn, "pit", "rescaling", "gaps", "ratio", "position")
     return [found] if found else [note("Nothing to show: neither a histogram of F(gap) nor predictions were written.")]
 
 
@@ -72,37 +71,27 @@ def _metatpp(run: Run) -> list[str]:
 
 def _ahead(run: Run) -> list[str]:
     """What forecasts of the whole window ahead are worth; nothing where they were not scored."""
-    found = run.part("horizon")
-    rows = [row for row in found.get("rows") or [] if isinstance(row, dict)]
+    rows = ahead_rows(run)
     if not rows:
         return []
-    titles = {key: pair for key, pair in AHEAD.items() if any(row.get(key) is not None for row in rows)}
-    aims = {1: "↑", -1: "↓", 0: ""}
-    head = "".join(
-        f'<th scope="col">{text(t)}<span class="aim">{aims[sign]}</span></th>' for t, sign in titles.values()
-    )
+    known, aims = titles(rows), {1: "↑", -1: "↓"}
+    head = "".join(f'<th scope="col">{text(t)}<span class="aim">{aims[sign]}</span></th>' for t, sign in known.values())
     body = []
-    for row in sorted(rows, key=lambda row: row.get("kind") != "model"):
+    for row in rows:
         cells = ""
-        for key, (_, sign) in titles.items():
-            value, known = row.get(key), [r[key] for r in rows if isinstance(r.get(key), int | float)]
-            best = sign and len(known) > 1 and value == sign * max(sign * v for v in known)
-            cells += f"<td><strong>{number(value)}</strong></td>" if best else f"<td>{number(value)}</td>"
-        role = "model" if row.get("kind") == "model" else ROLES.get(str(row.get("name")), "other")
-        name = f'<th scope="row">{swatch(role)}{text(row.get("name", "?"))}</th>'
-        body.append(f"<tr{' class=model' if row.get('kind') == 'model' else ''}>{name}{cells}</tr>")
-    window = found.get("window")
-    ahead = f"{window:g}" if isinstance(window, int | float) else "window"
-    ahead = f"{ahead} {plural(str(found.get('unit') or event_unit(run)))}"
-    words = (
-        f"All events of the {ahead} after {count(found.get('origins'))} origins, {count(found.get('paths'))} paths "
-        "from each. T-mAP: average precision of events matched in time and mark, the mean over marks, or weighted by "
-        "how many came. OTD: the least cost of turning what was forecast into what came, also as a share of deleting "
-        "all of it. Counts: of the events of each mark; number: of all events; any: whether one comes."
-    )
+        for key in known:
+            value = row.values.get(key)
+            said = number(value)
+            cells += (
+                f"<td><strong>{said}</strong></td>"
+                if value is not None and value == best(rows, key)
+                else f"<td>{said}</td>"
+            )
+        name = f'<th scope="row">{swatch(row.role)}{text(row.name)}</th>'
+        body.append(f"<tr{' class=model' if row.kind == 'model' else ''}>{name}{cells}</tr>")
     return [
         table("Scores of the window ahead", f'<tr><th scope="col">Forecast</th>{head}</tr>', body, "dense"),
-        note(words),
+        note(explained(run)),
     ]
 
 

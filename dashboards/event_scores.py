@@ -180,7 +180,7 @@ def score_table(run: Run) -> list[str]:
         return [note("This run wrote no scores (metrics.json is missing or has no rows).")]
     titles = {"Gap": f"Gap ({plural(event_unit(run))})"}
     made = measured("Scores on the test events", rows, seen, shown, "against the best floor", titles=titles)
-    return [made, note(_note(run))]
+    return [made, note(explained(run))]
 
 
 def shown(column: Column, value: float) -> str:
@@ -191,7 +191,8 @@ def shown(column: Column, value: float) -> str:
     return f"{value:.3f}".replace("-", "−") if column.how == "nats" else number(value)
 
 
-def _note(run: Run) -> str:
+def explained(run: Run) -> str:
+    """What the numbers of the score table mean."""
     unit, grid, model = event_unit(run), run.metrics.get("grid") or 0, the_model(run)
     more = ""
     if any(row.kind == "oracle" for row in event_rows(run)):

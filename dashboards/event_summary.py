@@ -4,6 +4,7 @@ F(gap) is where a gap fell in its forecast distribution: uniform on (0, 1) where
 event is spread over F at both edges of its cell, so nothing is drawn at random.
 """
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ EDGES = 200  # parts of (0, 1) on the line of its distribution
 CELLS = 30  # each way in the table of gaps
 LEAST = 30  # events below which a mean is not drawn
 GROUPS = 20  # of events by their number in their sequence
+TIMES = np.linspace(-4.0, 4.0, 81)  # decimal logarithms of what came over its forecast: edges of a histogram
 SHOWN = 10  # marks in the table of confusion
 AT_ONCE = 1 << 14  # events spread over all edges at once
 _NEEDED = ("unique_id", "event", "ds", "gap", "median", "q05", "q95", "pit_low", "pit_high", "mark", "guess",
@@ -34,6 +36,8 @@ class Gaps(NamedTuple):
     middle: np.ndarray  # (CELLS,) the median of what came, NaN where few came
     low: np.ndarray  # (CELLS,) quartiles of what came
     high: np.ndarray
+    ratio: np.ndarray  # (80,) counts of log10 (what came / its median forecast) between TIMES, beyond them in the ends
+    twice: float  # share of what came between half and twice its forecast
 
 
 class EventSummary(NamedTuple):
@@ -140,7 +144,19 @@ def _gaps(lazy: pl.LazyFrame) -> Gaps | None:
     by = celled.group_by("x").agg(pl.len().alias("n"), *quartiles).filter(pl.col("n") >= LEAST).collect()
     lines = np.full((3, CELLS), np.nan)
     lines[:, by["x"].to_numpy()] = by.select("middle", "low", "high").to_numpy().T
-    return Gaps(edges[0], edges[1], count, *np.maximum(lines, edges[1][0]))
+    middle, low, high = np.maximum(lines, edges[1][0])
+    return Gaps(edges[0], edges[1], count, middle, low, high, *_ratio(lazy))
+
+
+def _ratio(lazy: pl.LazyFrame) -> tuple[np.ndarray, float]:
+    """How many times its forecast each gap was, on a logarithmic scale; a gap of 0 counts in the lowest part."""
+    log = (pl.col("gap") / pl.col("median")).log10()
+    part = ((log - TIMES[0]) / (TIMES[1] - TIMES[0])).clip(0, len(TIMES) - 2).floor().cast(pl.Int64)
+    held = lazy.filter(pl.col("median") > 0).select(part.alias("part"), (log.abs() <= math.log10(2)).alias("near"))
+    by = held.drop_nulls().group_by("part").agg(pl.len().alias("n"), pl.col("near").sum()).collect(engine="streaming")
+    found = np.zeros(len(TIMES) - 1)
+    found[by["part"].to_numpy()] = by["n"].to_numpy()
+    return found, float(by["near"].sum() / max(found.sum(), 1))
 
 
 def _position(lazy: pl.LazyFrame) -> pl.DataFrame:

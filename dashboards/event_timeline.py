@@ -1,6 +1,6 @@
 """A few sequences drawn as they are: events on a line of time, a row for each mark, under the hazard of the next."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ UNKNOWN = "unknown"  # a mark that training did not have
 SHAPES: tuple[tuple[Symbol, str], ...] = (
     ("dot", "model"), ("square", "seasonal"), ("triangle", "ridge"), ("diamond", "last"), ("dot", "other"),
 )  # fmt: skip
+REST: tuple[Symbol, str] = ("square", "muted")
 SPAN = 300  # of a logarithmic axis of hazards, from its top
 LETTERS = 60  # of a sequence's name
 
@@ -40,28 +41,50 @@ class Sequence(NamedTuple):
 
 
 def sequences(run: Run) -> list[Sequence]:
-    """Those that the run wrote to be drawn; none where it wrote no timeline.parquet."""
-    lines = _read(run, "timeline.parquet", ("unique_id", "ds", "hazard"))
+    """The first of those that the run kept to be drawn; none where it wrote no timeline.parquet."""
+    lines = hazards(run)
     if lines is None or run.predictions is None:
         return []
-    context = _read(run, "timeline_events.parquet", ("unique_id", "ds", "mark", "scored"))
     ids = lines["unique_id"].unique(maintain_order=True).head(MOST).to_list()
     scored = scan(run.predictions).filter(pl.col("unique_id").is_in(ids)).select("unique_id", "ds", "mark", "guess")
     told = scored.with_columns(_told_marks()).collect(engine="streaming")
-    found = []
-    for name in ids:
-        line = lines.filter(pl.col("unique_id") == name).sort("ds")
-        own, first = told.filter(pl.col("unique_id") == name).drop("unique_id"), line["ds"][0]
-        if context is not None:
-            all_ = context.filter(pl.col("unique_id") == name).sort("ds")
-            early = all_.filter(pl.col("ds") <= first).tail(BEFORE)
-            first = early["ds"][0] if early.height else first
-            kept = all_.filter(~pl.col("scored"), pl.col("ds") >= first)
-            kept = kept.select("ds", "mark", pl.lit(None, pl.String).alias("guess"))
-            own = pl.concat([kept, own], how="vertical_relaxed")
+    context = histories(run)
+    return [looked(name, told.filter(pl.col("unique_id") == name), lines, context) for name in ids]
+
+
+def hazards(run: Run) -> pl.DataFrame | None:
+    """unique_id, ds, hazard of the sequences that were kept; None where none were."""
+    return _read(run, "timeline.parquet", ("unique_id", "ds", "hazard"))
+
+
+def histories(run: Run) -> pl.DataFrame | None:
+    """unique_id, ds, mark, scored: the events of the sequences that were kept."""
+    return _read(run, "timeline_events.parquet", ("unique_id", "ds", "mark", "scored"))
+
+
+def looked(
+    name: str, own: pl.DataFrame, lines: pl.DataFrame | None, context: pl.DataFrame | None, final: bool = True
+) -> Sequence:
+    """A sequence, or a stretch of it: `own` are its predictions there (ds, mark, guess), to which the hazard is cut;
+    `final`: it ends with the last of its events."""
+    own = own.select("ds", "mark", "guess").with_columns(_told_marks())
+    line = (own.select("ds", pl.lit(0.0).alias("hazard")).clear() if lines is None
+            else lines.filter(pl.col("unique_id") == name).sort("ds").drop("unique_id"))  # fmt: skip
+    first = line["ds"][0] if line.height else None
+    if not final or (first is not None and own.height and own["ds"][-1] < first):
+        start, stop = own["ds"][0], own["ds"][-1]
+        line = line.filter(pl.col("ds").is_between(start, stop))
+        first = start
+    if context is not None and first is not None:
+        all_ = context.filter(pl.col("unique_id") == name).sort("ds")
+        early = all_.filter(pl.col("ds") <= first).tail(BEFORE)
+        first = early["ds"][0] if early.height else first
+        kept = all_.filter(~pl.col("scored"), pl.col("ds") >= first)
+        kept = kept.select("ds", "mark", pl.lit(None, pl.String).alias("guess"))
+        own = pl.concat([kept, own], how="vertical_relaxed")
+    if line.height:
         own = own.filter(pl.col("ds").is_between(first, line["ds"][-1]))
-        found.append(Sequence(name, line["ds"], array(line["hazard"]), own.sort("ds")))
-    return found
+    return Sequence(name, line["ds"], array(line["hazard"]), own.sort("ds"))
 
 
 def _read(run: Run, name: str, columns: tuple[str, ...]) -> pl.DataFrame | None:
@@ -166,7 +189,7 @@ def _events(each: Sequence, names: list[str]) -> tuple[Mark, ...]:
     marks: list[Mark] = []
     known = names[:-1] if names[-1] == OTHER else names
     for k, name in enumerate(names):
-        shape, role = ("square", "muted") if name == OTHER else SHAPES[k % len(SHAPES)]
+        shape, role = REST if name == OTHER else SHAPES[k % len(SHAPES)]
         own = each.events.filter(~pl.col("mark").is_in(known) if name == OTHER else pl.col("mark") == name)
         hit, unscored = pl.col("mark") == pl.col("guess"), pl.col("guess").is_null()
         for some, hollow in ((own.filter(hit), False), (own.filter(~hit), True)):
@@ -193,7 +216,8 @@ def _span(each: Sequence) -> str:
     """The years, which the dates on the axis leave out."""
     if each.numbers or not each.events.height:
         return ""
-    first, last = each.events["ds"].min(), each.events["ds"].max()
+    ends: list[Any] = [each.events["ds"].min(), each.events["ds"].max()]
     if len(each.ds):
-        first, last = min(first, each.ds[0]), max(last, each.ds[-1])  # type: ignore[type-var]
+        ends += [each.ds[0], each.ds[-1]]
+    first, last = min(ends), max(ends)
     return f", {first:%b %Y} to {last:%b %Y}"

@@ -97,20 +97,26 @@ def _cell(row: Scored, column: Column, rows: Sequence[Scored], shown: Shown) -> 
 
 def _gain(rows: Sequence[Scored], column: Column) -> str:
     """`+0.340`, `−14.1 %`, with the tone of better or worse in words and colour."""
-    gain, floor = lead(rows, column), best_other(rows, column)
-    if gain is None or floor is None:
+    found, floor = lead(rows, column), best_other(rows, column)
+    if found is None or floor is None:
         return '<span class="none">–</span>'
-    other, raw = floor.values[column.key], column.sign * gain
+    words, tone = gain(column, found, floor.values[column.key])
+    word = {"good": "better", "bad": "worse"}.get(tone)
+    return f'<span class="{tone}"' + (f' title="{word} than {text(floor.name)}">' if word else ">") + f"{words}</span>"
+
+
+def gain(column: Column, found: float, other: float) -> tuple[str, str]:
+    """A lead over the best rival's score `other`, see `lead`, in words with its sign; its tone: good, bad, none."""
+    raw = column.sign * found
     if column.how == "percent":
-        words = f"{'−' if gain > 0 else '+'}{abs(gain / other) * 100:.1f}\u00a0%" if other else "–"
+        words = f"{'−' if found > 0 else '+'}{abs(found / other) * 100:.1f}\u00a0%" if other else "–"
     elif column.how == "points":
-        words = f"{'+' if raw >= 0 else '−'}{abs(gain) * 100:.1f}\u00a0pp"
+        words = f"{'+' if raw >= 0 else '−'}{abs(found) * 100:.1f}\u00a0pp"
     else:
         words = signed(raw)
-    if gain == 0 or words[1:] in ("0.000", "0.0\u00a0pp"):
-        return '<span class="none">level</span>'
-    tone, sign, word = ("good", "▲", "better") if gain > 0 else ("bad", "▼", "worse")
-    return f'<span class="{tone}" title="{word} than {text(floor.name)}">{sign}\u00a0{words}</span>'
+    if found == 0 or words[1:] in ("0.000", "0.0\u00a0pp"):
+        return "level", "none"
+    return (f"▲\u00a0{words}", "good") if found > 0 else (f"▼\u00a0{words}", "bad")
 
 
 def percent(share: float) -> str:

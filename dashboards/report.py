@@ -8,6 +8,7 @@ from uuid import uuid4
 from forecast.dashboards import class_report, event_report, load
 from forecast.dashboards.canvas import Shown, moment
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
+from forecast.dashboards.insight_report import looked
 from forecast.dashboards.intervals import interval_table
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note
@@ -47,6 +48,7 @@ def render(run: Run) -> str:
         **({"intervals": ("Intervals", [*bands, grid(drawn, "reliability", "pit", "coverage")])} if bands else {}),
         "forecasts": ("Forecasts", _forecasts(run, summary, drawn)),
         "errors": ("Where it errs", _errors(run, summary, drawn)),
+        **looked(run),
         "training": ("Training", training(run, drawn, "Training windows", "windows")),
         "data": ("Data", _data(run, summary)),
         "again": ("Run it again", again(run)),

@@ -31,6 +31,9 @@ class Choice(NamedTuple):
     series: str = ""
 
 
+ALL: Final = Choice()
+
+
 def scan(path: Path, start: int = 0, rows: int | None = None) -> pl.LazyFrame | None:
     """The predictions (`rows` of them from `start` on) with NaN as null, stamps in microseconds, columns of the naive
     forecast and of quantiles even if none were written.

@@ -149,9 +149,14 @@ class Run:
 
     def add(self, name: str, data: Any) -> None:
         """A JSON file more in a finished run; the manifest vouches for it too, and for nothing else anew."""
-        manifest = self.manifest()
+        self.manifest()  # a damaged one is said before anything is written
         self.write(name, data)
-        self.write(MANIFEST, vouched({**manifest, name: sha256(self.path / name)}))
+        self.vouch(name)
+
+    def vouch(self, *names: str) -> None:
+        """Files that were written into a finished run: the manifest vouches for them too, and for nothing else anew."""
+        manifest = self.manifest()
+        self.write(MANIFEST, vouched({**manifest, **{name: sha256(self.path / name) for name in names}}))
         self._manifest = None
 
     def save_weights(self, module: "nn.Module") -> None:

@@ -90,6 +90,8 @@ def make(sources: Sources) -> Dash:
     for page in PAGES:
         if page.register is not None:
             page.register(app, sources)
+    # Dash 4.4 finds its assets at the first request for "/": an earlier one for another page would come without them.
+    app._setup_server()
     return app
 
 

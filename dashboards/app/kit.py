@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from dash import dcc, html
 
@@ -190,6 +191,14 @@ def link(words: Node, path: str, **query: object) -> Node:
     return dcc.Link(words, href=address(path, **query))
 
 
+def outside(words: Node, url: str) -> Node:
+    """A link that leaves the dashboard, in a window of its own; words alone where it is no address of the web or of
+    this server."""
+    if not url.startswith("/") and urlsplit(url).scheme not in ("http", "https"):
+        return words
+    return html.A(words, href=url, target="_blank", rel="noopener noreferrer")
+
+
 def badge(words: str, tone: str = "muted") -> Node:
     """A word on a state: good, bad or muted."""
     return html.Span(words, className=f"badge {tone}")
@@ -217,8 +226,10 @@ def choose(
     many: bool = False,
     other: str = "",
     drops: Sequence[str] = (),
+    empty: str = "all",
 ) -> Node:
-    """A list to choose from, bound to ?key=; `other` is what holds where the address says nothing, `drops` are keys
+    """A list to choose from, bound to ?key=; `other` is what holds where the address says nothing, `empty` what is
+    written where nothing is chosen, `drops` are keys
     of the address that make no sense any more once this changes."""
     given = list(view.query.get(key, ()))
     return html.Label(
@@ -227,10 +238,10 @@ def choose(
             dcc.Dropdown(
                 id=_bound(key, many, drops, other),
                 options=[{"value": value, "label": words} for value, words in options],
-                value=given if many else next(iter(given), other) or None,
+                value=(given or [other] * bool(other)) if many else next(iter(given), other) or None,
                 multi=many,
                 clearable=many or not other,
-                placeholder="all",
+                placeholder=empty,
             ),
         ],
         className="control",

@@ -11,7 +11,7 @@ from forecast.inference.beside import beside
 from forecast.inference.intervals import score_intervals
 from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
-from forecast.inference.sample import sample
+from forecast.inference.sample import Sample, sample
 from forecast.inference.scoring import BATCH, score
 from forecast.inference.streamed import score_stream
 from forecast.verbs import tables
@@ -49,6 +49,8 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     with fits_in_memory("batch_size", size):
         rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
     some = sample(data, predictor)
+    if asked["insight"]:
+        _looked(run, some, config["seed"], part, size)
     streamed, stream = score_stream(
         some.data, predictor.chain, predictor.name, some.row(rows, part=part, batch_size=size), part=part
     )
@@ -72,6 +74,20 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
     if asked["save"]:
         run.add(f"metrics_{part}.json", {"part": part, "stream": stream, "rows": rows,
                                           **({"baselines": records} if records else {}), **found})  # fmt: skip
+
+
+def _looked(run: Run, some: Sample, seed: int, part: str, size: int) -> None:
+    """What the model looked at, into the run's folder, and a report that shows it."""
+    from forecast.dashboards.report import write_report
+    from forecast.inference.insight.write import FACTS, TABLE, Extremes, write_insight
+
+    extremes = Extremes(some.predictor.name)
+    score(some.data, some.predictor.forecast, some.predictor.name, part=part, batch_size=size, watch=extremes.watch,
+          others={})  # fmt: skip
+    run.manifest()
+    write_insight(run, some.data, some.predictor, extremes, seed=seed, part=part)
+    write_report(run.path)
+    run.vouch(FACTS, TABLE, "report.html")
 
 
 def _several(asked: dict[str, Any]) -> list[str]:

@@ -22,18 +22,7 @@ from tests.dashboards.events import make_event_run
 from tests.dashboards.test_report import FETCHING, Page, change
 
 Copy = Callable[[str], Path]
-ALL = {
-    "loss",
-    "pit",
-    "timeline-1",
-    "timeline-2",
-    "timeline-3",
-    "rescaling",
-    "gaps",
-    "confusion",
-    "accuracies",
-    "position",
-}
+ALL = {"loss", "pit", "rescaling", "gaps", "ratio", "confusion", "accuracies", "position"}
 
 
 @pytest.fixture(scope="session")

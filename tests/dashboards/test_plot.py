@@ -14,7 +14,7 @@ from dash.exceptions import PreventUpdate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.dashboards.app import app, kit
+from forecast.dashboards.app import app, kit, page
 from forecast.dashboards.app.page import Page, View, address
 from forecast.dashboards.app.plot import plots
 from forecast.dashboards.app.sources import Sources
@@ -43,7 +43,7 @@ def chart(*marks: Any, y: str = "MSE", **more: Any) -> Chart:
 
 
 def view(search: str = "") -> View:
-    return View(Sources(Path("runs")), app.read_query(search), "light")
+    return View(Sources(Path("runs")), page.read_query(search), "light")
 
 
 def unpacked(values: Any) -> np.ndarray:
@@ -110,9 +110,9 @@ def test_marks_without_values_are_drawn() -> None:
 
 
 def test_the_address_is_read_as_far_as_an_address_may_be_long() -> None:
-    assert app.read_query("?run=a&run=b&x=1") == {"run": ("a", "b"), "x": ("1",)}
-    assert app.read_query("?" + "&".join(f"k{n}=1" for n in range(60))) == {}
-    assert len(app.read_query("?run=" + "a" * 10_000)["run"][0]) < app.LETTERS
+    assert page.read_query("?run=a&run=b&x=1") == {"run": ("a", "b"), "x": ("1",)}
+    assert page.read_query("?" + "&".join(f"k{n}=1" for n in range(60))) == {}
+    assert len(page.read_query("?run=" + "a" * 10_000)["run"][0]) < page.LETTERS
     assert address("/errors", run=["a", "b"], step="", series=None) == "/errors?run=a&run=b"
     asked = view("?page=7&bad=x&big=99999999999999&low=-3")
     assert [asked.number(key, 1, 1, 50) for key in ("page", "bad", "big", "low", "none")] == [7, 1, 1, 1, 1]

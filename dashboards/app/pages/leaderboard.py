@@ -8,7 +8,6 @@ from dash import html
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, Page, View
-from forecast.dashboards.app.reports import outside
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.app.standing import (
     MEASURES,
@@ -313,7 +312,7 @@ def _elsewhere(card: Card, links: Mapping[str, str]) -> list[Node]:
     found = [(m, card.scores[m.key]) for m in MEASURES[card.kind] if finite(card.scores.get(m.key))]
     score = f"{found[0][0].title} {number(found[0][1])}" if found else "–"
     whole = [count(value) if value is not None else "–" for value in (card.horizon, card.seed)]
-    name = outside(card.id, links[card.id]) if card.id in links else card.id
+    name = kit.outside(card.id, links[card.id]) if card.id in links else card.id
     return [name, card.model, card.dataset or "–", *whole, score, "finished" if card.finished else "not finished"]
 
 

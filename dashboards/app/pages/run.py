@@ -8,11 +8,11 @@ from typing import Any, Final
 from dash import html
 
 from forecast.dashboards import class_scores, event_scores, scores
-from forecast.dashboards.app import kit, reports
+from forecast.dashboards.app import kit
+from forecast.dashboards.app.guard import REPORT
 from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, Page, View
 from forecast.dashboards.app.pages.leaderboard import why
-from forecast.dashboards.app.reports import outside
 from forecast.dashboards.app.run_parts import described, differences, elsewhere, held, listed
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.app.standing import MEASURES, comparable
@@ -62,8 +62,9 @@ def render(view: View) -> Node:
 
 
 def _offered(cards: Sequence[Card], *always: str) -> list[tuple[str, str]]:
-    shown = [card for k, card in enumerate(cards) if k < OFFERED or card.id in always]
-    return [(card.id, named(card)) for card in shown]
+    shown = [(card.id, named(card)) for k, card in enumerate(cards) if k < OFFERED or card.id in always]
+    known = {card.id for card in cards}
+    return [*shown, *((id, f"{id[:40]} (not here)") for id in always if id not in known)]
 
 
 def named(card: Card) -> str:
@@ -128,12 +129,12 @@ def _links(view: View, run: Run) -> Node:
     words: list[Node] = []
     for name, path in PAGES[run.kind]:
         words += [kit.link(name, path, run=run.path.name), " · "]
-    if (run.path / reports.REPORT).is_file():
-        words += [outside("Report (report.html)", f"{reports.ROUTE}{run.path.name}"), " · "]
+    if (run.path / "report.html").is_file():
+        words += [kit.outside("Report (report.html)", f"{REPORT}{run.path.name}"), " · "]
     known = view.sources.tracked().links.get(run.path.name)
     stores = [known] if known else [f"{uri.rstrip('/')}/#/runs/{id}" for uri, id in elsewhere(run.path)
                                     if uri.startswith("http")]  # fmt: skip
-    words += [outside("MLflow", stores[0]) if stores else "MLflow does not know it"]
+    words += [kit.outside("MLflow", stores[0]) if stores else "MLflow does not know it"]
     return kit.note(*words)
 
 
@@ -282,6 +283,4 @@ def size(value: float | None) -> str:
     return f"{value:,.1f} GiB"
 
 
-PAGE = Page(
-    PATH, "Run", "How one run learnt, what it was made of, how to make it again.", render, register=reports.register
-)
+PAGE = Page(PATH, "Run", "How one run learnt, what it was made of, how to make it again.", render)

@@ -57,11 +57,14 @@ class Extremes:
         return [(name, int(origin[k]), int(series[k]), float(mse[k])) for name, i in at.items() for k in [ranked[i]]]
 
 
-def write_insight(run: Run, data: "SeriesModule", predictor: "Predictor", extremes: Extremes, *, seed: int) -> None:
-    """Write both files into the run's folder; nothing where no window was scored. `data` is held in memory."""
+def write_insight(
+    run: Run, data: "SeriesModule", predictor: "Predictor", extremes: Extremes, *, seed: int, part: str = "test"
+) -> None:
+    """Write both files into the run's folder, without rows where no window of `part` was scored. `data` is held in
+    memory."""
     picks = extremes.picked()
     if not picks:
-        return
+        return put(run, {"part": part, "windows": []}, [])
     began = time.monotonic()
     spec, chain = data.spec, predictor.chain.eval()
     origin, series = (torch.tensor([pick[i] for pick in picks]) for i in (1, 2))
@@ -75,7 +78,7 @@ def write_insight(run: Run, data: "SeriesModule", predictor: "Predictor", extrem
     ]
     done = time.monotonic()
     facts |= {
-        "windows": windows, "context": spec.context, "horizon": spec.horizon, "freq": spec.freq,
+        "part": part, "windows": windows, "context": spec.context, "horizon": spec.horizon, "freq": spec.freq,
         "channels": list(spec.channels[:CHANNELS]), "targets": spec.targets, "importance": worth,
         "seconds": {"looked": round(looked - began, 2), "importance": round(done - looked, 2)},
     }  # fmt: skip
