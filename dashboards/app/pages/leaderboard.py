@@ -1,5 +1,6 @@
 """Leaderboard: every finished run, by data set and horizon, beside the simplest forecasts."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -155,7 +156,7 @@ def _board(view: View, board: Board, alone: bool) -> Node:
     if len(shown) < len(lines):
         more = kit.link(f"All {len(lines):,d} lines", PATH, **{**view.query, "setting": board.key})
         parts.append(kit.note(more))
-    parts += [_beside(board), kit.graph(standing(board), view) if alone or len(board.lines) > 1 else None]
+    parts += [_beside(board), kit.graph(standing(board), view) if alone else None]
     return kit.section(board.title, *parts, key=f"setting-{board.key}")
 
 
@@ -260,8 +261,8 @@ def _beside(board: Board) -> Node:
         words += [kit.link("forecasts", "/explorer", run=chosen[:4]), " · ",
                   kit.link("errors of the two best", "/errors", run=chosen[:2]), " · "]  # fmt: skip
     words.append(kit.link("settings of the two best", "/run", run=chosen[0], against=chosen[1]))
-    command = f"forecast evaluate compare={TASKS[board.kind]}/{board.dataset}"
-    words.append(f". With an interval for every difference: {command}")
+    command = shlex.join(["forecast", "evaluate", f"compare={TASKS[board.kind]}/{board.dataset}"])
+    words += [". With an interval for every difference: ", html.Code(command)]
     return kit.note(*words)
 
 
@@ -275,7 +276,9 @@ def _unfinished(view: View, cards: Sequence[Card]) -> Node:
         return None
     columns = [Column("run", "Run", False), Column("model", "Model", False), Column("dataset", "Data set", False),
                Column("why", "Why it stands in no table", False)]  # fmt: skip
-    rows = [[kit.link(card.id, "/run", run=card.id), card.model, card.dataset or "–", why(card)] for card in lost]
+    rows = [
+        [kit.link(card.id, "/run", run=card.id), card.model, card.dataset or "–", _long(why(card))] for card in lost
+    ]
     return kit.section("Not finished, or damaged", kit.table("Runs without scores", columns, rows, view, PATH,
                                                              sort=False, prefix="u"))  # fmt: skip
 
