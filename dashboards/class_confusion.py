@@ -1,69 +1,93 @@
-"""Which class is taken for which: a table of shades and counts that stays readable from two classes to many."""
+"""Which class is taken for which: a table of shades and counts that stays readable from two classes to hundreds."""
 
-from typing import NamedTuple
+from typing import Final, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path as Outline
 
-from forecast.dashboards.canvas import NARROW, Picture, sheet
+from forecast.dashboards.chart import Axis, Cells, Chart, Panel
 from forecast.dashboards.class_scores import confused, pairs
-from forecast.dashboards.event_marks import shares
+from forecast.dashboards.event_marks import brief, right
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
-from forecast.dashboards.style import LIGHT
 
-SMALL = 10  # classes that half a page has room for
-LEVELS = 7  # shades
-LOWEST = 1.6  # inches of a table
-POINTS = 72.0  # in an inch
-FINEST = 5.0  # points: smaller letters are left out
-_SQUARE = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY]
-
-
-class Layout(NamedTuple):
-    """Sizes of a table of K classes in inches, and its letters in points."""
-
-    height: float
-    labels: float  # points
-    every: int  # which labels are written: each, or every second, …
-    letters: int  # of a name
-    numbers: float  # points; 0: none
+SMALL: Final = 10  # classes that half a page has room for
+WHOLE: Final = 60  # classes of which all are in the table
+WORST: Final = 40  # of more of them: those with the most mistakes, beside all others
+OTHERS: Final = "all others"
+LETTERS: Final = 18  # of a name
+Share = Literal["row", "column"]
+ABOUT: Final = {
+    "row": "the darker, the larger the share of the row",
+    "column": "the darker, the larger the share of the column: of the guesses, how many are of which class",
+}
 
 
-def confusion(run: Run) -> Picture | None:
-    """The counts of the test series by class (row) and guess (column), shaded by their share of the row."""
+def confusion(run: Run, share: Share = "row", *, written: bool = False) -> Chart | None:
+    """The counts of the test series by class (row) and guess (column), shaded by their `share` of the row or column,
+    which is written in place of the counts if wanted."""
     found = confused(run)
     if found is None or len(found[0]) < 2 or not found[1].any():
         return None
     names, table = found
-    total = table.sum(1, keepdims=True)
-    share = table / np.maximum(total, 1)
-    right = int(np.trace(table))
-    words = f"Of {int(total.sum()):,d} test series, {right:,d} are told rightly. A row is a class, a column what its "
-    words += "series were taken for; the darker, the larger the share of the row."
+    words = _words(names, table, share, written)
+    told = np.diag(table) / np.maximum(table.sum(1), 1)
+    alt = words + "".join(f" {name}: {percent(float(part))} right." for name, part, n in
+                          zip(names, told, table.sum(1), strict=True) if n)  # fmt: skip
+    half, (names, table) = len(names) <= SMALL, worst(names, table)
+    names = brief(names, LETTERS)
+    part = table / np.maximum(table.sum(1, keepdims=True) if share == "row" else table.sum(0, keepdims=True), 1)
+    side = part * (2 * np.eye(len(names)) - 1)
+    said = [[_cell(int(n), float(p), written) for n, p in zip(*row, strict=True)]
+            for row in zip(table, part, strict=True)]  # fmt: skip
+    shades = Cells(names, names, side, "", diverging=True, low=-1, high=1, words=said)
+    unit = "" if not written else " (% of the class)" if share == "row" else " (% of the guesses)"
+    panel = Panel(
+        (shades,), Axis(f"taken for{unit}", "category"), Axis("class", "category", down=True), height=_tall(names, half)
+    )
+    return Chart("confusion", "Which classes are confused", words, alt, (panel,), half=half)
+
+
+def _words(names: list[str], table: np.ndarray, share: Share, written: bool) -> str:
+    """What one sees, with the result and the most frequent mistake."""
+    words = f"Of {int(table.sum()):,d} test series, {int(np.trace(table)):,d} are told rightly. A row is a class, a "
+    words += f"column what its series were taken for, blue where that is right, orange where not; {ABOUT[share]}."
     for a, b, n in pairs(table)[:1]:
-        words += f" Most often mistaken: {names[a]} for {names[b]}, {n:,d} of {int(total[a, 0]):,d}."
-    alt = words + "".join(f" {name}: {percent(float(share[k, k]))} right." for k, name in enumerate(names)
-                          if total[k, 0])  # fmt: skip
-
-    def draw(width: float) -> Figure:
-        at = layout(names, table, width)
-        figure, (axes,) = sheet(width, 1, at.height)
-        _shades(axes, share)
-        if at.numbers:
-            for i, j in np.argwhere(table):
-                bold = "bold" if i == j else "normal"
-                axes.text(j, i, f"{table[i, j]:d}", ha="center", va="center", fontsize=at.numbers, weight=bold)
-        _labels(axes, names, at, width)
-        return figure
-
-    return Picture("confusion", "Which classes are confused", words, alt, len(names) <= SMALL, draw)
+        words += f" Most often mistaken: {names[a]} for {names[b]}, {n:,d} of {int(table[a].sum()):,d}."
+    if len(names) > WHOLE:
+        words += f" Of {len(names):,d} classes the {WORST} with the most mistakes are drawn, the rest as one."
+    return words
 
 
-def recalls(run: Run) -> Picture | None:
+def worst(names: list[str], table: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """All classes, or of very many those with the most mistakes, in their order, and the others as one."""
+    if len(names) <= WHOLE:
+        return names, table
+    off = table.sum(1) + table.sum(0) - 2 * np.diag(table)
+    kept = np.sort(np.argsort(-off, kind="stable")[:WORST])
+    rest = np.setdiff1d(np.arange(len(names)), kept)
+    groups = np.zeros((WORST + 1, len(names)), np.int64)
+    groups[np.arange(WORST), kept] = 1
+    groups[WORST, rest] = 1
+    joined = groups @ table @ groups.T
+    inside = int(joined[-1, -1] - np.diag(table)[rest].sum())  # one of the others taken for another of them
+    joined[-1, -1] -= inside
+    return [*(names[k] for k in kept), OTHERS], joined
+
+
+def _cell(n: int, share: float, written: bool) -> str:
+    if not n:
+        return ""
+    return f"{100 * share:.0f}" if written else f"{n:d}"
+
+
+def _tall(names: list[str], half: bool) -> float:
+    """Inches: cells about as tall as they are broad, and the names beneath."""
+    k, letters = len(names), min(max(map(len, names)), LETTERS)
+    broad = ((4.35 if half else 9.0) - 0.35 - 0.078 * letters) / k
+    return min(max(broad, 0.118), max(0.27, 1.6 / k)) * k + 0.062 * letters + 0.5
+
+
+def recalls(run: Run) -> Chart | None:
     """Of each class the share that was told and the share of its guesses that are right; of few classes only, for
     which it stands beside the table of confusion."""
     found = confused(run)
@@ -76,71 +100,6 @@ def recalls(run: Run) -> Picture | None:
     words += "Beside each class stands how many test series it has."
     alt = words + "".join(f" {name}: {percent(float(r))} of {n:,d}." for name, r, n in
                           zip(names, recall, came, strict=True) if n)  # fmt: skip
-    labels = [f"{short(name, 12)} ({n:,d})" for name, n in zip(names, came, strict=True)]
-
-    def draw(width: float) -> Figure:
-        return shares(run, width, labels, recall, precision, "of its series")
-
-    return Picture("recalls", "Right by class", words, alt, True, draw)
-
-
-def layout(names: list[str], table: np.ndarray, width: float) -> Layout:
-    """What fits into `width` inches: long names are cut, then numbers are left out, then labels."""
-    k = len(names)
-    letters = min(max(map(len, names)), 10 if width <= NARROW else 14 if k <= SMALL else 18)
-    room = width - 0.35 - min(0.078 * letters, 0.3 * width)  # inches for the columns
-    broad = room / k
-    tall = min(max(broad, 0.055 if width <= NARROW else 0.118), max(0.27, LOWEST / k))
-    font = min(8.0, 0.82 * POINTS * tall, 0.82 * POINTS * max(broad, tall))
-    every = 1 if font >= FINEST else int(np.ceil((FINEST + 0.5) / font))
-    digits = len(str(int(table.max())))
-    fits = min(8.0, POINTS * broad / (0.68 * digits + 0.3), 0.72 * POINTS * tall)
-    below = 0.062 * letters * max(font, FINEST) / 8 * 1.15
-    return Layout(tall * k + below + 0.25, max(font, FINEST), every, letters, fits if fits >= FINEST else 0.0)
-
-
-def _shades(axes: Axes, share: np.ndarray) -> None:
-    """Rightly told ones in one colour, mistaken ones in another, one path for each shade."""
-    k = len(share)
-    axes.add_patch(Rectangle((-0.5, -0.5), k, k, fc=LIGHT["shade"], lw=0, zorder=0))
-    gap = 0.02 if k <= 3 * SMALL else 0.0
-    level = np.ceil(share * LEVELS).astype(np.int64)
-    diagonal = np.eye(k, dtype=bool)
-    for step in range(1, LEVELS + 1):
-        for role, which in (("model", diagonal), ("seasonal", ~diagonal)):
-            cells = [Outline(_corners(i, j, gap), _SQUARE) for i, j in np.argwhere((level == step) & which)]
-            if cells:
-                # What is wrong is rare, so it must be seen where it is one of many.
-                alpha = 0.1 + 0.5 * step / LEVELS if role == "model" else 0.25 + 0.5 * step / LEVELS
-                path = Outline.make_compound_path(*cells)
-                axes.add_patch(PathPatch(path, fc=LIGHT[role], alpha=alpha, lw=0, zorder=1))
-
-
-def _corners(i: int, j: int, gap: float) -> list[tuple[float, float]]:
-    low, high = 0.5 - gap, 0.5 - gap
-    return [(j - low, i - low), (j + high, i - low), (j + high, i + high), (j - low, i + high), (j - low, i - low)]
-
-
-def _labels(axes: Axes, names: list[str], at: Layout, width: float) -> None:
-    k = len(names)
-    axes.set_xlim(-0.5, k - 0.5)
-    axes.set_ylim(k - 0.5, -0.5)
-    places = list(range(0, k, at.every))
-    said = [short(names[p], at.letters) for p in places]
-    upright = max(map(len, said)) * 0.6 * at.labels > 0.9 * POINTS * (width - 0.9) / k * at.every
-    axes.set_xticks(places, said, rotation=90 if upright else 0, fontsize=at.labels)
-    axes.set_yticks(places, said, fontsize=at.labels)
-    axes.grid(visible=False)
-    axes.tick_params(length=0, pad=2)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("class")
-
-
-def short(name: str, most: int) -> str:
-    """A name, or both ends of it: many names begin alike and differ in a number behind."""
-    if len(name) <= most:
-        return name
-    tail = (most - 1) // 2
-    return f"{name[: most - 1 - tail]}…{name[len(name) - tail :]}"
+    labels = [f"{name} ({n:,d})" for name, n in zip(brief(names, 12), came.tolist(), strict=True)]
+    panel = right(labels, recall, precision, "of its series")
+    return Chart("recalls", "Right by class", words, alt, (panel,), half=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from forecast.dashboards.canvas import Shown
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.class_confusion import SMALL
-from forecast.dashboards.class_figures import class_pictures
+from forecast.dashboards.class_figures import class_charts
 from forecast.dashboards.class_scores import (
     class_names,
     class_table,
@@ -16,6 +16,7 @@ from forecast.dashboards.class_scores import (
     tiles,
 )
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
+from forecast.dashboards.insight_report import looked
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note
 from forecast.dashboards.style import count, duration, number
@@ -25,13 +26,14 @@ NAMED = 12  # classes and channels that are listed by name
 
 def render(run: Run) -> str:
     """The report as one HTML document."""
-    drawn = {picture.name: picture for picture in class_pictures(run)}
+    drawn = {chart.name: chart for chart in class_charts(run)}
     calibrated = grid(drawn, "reliability", "early")
     sections = {
         "scores": ("Scores", score_table(run)),
         "classes": ("Which classes", _classes(run, drawn)),
         "confidence": ("How sure, and how early", [calibrated or note("Nothing to show: metrics.json has neither.")]),
         "mistakes": ("What was mistaken", _mistakes(run, drawn)),
+        **looked(run),
         "training": ("Training", training(run, drawn, "Training series", "series", _fitted(run))),
         "data": ("Data", _data(run)),
         "again": ("Run it again", again(run)),
@@ -48,12 +50,12 @@ def render(run: Run) -> str:
     return document(run, headline(run), meta, tiles(run), sections)
 
 
-def _classes(run: Run, drawn: Mapping[str, Shown]) -> list[str]:
+def _classes(run: Run, drawn: Mapping[str, Chart]) -> list[str]:
     shown = [grid(drawn, "confusion", "recalls"), *pair_table(run, SMALL), *class_table(run)]
     return shown if any(shown) else [note("Nothing to show: metrics.json has no table of confusion.")]
 
 
-def _mistakes(run: Run, drawn: Mapping[str, Shown]) -> list[str]:
+def _mistakes(run: Run, drawn: Mapping[str, Chart]) -> list[str]:
     if "wrong" in drawn:
         return [grid(drawn, "wrong")]
     found = confused(run)

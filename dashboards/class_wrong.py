@@ -1,21 +1,20 @@
 """Series that were taken for another class, drawn as they are: of several channels each in a lane of its own."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from forecast.dashboards.canvas import NARROW, Picture, array, sheet, with_unit
-from forecast.dashboards.class_confusion import short
+from forecast.dashboards.chart import Axis, Band, Chart, Line, Mark, Panel
 from forecast.dashboards.load import Run
+from forecast.dashboards.shared import array, with_unit
 from forecast.dashboards.stored import stored
-from forecast.dashboards.style import LIGHT, tick
+from forecast.dashboards.style import short
 
 NEEDED = ("unique_id", "label", "guess", "p", "step", "channel", "value")
-MOST = 12  # series
+MOST = 12  # series in a report
+COLUMNS = 4  # series beside each other
 LANES = 6  # channels
 PLACES = 160  # points on a line: more than a panel has room for
 ROLES = ("model", "seasonal", "ridge", "last", "other", "muted")
@@ -46,11 +45,11 @@ class Example(NamedTuple):
 
 
 def examples(run: Run) -> list[Example]:
-    """Those that the run wrote, in its order; none where it wrote no examples.parquet."""
+    """Those that the run wrote, the surest mistake first; none where it wrote no examples.parquet."""
     frame = stored(run, "examples.parquet", NEEDED)
     if frame is None:
         return []
-    return [_example(own) for own in frame.partition_by("unique_id", maintain_order=True)[:MOST]]
+    return [_example(own) for own in frame.partition_by("unique_id", maintain_order=True)]
 
 
 def _example(own: pl.DataFrame) -> Example:
@@ -75,7 +74,7 @@ def _thinned(step: np.ndarray, value: np.ndarray) -> Curve:
     return Curve(at[:, 0] + (np.isfinite(at).sum(1) - 1) / 2, middle, (low, high))
 
 
-def _draw(axes: Axes, curve: Curve, role: str, lane: Lane | None = None) -> None:
+def _marks(curve: Curve, role: str, lane: Lane | None = None) -> list[Mark]:
     """The curve, moved and scaled into its lane where there are several."""
 
     def placed(value: np.ndarray) -> np.ndarray:
@@ -83,59 +82,65 @@ def _draw(axes: Axes, curve: Curve, role: str, lane: Lane | None = None) -> None
             return value
         return np.asarray(np.clip((value - lane.middle) / lane.half, -1.15, 1.15) * 0.42 + lane.place)
 
-    if curve.ends is not None:
-        low, high = map(placed, curve.ends)
-        axes.fill_between(curve.step, low, high, color=LIGHT[role], alpha=0.25, lw=0)
-    axes.plot(curve.step, placed(curve.value), color=LIGHT[role], lw=1.0)
+    line = Line(curve.step, placed(curve.value), role=role, width=1.0)
+    if curve.ends is None:
+        return [line]
+    return [Band(curve.step, placed(curve.ends[0]), placed(curve.ends[1]), role=role, opacity=0.25), line]
 
 
-def wrong(run: Run) -> Picture | None:
-    """The test series of which the model was surest and wrong."""
-    found = examples(run)
+def wrong(run: Run, shown: Sequence[Example] | None = None) -> Chart | None:
+    """The test series of which the model was surest and wrong; or those of `shown`, all of one run."""
+    found = examples(run)[:MOST] if shown is None else list(shown)
     if not found:
         return None
     channels = list(found[0].lines)
     lanes = channels[:LANES]
-    words = f"The {len(found)} test series that were taken for another class most surely: " if len(found) > 1 else (
-        "The only test series that was taken for another class: ")  # fmt: skip
-    words += "the class, what it was taken for, and how sure the model was."
-    if len(channels) > 1:
-        words += " Each channel has a lane, scaled to its own range over these series"
-        words += f"; the first {LANES} of {len(channels)} channels are drawn." if len(channels) > LANES else "."
-    if any(curve.ends is not None for each in found for curve in each.lines.values()):
-        words += (
-            " Of long series the mean of neighbouring steps is drawn, in the band from their least to their greatest."
-        )
+    words = _words(found, channels) if shown is None else _lanes_told(channels)
     alt = words + "".join(f" {e.id}: {e.label} taken for {e.guess}, {e.sure * 100:.0f} %." for e in found)
     ranges = {
         name: _range([held for each in found if name in each.lines for held in _values(each.lines[name])])
         for name in lanes
     }
+    panels = tuple(_panel(run, each, lanes, ranges, k % COLUMNS == 0) for k, each in enumerate(found))
+    return Chart("wrong", "The surest mistakes" if shown is None else "Mistakes", words.strip(), alt, panels,
+                 columns=min(len(found), COLUMNS), legend=False)  # fmt: skip
 
-    def draw(width: float) -> Figure:
-        wide = width > NARROW
-        columns = min(len(found), 4 if wide else 2)
-        tall = (1.45 if wide else 1.3) if len(lanes) == 1 else 0.75 + (0.24 if wide else 0.16) * len(lanes)
-        figure, panels = sheet(width, len(found), tall, columns)
-        for k, (axes, each) in enumerate(zip(panels, found, strict=True)):
-            most = 17 if wide else 16
-            axes.set_title(f"{short(each.label, most)}\n→ {short(each.guess, most - 2)}, {each.sure * 100:.0f} %",
-                           fontsize=8 if wide else 7)  # fmt: skip
-            if len(lanes) == 1:
-                _draw(axes, each.lines[lanes[0]], "model")
-                axes.yaxis.set_major_locator(MaxNLocator(3))
-                axes.yaxis.set_major_formatter(FuncFormatter(tick))
-                if k % columns == 0:
-                    axes.set_ylabel(with_unit(run, lanes[0], 16))
-            else:
-                _lanes(axes, each, lanes, ranges, k % columns == 0)
-            axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-            axes.margins(x=0.02)
-            if k >= len(found) - columns:
-                axes.set_xlabel("step")
-        return figure
 
-    return Picture("wrong", "The surest mistakes", words, alt, False, draw)
+def _words(found: list[Example], channels: list[str]) -> str:
+    words = f"The {len(found)} test series that were taken for another class most surely: " if len(found) > 1 else (
+        "The only test series that was taken for another class: ")  # fmt: skip
+    words += "the class, what it was taken for, and how sure the model was." + _lanes_told(channels)
+    if any(curve.ends is not None for each in found for curve in each.lines.values()):
+        words += (
+            " Of long series the mean of neighbouring steps is drawn, in the band from their least to their greatest."
+        )
+    return words
+
+
+def _lanes_told(channels: list[str]) -> str:
+    if len(channels) < 2:
+        return ""
+    words = " Each channel has a lane, scaled to its own range over these series"
+    return words + (f"; the first {LANES} of {len(channels)} channels are drawn." if len(channels) > LANES else ".")
+
+
+def _panel(
+    run: Run, each: Example, lanes: list[str], ranges: dict[str, tuple[float, float]], named: bool
+) -> Panel:  # fmt: skip
+    """One series; `named`: it says what stands in its lanes, or at its axis."""
+    told = "" if each.label == each.guess else f" → {short(each.guess, 16)}"
+    title = f"{short(each.label, 17)}{told}, {each.sure * 100:.0f} %"
+    across = Axis("step", whole=True)
+    if len(lanes) == 1:
+        marks = _marks(each.lines[lanes[0]], "model") if lanes[0] in each.lines else []
+        return Panel(tuple(marks), across, Axis(with_unit(run, lanes[0], 16) if named else ""), title, 1.45)
+    lines = [
+        mark for k, name in enumerate(lanes) if name in each.lines
+        for mark in _marks(each.lines[name], ROLES[k % len(ROLES)], Lane(float(-k), *ranges[name]))
+    ]  # fmt: skip
+    ticks = tuple((float(-k), short(name, 9) if named else "") for k, name in enumerate(lanes))
+    upright = Axis("", ticks=ticks, range=(-len(lanes) + 0.45, 0.55))
+    return Panel(tuple(lines), across, upright, title, 0.75 + 0.24 * len(lanes))
 
 
 def _values(curve: Curve) -> tuple[np.ndarray, ...]:
@@ -150,14 +155,3 @@ def _range(values: list[np.ndarray]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = float(np.quantile(every, 0.01)), float(np.quantile(every, 0.99))
     return (low + high) / 2, (high - low) / 2 or 1.0
-
-
-def _lanes(
-    axes: Axes, each: Example, lanes: list[str], ranges: dict[str, tuple[float, float]], named: bool
-) -> None:  # fmt: skip
-    for k, name in enumerate(lanes):
-        if name in each.lines:
-            _draw(axes, each.lines[name], ROLES[k % len(ROLES)], Lane(float(-k), *ranges[name]))
-    axes.set_ylim(-len(lanes) + 0.45, 0.55)
-    axes.set_yticks(range(0, -len(lanes), -1), [short(name, 9) for name in lanes] if named else [""] * len(lanes))
-    axes.grid(visible=False, axis="x")

@@ -226,8 +226,10 @@ def choose(
     many: bool = False,
     other: str = "",
     drops: Sequence[str] = (),
+    empty: str = "all",
 ) -> Node:
-    """A list to choose from, bound to ?key=; `other` is what holds where the address says nothing, `drops` are keys
+    """A list to choose from, bound to ?key=; `other` is what holds where the address says nothing, `empty` what is
+    written where nothing is chosen, `drops` are keys
     of the address that make no sense any more once this changes."""
     given = list(view.query.get(key, ()))
     return html.Label(
@@ -236,10 +238,10 @@ def choose(
             dcc.Dropdown(
                 id=_bound(key, many, drops, other),
                 options=[{"value": value, "label": words} for value, words in options],
-                value=given if many else next(iter(given), other) or None,
+                value=(given or [other] * bool(other)) if many else next(iter(given), other) or None,
                 multi=many,
                 clearable=many or not other,
-                placeholder="all",
+                placeholder=empty,
             ),
         ],
         className="control",
@@ -279,11 +281,12 @@ def slider(key: str, label: str, values: Sequence[str], view: View, *, told: Seq
                 max=len(values) - 1,
                 step=1,
                 value=here,
-                marks={0: words[0], len(values) - 1: words[-1]},
+                marks=None,
                 updatemode="mouseup",
                 included=False,
                 allow_direct_input=False,
             ),
+            html.Div([html.Span(words[0]), html.Span(words[-1])], className="ends"),
             dcc.Store(id={"type": "slide-values", "key": key}, data=list(values)),
         ],
         className="control wide",

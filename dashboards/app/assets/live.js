@@ -1,4 +1,5 @@
-// The page of a stream: asks for news, draws it, asks again. One question at a time: who draws slowly asks less often.
+// The page of a stream: asks for news, and draws one answer while it waits for the next. Who draws slowly asks less
+// often, and gets the latest.
 (function () {
   const RATE_S = 5;
   let run = 0; // a page that is left, or drawn anew, ends the loop of the one before
@@ -22,15 +23,32 @@
     node.hidden = !words;
   }
 
+  const column = (traces, key) => traces.map((trace) => trace[key]);
+  const alike = (a, b) => a.length === b.length && a.every((trace, k) => trace.type === b[k].type && trace.name === b[k].name);
+
+  // Where only values are others, Plotly needs to move marks, and neither legend nor axes are made anew.
+  async function put(place, figure) {
+    const { data, layout } = figure;
+    if (!alike(place.data, data)) {
+      place.parentElement.style.height = layout.height + "px";
+      await window.Plotly.react(place, data, layout);
+      return;
+    }
+    const values = { x: column(data, "x"), y: column(data, "y"), customdata: column(data, "customdata") };
+    await window.Plotly.update(place, values, { shapes: layout.shapes, annotations: layout.annotations });
+  }
+
   // Draws the charts of an answer; how many of them.
   async function draw(charts, have) {
     let drawn = 0;
     for (const [k, chart] of Object.entries(charts)) {
       const place = document.querySelector("#live-chart-" + k + " .js-plotly-plot");
-      if (!place || !window.Plotly || !place._fullLayout) continue; // Plotly is not loaded yet: the next answer has it
-      await window.Plotly.react(place, chart.figure.data, chart.figure.layout);
-      have[k] = chart.seq;
-      if (chart.seq >= 0) drawn += 1;
+      if (!place || !window.Plotly || !place._fullLayout) { // Plotly is not loaded yet: another answer will have it
+        have[k] = "";
+        continue;
+      }
+      await put(place, chart.figure);
+      drawn += chart.seq >= 0 ? 1 : 0;
     }
     return drawn;
   }
@@ -40,16 +58,21 @@
     const times = [];
     let since = "", total = 0;
     const here = () => mine === run && document.getElementById("live-banner");
-    while (here()) {
-      await seen();
-      let found;
+    const ask = async () => {
       try {
         const answer = await fetch("live/next?" + watch.query + "&since=" + since + "&have=" + have.join(","));
-        if (!answer.ok) throw new Error(answer.status);
-        found = await answer.json();
+        return answer.ok ? await answer.json() : null;
       } catch (_) {
+        return null;
+      }
+    };
+    let next = ask();
+    while (here()) {
+      const found = await next;
+      if (!found) {
         if (here()) say("The dashboard does not answer. Is forecast ui still running? Trying again.", "alarm");
         await sleep(1000);
+        next = ask();
         continue;
       }
       if (!here()) return;
@@ -58,7 +81,10 @@
         window.dash_clientside.set_props("theme", { data: document.documentElement.dataset.theme });
         return;
       }
+      await seen();
       since = found.version;
+      Object.entries(found.charts).forEach(([k, chart]) => { have[k] = chart.seq; });
+      next = ask();
       Object.entries(found.words).forEach(([key, text]) => write(key, text));
       say(...found.banner);
       const drawn = await draw(found.charts, have);
@@ -78,6 +104,7 @@
       watch(data) {
         run += 1;
         if (data) follow(run, data);
+        return window.dash_clientside.no_update;
       },
     },
   });

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
-from dash import ClientsideFunction, Dash, Input, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html
 from fastapi import Request, Response
 
 from forecast.dashboards.app import kit
@@ -64,7 +64,7 @@ def _banner(client: Client) -> Node:
 def _controls(view: View, names: list[str], keys: list[str], channels: list[str], steps: str) -> Node:
     options = [(name, name) for name in dict.fromkeys([*keys, *names])]
     return kit.controls(
-        kit.choose("key", f"Series (up to {MOST})", options, view, many=True),
+        kit.choose("key", f"Series (up to {MOST})", options, view, many=True, empty="those used last"),
         kit.search("find", "Find series", view, hint="a part of a name"),
         kit.choose("steps", "Readings shown", [(n, n) for n in STEPS], view, other="100"),
         kit.choose("channel", "Channel", [(name, name) for name in channels], view, other=channels[0])
@@ -103,7 +103,8 @@ def _about(facts: dict[str, Any], url: str) -> str:
     run = f"of run {facts['run']} " if facts.get("run") else ""
     return (
         f"The stream {run}at {url}. Rates are of the last seconds, percentiles of the requests with readings of the "
-        "last minute; Late, Duplicate and Bad count since the stream was first begun."
+        "last minute. Late, duplicate and bad readings (unreadable, implausible, off the grid, after a gap) are "
+        "counted since the stream was first begun."
     )
 
 
@@ -151,7 +152,8 @@ def register(app: Dash, sources: Sources) -> None:
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     app.server.add_api_route("/live/next", following, methods=["GET"], include_in_schema=False)
-    app.clientside_callback(ClientsideFunction("live", "watch"), Input("live-watch", "data"))
+    watch = ClientsideFunction("live", "watch")
+    app.clientside_callback(watch, Output("live-banner", "title"), Input("live-watch", "data"))
 
 
 PAGE = Page("/live", "Live", "What a stream does now.", render, register)

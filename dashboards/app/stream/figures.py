@@ -47,7 +47,7 @@ def _series(kept: Kept, facts: dict[str, Any], steps: int, channel: str) -> Pane
         marks += _fan(kept.latest, channels[at], facts)
     if seen:
         values = np.array([_one(each.get("y"), channels[at]) for each in seen])
-        marks.append(Stroke(times, values, "readings", "ink", width=1.5))
+        marks.append(Stroke(*_broken(times, values), "readings", "ink", width=1.5))
     return Panel(tuple(marks), Axis("time", "time"), Axis(label), height=2.6)
 
 
@@ -111,6 +111,15 @@ def _times(words: Any) -> np.ndarray:
         except ValueError:
             found.append(None)
     return np.array(found, "datetime64[us]")
+
+
+def _broken(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """With a value that is none wherever steps are missing: a line across them would be invented."""
+    if len(times) < 3:
+        return times, values
+    apart = np.diff(times).astype(np.float64)
+    holes = np.flatnonzero(apart > 1.9 * np.nanmedian(apart)) + 1
+    return np.insert(times, holes, times[holes - 1]), np.insert(values, holes, np.nan)
 
 
 def _numbers(words: Any) -> np.ndarray:

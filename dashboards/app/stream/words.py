@@ -11,19 +11,19 @@ from forecast.dashboards.style import count, duration, number
 OLD_S: Final = 5.0  # after which figures are said to be old
 BAD: Final = ("unreadable", "implausible", "off the grid", "gap", "too long", "not begun")
 TILES: Final = (  # key, label, unit or a few words
-    ("updates", "Updates of these series", "per s, received"),
-    ("drawn", "Drawn here", "per s"),
+    ("updates", "Updates", "per s"),
+    ("drawn", "Drawn", "per s"),
     ("readings", "All readings", "per s"),
     ("p50", "Requests, p50", "ms"),
     ("p95", "p95", "ms"),
     ("p99", "p99", "ms"),
-    ("lag", "Latest reading", "before now"),
+    ("lag", "Latest reading", "ago"),
     ("queue", "Requests that wait", ""),
     ("late", "Late", ""),
     ("duplicate", "Duplicate", ""),
-    ("bad", "Bad", "unreadable, implausible, gaps"),
+    ("bad", "Bad", ""),
     ("series", "Series", ""),
-    ("state", "States", "MiB in memory"),
+    ("state", "States", ""),
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def figures(told: Told, kept: Sequence[Kept]) -> dict[str, str]:
         "duplicate": _count(counts.get("duplicate", 0)) if known else "–",
         "bad": _count(sum(n for key in BAD if isinstance(n := counts.get(key, 0), int))) if known else "–",
         "series": _count(facts.get("series")),
-        "state": number(_mib(facts.get("state_bytes")), 3),
+        "state": _bytes(facts.get("state_bytes")),
     }
 
 
@@ -71,8 +71,15 @@ def _count(value: Any) -> str:
     return count(value) if isinstance(value, int) else "–"
 
 
-def _mib(value: Any) -> float | None:
-    return value / (1 << 20) if isinstance(value, int) else None
+def _bytes(value: Any) -> str:
+    if not isinstance(value, int):
+        return "–"
+    size = float(value)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1000:
+            return f"{number(size, 3) if unit != 'B' else value} {unit}"
+        size /= 1024
+    return f"{number(size, 3)} GiB"
 
 
 def _lag(value: Any) -> str:
