@@ -23,13 +23,14 @@ from forecast.dashboards.app.standing import (
 )
 from forecast.dashboards.app.standing_charts import against, standing
 from forecast.dashboards.board_text import share, signed, spread
+from forecast.dashboards.scores import listed
 from forecast.dashboards.style import count, duration, number
 
 PATH: Final = "/"
 KINDS: Final = {"series": "forecasts of series", "events": "events", "classes": "classification"}
 WHOLE: Final = 4  # tables of lines on one page
 SHORT: Final = 12  # lines of each of them where there are several
-LISTED: Final = 30  # unfinished runs named
+NAMED: Final = 5  # runs without scores in sight; more are folded away
 VALIDATION: Final = {"series": "val MSE", "events": "val NLL", "classes": "val NLL"}
 
 
@@ -169,9 +170,22 @@ def _facts(board: Board, hidden: int) -> str:
         told.append(f"Of {board.repeated} more runs with a seed that stands here already the newest counts.")
     if all(line.parts[0] != "none" for line in board.lines):
         told.append("No run of model=none is among them: what mixing is worth is not shown.")
+    if ahead := _ahead(board):
+        told.append(f"Better than every model: {listed(ahead)}.")
     if hidden:
         told.append(f"{_many(hidden, 'line')} outside the search.")
     return " ".join(told)
+
+
+def _ahead(board: Board) -> list[str]:
+    """What was measured beside the models and beats the best of them, with its score."""
+    best = board.best
+    if best is None:
+        return []
+    measure = board.measures[0]
+    top = measure.sign * best.score(measure.key)
+    better = [row for row in board.others if row.kind != "oracle" and measure.sign * row.score(measure.key) > top]
+    return [f"{row.name} ({_score(row.values[measure.key], measure)})" for row in better]
 
 
 def _many(n: int, what: str) -> str:
@@ -279,8 +293,11 @@ def _unfinished(view: View, cards: Sequence[Card]) -> Node:
     rows = [
         [kit.link(card.id, "/run", run=card.id), card.model, card.dataset or "–", _long(why(card))] for card in lost
     ]
-    return kit.section("Not finished, or damaged", kit.table("Runs without scores", columns, rows, view, PATH,
-                                                             sort=False, prefix="u"))  # fmt: skip
+    table = kit.table("Runs without scores", columns, rows, view, PATH, sort=False, prefix="u")
+    open_ = len(lost) <= NAMED or "upage" in view.query
+    return kit.section(
+        "Not finished, or damaged", table if open_ else kit.fold(f"{_many(len(lost), 'run')} without scores", table)
+    )
 
 
 def why(card: Card) -> str:
