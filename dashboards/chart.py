@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-Values = np.ndarray | pl.Series | Sequence[Any]  # (n,) numbers, datetimes or words
+Values = np.ndarray | Sequence[Any] | pl.Series  # (n,) numbers, datetimes or words
 Dash = Literal["solid", "dash", "dot", "dashdot"]
 Symbol = Literal["dot", "ring", "square", "triangle", "diamond", "cross", "tick"]  # tick: a short upright stroke
 Scale = Literal["linear", "log", "time", "category"]

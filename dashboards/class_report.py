@@ -16,6 +16,7 @@ from forecast.dashboards.class_scores import (
     tiles,
 )
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
+from forecast.dashboards.insight_report import looked
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note
 from forecast.dashboards.style import count, duration, number
@@ -32,6 +33,7 @@ def render(run: Run) -> str:
         "classes": ("Which classes", _classes(run, drawn)),
         "confidence": ("How sure, and how early", [calibrated or note("Nothing to show: metrics.json has neither.")]),
         "mistakes": ("What was mistaken", _mistakes(run, drawn)),
+        **looked(run),
         "training": ("Training", training(run, drawn, "Training series", "series", _fitted(run))),
         "data": ("Data", _data(run)),
         "again": ("Run it again", again(run)),

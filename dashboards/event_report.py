@@ -9,6 +9,7 @@ from forecast.dashboards.event_figures import event_charts
 from forecast.dashboards.event_scores import event_unit, headline, plural, score_table, tiles
 from forecast.dashboards.event_summary import EventSummary, summarise_events
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
+from forecast.dashboards.insight_report import looked
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note, swatch, table, text
 from forecast.dashboards.shared import moment
@@ -28,6 +29,7 @@ def render(run: Run) -> str:
         "time": ("When", _time(drawn)),
         **({"marks": ("Which mark", [marks])} if marks else {}),
         **({"ahead": ("The window ahead", ahead)} if ahead else {}),
+        **looked(run),
         "training": ("Training", training(run, drawn, "Training events", "events")),
         "data": ("Data", _data(run, summary)),
         "again": ("Run it again", again(run)),

@@ -83,7 +83,8 @@ def _training(train: pl.DataFrame) -> tuple[Mark, ...]:
     single = Line(thin["step"], thin["value"], role="other", width=0.9, **look)
     if alone:
         return (single,)
-    return single, Line(means["step"], means["value"], "training loss", "other", width=1.6, dots=means.height <= DOTS)
+    line = Line(means["step"], means["value"], "training loss", "other", width=1.6)
+    return single, line, Points(means["step"], means["value"], role="other", symbol="square", size=2.5)
 
 
 def _told(run: Run) -> str:

@@ -1,26 +1,26 @@
 """The figures of a run of series: its loss, its forecasts, its channels, and those of where it errs."""
 
-import polars as pl
-
-from forecast.dashboards import errors
-from forecast.dashboards.canvas import Shown
-from forecast.dashboards.chart import Axis, Band, Chart, Line, Mark, Panel, Span
+from forecast.dashboards import errors, noise
+from forecast.dashboards.bands import told
+from forecast.dashboards.chart import Axis, Chart, Panel
 from forecast.dashboards.fitting import loss
-from forecast.dashboards.intervals import reliability
+from forecast.dashboards.intervals import coverage, pit, reliability
 from forecast.dashboards.load import Run
-from forecast.dashboards.shared import array, moment, with_unit
-from forecast.dashboards.style import number, role_of
+from forecast.dashboards.residuals import Residuals
+from forecast.dashboards.shared import moment, with_unit
+from forecast.dashboards.style import number
 from forecast.dashboards.summary import Summary
+from forecast.dashboards.window_figures import Drawn, marks
 from forecast.dashboards.windows import Window
 
 
-def series_charts(run: Run, summary: Summary | None) -> list[Shown]:
-    """Every figure there is data for."""
-    found: list[Shown | None] = [loss(run), reliability(run), errors.horizon(run, summary)]
-    if summary is not None:
-        for make in (forecasts, channels, errors.sizes, errors.calendar, errors.over_time):
-            found.append(make(run, summary))
-    return [picture for picture in found if picture is not None]
+def series_charts(run: Run, summary: Summary | None, residuals: Residuals | None) -> list[Chart]:
+    """Every figure of a report there is data for; the page of errors shows more of them."""
+    found = [loss(run), forecasts(run, summary), channels(run, summary)] if summary is not None else [loss(run)]
+    mine = errors.subject(run, residuals)
+    found += [make(mine) for make in (reliability, pit, coverage, noise.memory, noise.level)]
+    found += [make(mine) for make in (errors.horizon, errors.sizes, errors.calendar, errors.week, errors.over_time)]
+    return [chart for chart in found if chart is not None]
 
 
 def forecasts(run: Run, summary: Summary) -> Chart | None:
@@ -30,8 +30,8 @@ def forecasts(run: Run, summary: Summary) -> Chart | None:
     of = f" of {summary.channels[0]}" if len(summary.channels) > 1 else ""
     words = (
         f"The best, the median and the worst of {summary.windows:,d} test windows by MSE (scaled){of}. "
-        "The shaded part was unknown to the model."
-    )
+        f"What lies right of a cutoff was unknown to the model. {told(summary.picked[0].future)}"
+    ).rstrip()
     alt = words + "".join(f" {w.role}: MSE {number(w.mse)}, after {moment(w.cutoff)}." for w in summary.picked)
     panels = []
     for window in summary.picked:
@@ -50,29 +50,11 @@ def channels(run: Run, summary: Summary) -> Chart | None:
     where = f" of {first.id}" if summary.ids > 1 else ""
     words = f"The median test window by MSE over all channels{where}, after {moment(first.cutoff)}: {which}."
     panels = tuple(
-        _panel(window, run, window.channel, with_unit(run, window.channel, 20), 1.5) for window in summary.typical
+        _panel(window, run, window.channel, run.units.get(window.channel, ""), 1.5) for window in summary.typical
     )
     return Chart("channels", "One window, every channel", words, words, panels, columns=2)
 
 
 def _panel(window: Window, run: Run, title: str, label: str, height: float) -> Panel:
     time = Axis(f"time{' (UTC)' if run.zone else ''}", "time")
-    return Panel(_window(window, run), time, Axis(label), title, height)
-
-
-def _window(window: Window, run: Run) -> tuple[Mark, ...]:
-    """History and actuals in ink, the model over them, the naive forecast thin beneath."""
-    past, future = window.past, window.future
-    ds, hat = future["ds"], array(future["y_hat"])
-    marks: list[Mark] = [Span(window.cutoff, ds[-1])]
-    if future["naive"].count():
-        marks.append(Line(ds, array(future["naive"]), run.naive, role_of(run.naive), width=0.9))
-    if future["lo"].count():
-        marks.append(Band(ds, array(future["lo"]), array(future["hi"]), "90 % interval"))
-    actual = pl.concat([past.select("ds", "y"), future.select("ds", "y")])
-    marks.append(Line(actual["ds"], array(actual["y"]), "actual", "ink", width=1.2))
-    marks.append(Line(ds, hat, run.model, width=1.9))
-    if past.height and past["ds"][-1] == window.cutoff:  # a hairline from the last known value
-        ends = [array(past["y"])[-1], hat[0]]
-        marks.append(Line([window.cutoff, ds[0]], ends, dash="dot", width=0.8))
-    return tuple(marks)
+    return Panel(marks([Drawn(run.model, window, run.naive)]), time, Axis(label), title, height)

@@ -12,14 +12,16 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from forecast.dashboards.chart import Band, Cells, Chart, Line, Mark, Panel, named
 from forecast.dashboards.sheet_axes import dress, wrapped
-from forecast.dashboards.sheet_marks import key, letter_size, marks
+from forecast.dashboards.sheet_cells import key, letter_size
+from forecast.dashboards.sheet_marks import marks
 from forecast.dashboards.style import LIGHT, styled
 
 WIDE, HALF, NARROW = 9.0, 4.35, 3.0  # inches: across the page, half of it, on a phone
 SPACE: Any = {"h_pad": 0.06, "w_pad": 0.04, "hspace": 0.06, "wspace": 0.06}  # inches; shares of a panel
 HEAD = 0.35  # inches above the panels, for the legend and what axes need
-LETTER = 0.067  # inches of a letter in the legend
+LETTER = 0.063  # inches of a letter in the legend
 TITLE = 0.079  # of one in a title
+LEFT = 0.5  # inches of what stands left of a panel
 MANY = 4  # columns, from which on a narrow sheet has two
 
 
@@ -34,7 +36,7 @@ def draw(chart: Chart, width: float) -> Figure:
         columns = _columns(chart, width)
         broad = width / columns
         rows = [chart.panels[k : k + columns] for k in range(0, len(chart.panels), columns)]
-        titles = [wrapped(panel.title, int(broad / TITLE) - 2) for panel in chart.panels]
+        titles = [wrapped(panel.title, int((broad - LEFT) / TITLE)) for panel in chart.panels]
         heights = [max(_height(chart, panel, width) for panel in row) for row in rows]
         fit, lines = _legend_columns(chart, width)
         figure = Figure(
@@ -117,7 +119,7 @@ def _legend_columns(chart: Chart, width: float) -> tuple[int, int]:
         return 0, 0
     for columns in range(min(len(names), 6), 1, -1):
         wide = sum(max(map(len, names[k::columns])) for k in range(columns))
-        if wide * LETTER + 0.42 * columns <= width:
+        if wide * LETTER + 0.46 * columns <= width:
             return columns, -(-len(names) // columns)
     return 1, len(names)
 

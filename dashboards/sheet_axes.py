@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from forecast.dashboards.chart import Axis, Bars, Cells, Panel, Rule, Span, Valu
 from forecast.dashboards.style import short, tick
 
 POINTS = 72.0  # in an inch
+LEAST = 1e-290  # of a logarithmic axis
 FINEST = 5.0  # points: smaller letters are left out
 WHOLE = [1, 2, 3, 4, 6, 10]  # between whole numbers: 24 hours fall on them
 STEPS = [1, 2, 2.5, 5, 10]
@@ -29,6 +30,23 @@ class Days(AutoDateLocator):
             return at
         apart = np.diff(at)
         return at[np.append(apart > 0.6 * np.median(apart), True)]
+
+
+class Place(NamedTuple):
+    """Where marks are drawn: the axes, what they mean, and their size in inches."""
+
+    axes: Axes
+    panel: Panel
+    xs: list[str]  # categories of x
+    ys: list[str]
+    width: float
+    height: float
+
+    def x(self, values: Values) -> np.ndarray:
+        return places(values, self.panel.x, self.xs)
+
+    def y(self, values: Values) -> np.ndarray:
+        return places(values, self.panel.y, self.ys)
 
 
 def words(panel: Panel, across: bool) -> list[str]:
@@ -49,14 +67,14 @@ def places(values: Values, axis: Axis, names: list[str]) -> np.ndarray:
     if axis.scale == "category":
         at = {name: float(k) for k, name in enumerate(names)}
         return np.array([at.get(str(value), _number(value)) for value in values], np.float64)
-    series = values if isinstance(values, pl.Series) else pl.Series(values=_plain(values))
+    series = values if isinstance(values, pl.Series) else pl.Series(values=_plain(values), strict=False)
     if axis.scale == "time" and (series.dtype.is_temporal() or series.dtype == pl.Null):
         kept = series.cast(pl.Datetime("us", getattr(series.dtype, "time_zone", None)))
         if getattr(kept.dtype, "time_zone", None):
             kept = kept.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return np.asarray(date2num(kept.to_numpy().astype("datetime64[us]")), np.float64)
     at_ = series.cast(pl.Float64).fill_null(math.nan).to_numpy().astype(np.float64)
-    good = np.isfinite(at_) & ((at_ > 0) if axis.scale == "log" else True)
+    good = np.isfinite(at_) & ((at_ > LEAST) if axis.scale == "log" else True)
     return np.where(good, at_, np.nan)
 
 
@@ -162,7 +180,8 @@ def _limits(axes: Axes, panel: Panel) -> None:
             low, high = min(low, 0.0) if low < -0.06 * abs(high) else 0.0, max(high, 0.0)
         if axis.range is not None:
             low, high = (place(at, axis, names) for at in axis.range)
-        if math.isfinite(low) and math.isfinite(high) and low != high:
+        shown = math.isfinite(low) and math.isfinite(high) and low != high
+        if shown and (axis.scale != "log" or min(low, high) > 0):
             put(*((high, low) if axis.down else (low, high)))
 
 

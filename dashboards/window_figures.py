@@ -8,8 +8,8 @@ import polars as pl
 
 from forecast.dashboards.bands import bands, told
 from forecast.dashboards.browse import Strip
-from forecast.dashboards.canvas import array, moment
 from forecast.dashboards.chart import Axis, Chart, Dash, Line, Mark, Panel, Rule, Span
+from forecast.dashboards.shared import array, moment
 from forecast.dashboards.style import number, role_of
 from forecast.dashboards.thin import places
 from forecast.dashboards.windows import Window
@@ -19,7 +19,7 @@ DASHES: Final[tuple[Dash, ...]] = ("solid", "dash", "dashdot", "dot", "dash")
 MODELS: Final = len(ROLES)
 
 
-class Shown(NamedTuple):
+class Drawn(NamedTuple):
     """A model's forecast of the window that is drawn."""
 
     name: str
@@ -28,7 +28,7 @@ class Shown(NamedTuple):
     banded: bool = True
 
 
-def marks(shown: Sequence[Shown]) -> tuple[Mark, ...]:
+def marks(shown: Sequence[Drawn]) -> tuple[Mark, ...]:
     """History and actuals in ink, the models over them with their intervals, a naive forecast thin beneath."""
     first = shown[0].window
     longest = max(shown, key=lambda each: each.window.future.height).window
@@ -52,7 +52,7 @@ def marks(shown: Sequence[Shown]) -> tuple[Mark, ...]:
     return tuple(found)
 
 
-def window_chart(shown: Sequence[Shown], label: str, zone: bool, of: str = "") -> Chart:
+def window_chart(shown: Sequence[Drawn], label: str, zone: bool, of: str = "") -> Chart:
     """One window; `label` is the channel with its unit, `of` the series."""
     first = shown[0]
     banded = next((each for each in shown if each.banded), None)
@@ -67,9 +67,7 @@ def window_chart(shown: Sequence[Shown], label: str, zone: bool, of: str = "") -
     return Chart("window", "Forecast and what came", words, alt, (panel,))
 
 
-def strip_chart(
-    strip: Strip, name: str, label: str, zone: bool, at: datetime, until: datetime, freq: str = "steps"
-) -> Chart:
+def strip_chart(strip: Strip, name: str, label: str, zone: bool, at: datetime, until: datetime) -> Chart:
     """The whole test span; `at` and `until` are the ends of the window that is looked at."""
     actual, made = strip.actual, strip.forecast
     actual, made = actual[places(actual["y"])], made[places(made["y_hat"])]
@@ -84,12 +82,20 @@ def strip_chart(
         alt += f" from {moment(strip.actual['ds'][0])} to {moment(strip.actual['ds'][-1])}"
     alt += f", and forecasts {ahead} by {name}."
     found = (
-        Span(at, until),
-        Rule(at, role="ink", dash="solid"),
+        *_here(at, until),
         _line(actual, "y", "actual", "ink", width=1.0),
         _line(made, "y_hat", f"{name}, {ahead}", "model", width=1.0),
     )
     return Chart("strip", "All of the test part", words, alt, (Panel(found, _time(zone), Axis(label), height=2.2),))
+
+
+def here(chart: Chart, at: datetime, until: datetime) -> Chart:
+    """A chart of nothing but the window's place: what changes on the strip when the cutoff moves."""
+    return chart._replace(panels=(chart.panels[0]._replace(marks=_here(at, until)),))
+
+
+def _here(at: datetime, until: datetime) -> tuple[Mark, ...]:
+    return Span(at, until), Rule(at, role="ink", dash="solid")
 
 
 def _time(zone: bool) -> Axis:

@@ -55,6 +55,7 @@ def test_the_wheel_names_its_script_and_licence(installed):
     assert "forecast = forecast.__main__:main" in (info / "entry_points.txt").read_text()
     assert "License-Expression: Apache-2.0" in (info / "METADATA").read_text()
     assert {p.name for p in installed.iterdir()} == {"forecast", info.name}
+    assert {"page.css", "page.js", "theme.js"} <= {p.name for p in installed.glob("forecast/dashboards/app/assets/*")}
 
 
 def test_imports_go_down_only():
@@ -72,7 +73,9 @@ def test_imports_go_down_only():
     ("forecast.kernels.bench", ("hydra", "omegaconf", "mlflow", "pytorch_lightning", "polars", "pandas", "matplotlib")),
     ("forecast.data.read", ("torch", "pandas", "hydra", "mlflow")),
     ("forecast.data.fetch", ("torch", "pandas", "hydra", "mlflow")),
-    ("forecast.dashboards.report", ("torch", "mlflow", "pytorch_lightning")),
+    ("forecast.dashboards.report", ("torch", "mlflow", "pytorch_lightning", "dash", "plotly")),
+    ("forecast.dashboards.app.server", ("torch", "mlflow", "pytorch_lightning", "hydra")),
+    ("forecast.verbs.ui", ("torch", "polars", "hydra", "mlflow", "dash", "matplotlib")),
     ("forecast.inference.predictor", ("pytorch_lightning", "mlflow", "hydra", "sktime")),
     ("forecast.__main__", ("torch", "hydra", "polars", "mlflow")),
 ])  # fmt: skip

@@ -6,13 +6,13 @@ import polars as pl
 from dash import html
 
 from forecast.dashboards.app import kit
-from forecast.dashboards.app.event_held import Held
+from forecast.dashboards.app.event_held import Held, whole
 from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, View
 from forecast.dashboards.chart import Axis, Band, Chart, Line, Panel, Rule, Span
 from forecast.dashboards.event_next import density, likely, stretch, way
 from forecast.dashboards.event_scores import event_unit, marked, plural
-from forecast.dashboards.event_sequences import ORDERS, events_of, overview, ranked
+from forecast.dashboards.event_sequences import ORDERS, events_of, ranked
 from forecast.dashboards.event_timeline import MOST, Sequence, looked, rows, scale, timeline
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
@@ -168,18 +168,18 @@ def _parts(view: View, row: dict[str, Any], part: Part, run: Run) -> Node:
     """Where in a long sequence one looks, over all of it."""
     if part.last < 2:
         return None
-    whole = overview(events_of(run, row))
+    parts = whole(run, row)
     values = [str(k + 1) for k in range(part.last)]
     told = [_range(row["n"], k + 1, part.last) for k in range(part.last)]
     words = (
         f"All {row['n']:,d} events of sequence {short(row['unique_id'], LETTERS)}: the mean nats of each stretch, and "
         "the least and most of an event in it, pale. Orange: the events below."
     )
-    x = array(whole["first"])
+    x = array(parts["first"])
     marks = (
         Span(part.first, part.first + part.size, "seasonal"),
-        Band(x, array(whole["lowest"]), array(whole["highest"])),
-        Line(x, array(whole["nats"]), width=1.4),
+        Band(x, array(parts["lowest"]), array(parts["highest"])),
+        Line(x, array(parts["nats"]), width=1.4),
         Rule(part.first, role="seasonal", dash="solid"),
     )
     panel = Panel(marks, Axis("number of the scored event", whole=True), Axis("nats per event"), height=1.3)

@@ -74,7 +74,7 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._served(host):
             return _refusal(403, "this host is not served; ask for 127.0.0.1 or localhost, or start with --host")
-        across = origin is not None and urlsplit(origin).netloc != host
+        across = origin is not None and origin.partition("://")[2] != host
         if across or (scope["type"] == "websocket" and origin is None):
             return _refusal(403, "requests from pages of other hosts are not served")
         if scope["type"] == "http":
@@ -90,18 +90,8 @@ class Guard:
 
     def _served(self, host: str) -> bool:
         """Whether it may be asked by this name; with a token also by any address, which no name can be bent to."""
-        if set("@/\\?#") & set(host):
-            return False
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-            if self.token is not None:
-                ipaddress.ip_address(name)
-                return True
-        except ValueError:
-            pass
-        else:
-            return name in self.hosts
-        return name in self.hosts
+        name = None if set("@/\\?#") & set(host) else _host(f"//{host}")
+        return name is not None and (name in self.hosts or (self.token is not None and _is_address(name)))
 
     def _known(self, scope: Scope, headers: Headers) -> Response | None:
         """None for whoever has the token: in a cookie, in a header, or once in an address, which leaves the cookie."""
@@ -163,6 +153,23 @@ def policy(scripts: Sequence[str] = ()) -> str:
         "form-action 'none'",
         "frame-ancestors 'none'",
     ))  # fmt: skip
+
+
+def _host(url: str) -> str | None:
+    """The host of a URL, without its port."""
+    try:
+        found = urlsplit(url).hostname
+    except ValueError:
+        return None
+    return None if found is None else found.rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _refusal(status: int, why: str) -> Response:

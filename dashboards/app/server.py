@@ -31,14 +31,17 @@ def serve(
     sources: Sources, host: str = "127.0.0.1", port: int = 8050, hosts: Sequence[str] = (), token: str | None = None
 ) -> None:
     """Answer at http://host:port until SIGTERM or Ctrl-C."""
-    for name in ("uvicorn.error", "uvicorn.asgi"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the guard says what failed, in a line
-    config = uvicorn.Config(
-        guarded(sources, hosts, port, token), host=host, port=port, http="httptools", interface="asgi3",
-        log_config=None, access_log=False, server_header=False, proxy_headers=False, ws_max_size=MESSAGE,
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=GRACE_S,
-    )  # fmt: skip
-    uvicorn.Server(config).run()
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # each bad request would be a line
+    made(guarded(sources, hosts, port, token), host, port).run()
+
+
+def made(app: Guard, host: str, port: int) -> uvicorn.Server:
+    """The server of HTTP and WebSocket before an app, with its limits."""
+    return uvicorn.Server(uvicorn.Config(
+        app, host=host, port=port, http="httptools", interface="asgi3", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, ws_max_size=MESSAGE, limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+    ))  # fmt: skip
 
 
 def _reports(sources: Sources) -> Any:

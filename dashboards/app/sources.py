@@ -77,14 +77,15 @@ class Sources:
 
     def run(self, id: str) -> load.Run:
         """The run of this id; ArtifactError where there is none here, or it cannot be read."""
-        path = self.train / id
-        if id != Path(id).name or id.startswith(".") or not _is_run(path):
-            known = [each.id for each in self.cards() if each.path is not None]
-            if any(each.id == id for each in self.tracked().runs):
-                raise ArtifactError(
-                    f"run {id} is known to MLflow only", f"expected its folder in {self.train}", "copy it there"
-                )
-            raise ArtifactError(f"no run {id} in {self.train}", "expected the id of a run", nearest(id, known))
+        listed = self.cards()
+        found = next((each for each in listed if each.id == id), None)  # the names of folders, never a path
+        if found is None:
+            known, said = [each.id for each in listed], repr(id[:80])
+            raise ArtifactError(f"no run {said} in {self.train}", "expected the id of a run", nearest(id[:80], known))
+        if (path := found.path) is None:
+            raise ArtifactError(
+                f"run {id} is known to MLflow only", f"expected its folder in {self.train}", "copy it there"
+            )
         return self._runs.get(str(path), _stamp(path), lambda: load.read(path))
 
     def summary(self, run: load.Run) -> Summary | None:
@@ -175,10 +176,6 @@ class Kept(Generic[T]):
                 while len(self._held) > self.most:
                     self._held.popitem(last=False)
             return value
-
-
-def _is_run(path: Path) -> bool:
-    return (path / "config.json").is_file() or (path / "metrics.json").is_file()
 
 
 def _stamp(path: Path) -> Stamp:

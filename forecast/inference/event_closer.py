@@ -31,7 +31,7 @@ EACH: Final = 6  # the worst, the best, some at random,
 LONG: Final = 40  # of each the last events at least,
 EVENTS: Final = 400  # and more, while there are fewer than so many of all
 POINTS: Final = 400  # times at which a hazard is told
-DENSE: Final = 24  # quantiles at which a density is told; as many gaps in between, evenly by their logarithm
+DENSE: Final = 32  # quantiles at which a density is told; as many gaps in between, evenly by their logarithm
 ENDS: Final = (0.002, 0.99)  # the outer ones
 MARKS: Final = 8  # of which the probability is told
 

@@ -16,6 +16,7 @@ from forecast.verbs import data
 from forecast.verbs import help as pages
 from forecast.where import CONF, DATASETS, PACKAGE, RUNS
 
+UI: Final = tuple(flag.split()[0] for flag, _ in pages.UI_FLAGS)
 FILES: Final = ":files"  # a line of the answer that asks the shell for names of files
 HELP: Final = """\
 forecast completion bash|zsh|fish     print a script that lets the Tab key complete words of forecast
@@ -142,7 +143,7 @@ def answer(words: Sequence[str]) -> list[str]:
     elif before[0] == "data":
         found = _data(before[1:], word)
     elif before[0] == "ui":
-        found = (FILES,) if before[-1] == "--store" else ("--port", "--host", "--store", "--help")
+        found = (FILES,) if before[-1] in ("--store", "--runs", "--jobs") else (*UI, "--help")
     elif len(before) == 1:
         found = {"help": pages.VERBS, "completion": SCRIPTS}.get(before[0], ())
     return [each for each in found if each == FILES or each.startswith(word)]

@@ -25,7 +25,7 @@ VERBS = {
     "tune": "seek settings by the validation score, with Optuna",
     "reproduce": "train a run again from what it recorded, and compare the scores",
     "data": "list, show, check, fetch and convert data sets",
-    "ui": "open MLflow's pages of all runs on this machine",
+    "ui": "look at runs, forecasts, jobs and streams in a browser, beside MLflow",
     "sync": "send MLflow what it has not heard yet",
     "completion": "print a script that lets the Tab key complete all this: bash, zsh, fish",
 }
@@ -221,11 +221,11 @@ PAGES = {
     ),
     "ui": Page(
         (
-            ("forecast ui", "the runs tracked in ./mlflow.db"),
-            ("forecast ui --port 5001", "where 5000 is taken"),
-            ("forecast ui --store ~/work/mlflow.db", "the runs of another directory"),
-            ("forecast ui --host 0.0.0.0", "for other machines too; there is no password"),
-            ("ssh -L 5000:127.0.0.1:5000 HOST forecast ui", "from a machine far away"),
+            ("forecast ui", "the runs in ./runs, and MLflow on ./mlflow.db"),
+            ("forecast ui --stream http://127.0.0.1:8000", "and what a stream does now"),
+            ("forecast ui --runs ~/work/runs --store ~/work/mlflow.db", "the runs of another directory"),
+            ("forecast ui --host 0.0.0.0", "for other machines too, with a token; MLflow asks for none"),
+            ("ssh -L 8050:127.0.0.1:8050 HOST forecast ui", "from a machine far away"),
         ),
     ),
 }
@@ -254,9 +254,13 @@ ALLOWED = {
 }
 LONG = ("--help", "--version", "--cfg", "--resolve", "--package", "--info", "--multirun", "--config-dir")
 UI_FLAGS = (
-    ("--port N", "where to listen (5000)"),
-    ("--host NAME", "on which address (127.0.0.1: this machine only)"),
-    ("--store FILE", "MLflow's database (mlflow.db)"),
+    ("--runs DIR", "folder of the run folders (runs)"),
+    ("--port N", "where the dashboard listens (8050)"),
+    ("--host NAME", "on which address (127.0.0.1: this machine only); others must bring a token"),
+    ("--store FILE", "MLflow's database (mlflow.db; without one MLflow is left out)"),
+    ("--mlflow-port N", "where MLflow listens (5000)"),
+    ("--stream URL", "a running forecast stream feed=http; its token: FORECAST_TOKEN"),
+    ("--jobs DIR", "outputs of batch jobs besides those below this directory; may be repeated"),
 )
 
 

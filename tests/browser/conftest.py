@@ -16,10 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from forecast.dashboards.app.server import guarded
+from forecast.dashboards.app.server import guarded, made
 from forecast.dashboards.app.sources import Sources
 from tests.browser.look import Site
 from tests.browser.runs import many as many_runs
@@ -38,10 +37,7 @@ class Served:
         self.socket = socket()
         self.socket.bind(("127.0.0.1", 0))
         port = self.socket.getsockname()[1]
-        config = uvicorn.Config(
-            guarded(sources, (), port, token), log_level="critical", access_log=False, timeout_graceful_shutdown=1
-        )
-        self.server = uvicorn.Server(config)
+        self.server = made(guarded(sources, (), port, token), "127.0.0.1", port)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
         self.thread.start()
         while not self.server.started:

@@ -77,6 +77,6 @@ CASES = [
          PREDICT, 4, run=True),
     Case("a run of a newer program", "artifacts.py refuse_newer",
          forged("metrics.json", lambda metrics: {**metrics, "schema": 99}), "{here}/run is a run of schema 99; this program reads up to 2 → use a newer program", PREDICT, 4, run=True),
-    Case("no store of MLflow", "verbs/ui.py find_store: is not there", nothing, "{here}/mlflow.db is not there; expected the MLflow database that forecast train writes into the directory it is started in → start forecast ui there, or give --store FILE", "ui", 4),
+    Case("no store of MLflow", "verbs/ui.py find_store: is not there", nothing, "{here}/old.db is not there; expected the MLflow database that forecast train writes into the directory it is started in → give another --store FILE, or leave it out", "ui --store old.db", 4),
     Case("a store that is none", "verbs/ui.py find_store: no SQLite", put("text", "mlflow.db"), "{here}/mlflow.db is no SQLite database; expected an mlflow.db → give another --store", "ui", 4),
 ]

@@ -103,7 +103,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("predict engine=", ["engine=local", "engine=ray"]),
         ("predict engine.k", ["engine.kind="]),
         ("predict engine.kind=r", ["engine.kind=ray"]),
-        ("ui --st", ["--store"]),
+        ("ui --sto", ["--store"]),
         ("ui --store ", [FILES]),
     ],
 )

@@ -6,10 +6,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 import forecast
@@ -57,28 +59,82 @@ def free_port() -> int:
         return int(asked.getsockname()[1])
 
 
-def test_ui_serves_on_loopback_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def told(child: "subprocess.Popen[str]", *words: str) -> list[str]:
+    """Lines of its output until each of the words has stood in one."""
+    assert child.stdout is not None
+    lines: list[str] = []
+    while not all(any(word in line for line in lines) for word in words):
+        line = child.stdout.readline()
+        assert line, lines
+        lines.append(line)
+    return lines
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        return bytes(reply.read())
+
+
+def children(child: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
+    """The two servers by name."""
+    found = psutil.Process(child.pid).children()
+    return {"MLflow" if "mlflow" in each.cmdline() else "dashboard": each for each in found}
+
+
+def test_both_are_served_on_loopback_until_they_are_told_to_stop(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         store.execute("pragma user_version = 1")
     store.close()
-    port = free_port()
-    child = start("--port", str(port), cwd=tmp_path)
-    assert child.stdout is not None
-    lines = [child.stdout.readline() for _ in range(3)]
-    assert f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n" in lines[1]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as reply:
-        assert reply.read() == b"OK"
+    port, beside = free_port(), free_port()
+    child = start("--port", str(port), "--mlflow-port", str(beside), cwd=tmp_path)
+    lines = told(child, "the dashboard is at", "MLflow is at")
+    assert f"forecast ui: the dashboard is at http://127.0.0.1:{port}\n" in lines
+    assert f"forecast ui: MLflow is at http://127.0.0.1:{beside}/#/experiments?workflowType=machine_learning\n" in lines
+    assert read(f"http://127.0.0.1:{beside}/health") == b"OK"
+    assert b"<title>forecast</title>" in read(f"http://127.0.0.1:{port}/")
+    children(child)["MLflow"].kill()  # the dashboard does not mind
+    assert child.stderr is not None
+    assert child.stderr.readline().startswith("forecast ui: MLflow was killed; ")
+    assert b"<title>forecast</title>" in read(f"http://127.0.0.1:{port}/")
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=30)
     assert (child.returncode, out, err) == (0, "forecast ui: stopped\n", "")
-    assert ui.bind_fault(socket.AF_INET, "127.0.0.1", port) is None  # nobody listens there any more
+    for each in (port, beside):
+        assert ui.bind_fault(socket.AF_INET, "127.0.0.1", each) is None  # nobody listens there any more
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
-def test_ui_without_a_store(run: Run, tmp_path: Path) -> None:
-    code, _, err = run()
+def test_without_a_store_the_dashboard_starts_alone(tmp_path: Path) -> None:
+    port = free_port()
+    child = start("--port", str(port), cwd=tmp_path)
+    lines = told(child, "the dashboard is at")
+    assert lines[0].startswith("forecast ui: no mlflow.db here, so MLflow is left out")
+    assert list(children(child)) == ["dashboard"]
+    children(child)["dashboard"].kill()  # and with it all ends
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, out) == (5, "")
+    assert one_line(err) == "forecast: the dashboard was killed; start forecast ui again\n"
+
+
+def test_from_other_machines_it_asks_for_a_token(tmp_path: Path) -> None:
+    port = free_port()
+    child = start("--port", str(port), "--host", "0.0.0.0", cwd=tmp_path)
+    token = told(child, "the dashboard is at")[-1].partition("/?token=")[2].strip()
+    assert len(token) >= 32
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        read(f"http://127.0.0.1:{port}/")
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, timeout=10) as reply:
+        assert reply.status == 200
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, out, err) == (0, "forecast ui: stopped\n", "")
+
+
+def test_ui_without_the_store_that_was_named(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("--store", "other.db")
     assert code == 4
-    assert f"{tmp_path / 'mlflow.db'} is not there" in one_line(err)
+    assert f"{tmp_path / 'other.db'} is not there" in one_line(err)
     (tmp_path / "mlflow.db").write_text("no database")
     code, _, err = run()
     assert code == 4
@@ -98,7 +154,18 @@ def test_ui_refuses_a_taken_port(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--port", "x"], ["--port", "0"], ["port=3"], ["--prot", "3"], ["--host", "no such"]]
+    "words",
+    [
+        ["--port", "x"],
+        ["--port", "0"],
+        ["port=3"],
+        ["--prot", "3"],
+        ["--host", "no such"],
+        ["--mlflow-port", "8050"],
+        ["--jobs", "nowhere"],
+        ["--runs", "nowhere"],
+        ["--stream", "localhost:8000"],
+    ],
 )
 def test_ui_usage(run: Run, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "mlflow.db").write_bytes(ui.SQLITE)
@@ -114,6 +181,15 @@ def test_ui_says_why_mlflow_gave_up(run: Run, tmp_path: Path, monkeypatch: pytes
     (tmp_path / "mlflow" / "__main__.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "mlflow.db").write_bytes(ui.SQLITE)
-    code, _, err = run("--port", str(free_port()))
+    monkeypatch.setattr(ui, "dashboard", lambda args, _: ui.mlflow(args, tmp_path / "mlflow.db"))  # both give up
+    code, _, err = run("--port", str(free_port()), "--mlflow-port", str(free_port()))
     assert code == 5
-    assert "mlflow server ended with code 3; Error: an old schema; see mlflow server --help" in one_line(err)
+    assert err.startswith("forecast ui: MLflow ended with code 3; Error: an old schema; MLflow goes on\n")
+    assert err.endswith("forecast: MLflow ended with code 3; Error: an old schema; start forecast ui again\n")
+
+
+def test_a_short_token_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ui.TOKEN, "short")
+    code, _, err = run("--host", "0.0.0.0", "--port", str(free_port()))
+    assert code == 2
+    assert "FORECAST_UI_TOKEN has 5 signs" in one_line(err)

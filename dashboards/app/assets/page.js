@@ -13,7 +13,7 @@
     page: {
       // The address with what controls hold. A control that holds what the address (or its default) says changes nothing.
       write(values, places, ids, search, slides, lists) {
-        const query = new URLSearchParams(search || "");
+        const query = new URLSearchParams(location.search); // the explorer moves on without telling Dash
         let changed = false;
         const set = (key, held, drops) => {
           if (JSON.stringify(query.getAll(key)) === JSON.stringify(held)) return;

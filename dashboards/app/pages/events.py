@@ -1,19 +1,19 @@
 """Events: when the next event was expected, and which."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from dash import html
+from dash import Input, Output, State, dcc, html
 
 from forecast.dashboards import event_scores
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.event_held import Held, held
 from forecast.dashboards.app.event_sequences import PATH, sequences
 from forecast.dashboards.app.kit import Column
-from forecast.dashboards.app.page import Node, Page, View
+from forecast.dashboards.app.page import Node, Page, View, read_query
 from forecast.dashboards.app.pages.run import named
 from forecast.dashboards.app.run_parts import described
-from forecast.dashboards.app.sources import Card
+from forecast.dashboards.app.sources import Card, Sources
 from forecast.dashboards.event_ahead import ahead_chart, ahead_rows, best, explained, titles
 from forecast.dashboards.event_figures import KOLMOGOROV, chance, distance, gaps, pit, position, ratio, rescaling
 from forecast.dashboards.event_marks import accuracies, confusion, rates
@@ -24,13 +24,18 @@ from forecast.dashboards.measures import gain, percent
 from forecast.dashboards.style import number, short
 from forecast.errors import ForecastError
 
+TICK_MS: Final = 700
 OFFERED: Final = 300  # runs to choose from, the newest
 LETTERS: Final = 60  # of a mark's name
 Section = Callable[[View, Run, Held], list[Node]]
 
 
 def render(view: View) -> Node:
-    """What stands below the heading."""
+    """What stands below the heading; it is drawn again by itself while predictions are read for the first time."""
+    return html.Div(body(view), id="events-body", **kit.aria(live="off"))
+
+
+def body(view: View) -> Node:
     cards = [card for card in view.sources.cards() if card.path is not None and card.kind == "events"]
     good = [card for card in cards if not card.damage and card.finished]
     if not cards:
@@ -47,7 +52,26 @@ def render(view: View) -> Node:
         found = held(run)
     except ForecastError as fault:
         return [picker, kit.alarm(str(fault))]
+    if isinstance(found, float):
+        return [picker, *_head(view, run, None), _progress(found)]
     return [picker, *_head(view, run, found), *_below(view, run, found)]
+
+
+def _progress(share: float) -> Node:
+    words = f"Reading the predictions for the first time: {100 * share:.0f} % is done."
+    bar = html.Progress(value=f"{share:.3f}", max="1", **kit.aria(label="Predictions read"))
+    return kit.box(html.P(words, role="status"), bar, dcc.Interval(id="events-tick", interval=TICK_MS))
+
+
+def register(app: Any, sources: Sources) -> None:
+    """While predictions are read the body is drawn again."""
+
+    @app.callback(
+        Output("events-body", "children"), Input("events-tick", "n_intervals"), State("address", "search"),
+        State("theme", "data"), prevent_initial_call=True,
+    )  # fmt: skip
+    def again(_: int | None, search: str | None, theme: str | None) -> Node:
+        return body(View(sources, read_query(search), "dark" if theme == "dark" else "light"))
 
 
 def _offered(cards: list[Card], *always: str) -> list[tuple[str, str]]:
@@ -145,7 +169,7 @@ def when(view: View, run: Run, found: Held) -> list[Node]:
         ("Between half and twice the median", percent(summary.gaps.twice) if summary.gaps else None),
     ])  # fmt: skip
     about = kit.note("With many events p is small for any model that is not exactly true: the distance says how far "
-                     "off it is. The floors' calibration stands in the table above.")  # fmt: skip
+                     "off it is.")  # fmt: skip
     charts = [kit.graph(make(run, summary), view) for make in (pit, rescaling, gaps, ratio, position)]
     return [
         kit.section(
@@ -223,4 +247,4 @@ PARTS: Final[dict[str, tuple[str, Section]]] = {
     "sequences": ("Sequences", sequences), "when": ("When", when), "marks": ("Which mark", which),
     "ahead": ("The window ahead", ahead),
 }  # fmt: skip
-PAGE = Page(PATH, "Events", "When the next event was expected, and which.", render)
+PAGE = Page(PATH, "Events", "When the next event was expected, and which.", render, register)

@@ -12,11 +12,11 @@ from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, View, address
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.bands import ENDS, OLD
-from forecast.dashboards.canvas import moment
 from forecast.dashboards.index import Index
 from forecast.dashboards.load import Run
+from forecast.dashboards.shared import moment
 from forecast.dashboards.style import count, number
-from forecast.dashboards.window_figures import MODELS, Shown
+from forecast.dashboards.window_figures import MODELS, Drawn
 from forecast.dashboards.windows import Window
 
 LISTED: Final = 100  # series in the list at once
@@ -100,7 +100,7 @@ def ahead(view: View, most: int, here: int) -> Node:
     return kit.choose("ahead", "Forecasts below", options, view, other="1")
 
 
-def jumps(view: View, index: Index, id: int, channel: int, draw: random.Random) -> list[Node]:
+def jumps(view: View, index: Index, id: int, channel: int, draw: random.Random) -> Node:
     """Links to the windows, and to the series, that are worth a look."""
     windows = index.of(id, channel)
     found = {role: browse.place_of(windows, role) for role in browse.ROLES}
@@ -119,40 +119,32 @@ def jumps(view: View, index: Index, id: int, channel: int, draw: random.Random) 
             rows.append(
                 _row("Series", [_to(role, view, {"series": index.ids[own[k]], "cutoff": ""}) for role, k in at.items()])
             )
-    return [html.Nav(rows, className="jumps", **kit.aria(label="Windows and series by error"))]
+    return html.Nav(rows, className="jumps", **kit.aria(label="Windows and series by error"))
 
 
-def place(view: View, windows: pl.DataFrame, here: int) -> Node:
-    """The slider of cutoffs, with steps beside it."""
+def place(windows: pl.DataFrame, here: int) -> Node:
+    """The slider of cutoffs, with buttons for single steps."""
     cutoffs, last = windows["cutoff"], windows.height - 1
-
-    def to(k: int, words: str) -> Node:
-        if not 0 <= k <= last:
-            return html.Span(words, className="none")
-        return _to(words, view, {"cutoff": cutoffs[k].isoformat()})
-
-    words = f"after {moment(cutoffs[here])} · window {here + 1:,d} of {windows.height:,d}"
-    head = [
-        html.Span("Cutoff"),
-        html.Output(words),
-        html.Span([to(here - 1, "← earlier"), " ", to(here + 1, "later →")]),
+    words = html.Output(said(windows, here), id="explorer-said")
+    steps = [
+        html.Button("← Earlier", id="explorer-back", type="button"),
+        html.Button("Later →", id="explorer-on", type="button"),
     ]
-    if last < 1:
-        return html.Div(html.Div(head[:2]), className="control wide")
-    return html.Div(
-        [
-            html.Div(head),
-            dcc.Slider(
-                id="explorer-place", min=0, max=last, step=1, value=here, included=False, updatemode="mouseup",
-                allow_direct_input=False,
-                marks={0: moment(cutoffs[0])[:10], last: moment(cutoffs[last])[:10]},
-            ),
-        ],
-        className="control wide",
+    head = html.Div([html.Span("Cutoff"), words, html.Span(steps, className="steps")])
+    slider = dcc.Slider(
+        id="explorer-place", min=0, max=max(last, 1), step=1, value=here, included=False, updatemode="mouseup",
+        allow_direct_input=False, disabled=last < 1, marks=None,
     )  # fmt: skip
+    ends = html.Div([html.Span(moment(cutoffs[0])), html.Span(moment(cutoffs[last]))], className="ends")
+    return html.Div([head, slider, ends], className="control wide")
 
 
-def scores(shown: Sequence[Shown], run: Run, channel: str, view: View) -> Node:
+def said(windows: pl.DataFrame, here: int) -> str:
+    """Where the slider stands."""
+    return f"{moment(windows['cutoff'][here])} · window {here + 1:,d} of {windows.height:,d}"
+
+
+def scores(shown: Sequence[Drawn], run: Run, channel: str, view: View) -> Node:
     """Errors of this window, of each model and of the first one's naive forecast."""
     unit = run.units.get(channel, "")
     levels = [(name.split(" ")[0], low, high) for name, low, high in INSIDE if any(_has(s.window, low) for s in shown)]
@@ -203,15 +195,12 @@ def _has(window: Window, column: str) -> bool:
     return window.future[column].count() > 0
 
 
-def told(index: Index, windows: pl.DataFrame, series: int) -> Node:
-    """How much there is to browse."""
-    of = (
-        f"; {count(series)} series, {count(len(index.channels))} channels"
-        if series > 1 or len(index.channels) > 1
-        else ""
-    )
-    rows = int(index.file.starts[-1])
-    return kit.note(f"{count(windows.height)} windows here{of}; {count(rows)} forecast values in predictions.parquet.")
+def told(index: Index, windows: pl.DataFrame) -> Node:
+    """How much there is to look at."""
+    series, channels, rows = len(index.ids), len(index.channels), int(index.file.starts[-1])
+    of = f" of each of {count(series)} series" if series > 1 else ""
+    of += f"{' and' if of else ' of each of'} {count(channels)} channels" if channels > 1 else ""
+    return kit.note(f"{count(windows.height)} windows{of}: {count(rows)} forecast values.")
 
 
 def unlike(first: Run, other: Run) -> str:
@@ -229,7 +218,7 @@ def _sums(run: Run) -> list[Any]:
 
 
 def _row(label: str, links: Sequence[Node]) -> Node:
-    return html.P([html.Span(f"{label}:"), *[node for link in links for node in (" ", link)]], className="jump")
+    return html.P([html.Span(f"{label}:"), *links], className="jump")
 
 
 def _to(words: str, view: View, change: Mapping[str, str]) -> Node:

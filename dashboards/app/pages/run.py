@@ -62,8 +62,9 @@ def render(view: View) -> Node:
 
 
 def _offered(cards: Sequence[Card], *always: str) -> list[tuple[str, str]]:
-    shown = [card for k, card in enumerate(cards) if k < OFFERED or card.id in always]
-    return [(card.id, named(card)) for card in shown]
+    shown = [(card.id, named(card)) for k, card in enumerate(cards) if k < OFFERED or card.id in always]
+    known = {card.id for card in cards}
+    return [*shown, *((id, f"{id[:40]} (not here)") for id in always if id not in known)]
 
 
 def named(card: Card) -> str:
