@@ -22,6 +22,7 @@ HEAD = 0.35  # inches above the panels, for the legend and what axes need
 LETTER = 0.063  # inches of a letter in the legend
 TITLE = 0.079  # of one in a title
 LEFT = 0.5  # inches of what stands left of a panel
+LINE = 0.16  # inches of a further line of a title
 MANY = 4  # columns, from which on a narrow sheet has two
 
 
@@ -37,7 +38,11 @@ def draw(chart: Chart, width: float) -> Figure:
         broad = width / columns
         rows = [chart.panels[k : k + columns] for k in range(0, len(chart.panels), columns)]
         titles = [wrapped(panel.title, int((broad - LEFT) / TITLE)) for panel in chart.panels]
-        heights = [max(_height(chart, panel, width) for panel in row) for row in rows]
+        more = [max(title.count("\n") for title in titles[k : k + columns]) for k in range(0, len(titles), columns)]
+        heights = [
+            max(_height(chart, panel, width) for panel in row) + LINE * lines
+            for row, lines in zip(rows, more, strict=True)
+        ]
         fit, lines = _legend_columns(chart, width)
         figure = Figure(
             figsize=(width, sum(heights) + HEAD + 0.17 * max(0, lines - 1)), layout=ConstrainedLayoutEngine(**SPACE)
@@ -77,9 +82,9 @@ def _panel(figure: Figure, axes: Axes, panel: Panel, title: str, width: float, h
         axes.set_title(title, fontsize=9 if width > 2.5 else 7.5)
     if not drawn:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=LIGHT["muted"])
-    for mark in panel.marks:
-        if isinstance(mark, Cells) and mark.label and drawn and not letter_size(panel, mark, width, height):
-            key(figure, axes, mark)
+    tables = [mark for mark in panel.marks if isinstance(mark, Cells) and mark.label]
+    if tables and drawn and not letter_size(panel, tables[0], width, height):
+        key(figure, axes, tables[0])
 
 
 def _spare(axes: Axes, chart: Chart, k: int, columns: int) -> None:
