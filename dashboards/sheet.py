@@ -8,7 +8,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
 
 from forecast.dashboards.chart import Band, Cells, Chart, Line, Mark, Panel, named
 from forecast.dashboards.sheet_axes import dress, wrapped
@@ -19,7 +21,7 @@ from forecast.dashboards.style import LIGHT, styled
 WIDE, HALF, NARROW = 9.0, 4.35, 3.0  # inches: across the page, half of it, on a phone
 SPACE: Any = {"h_pad": 0.06, "w_pad": 0.04, "hspace": 0.06, "wspace": 0.06}  # inches; shares of a panel
 HEAD = 0.35  # inches above the panels, for the legend and what axes need
-LETTER = 0.063  # inches of a letter in the legend
+GLYPH = 0.427  # inches of what stands before a name of the legend, and between names
 TITLE = 0.079  # of one in a title
 LEFT = 0.5  # inches of what stands left of a panel
 LINE = 0.16  # inches of a further line of a title
@@ -123,10 +125,16 @@ def _legend_columns(chart: Chart, width: float) -> tuple[int, int]:
     if not names:
         return 0, 0
     for columns in range(min(len(names), 6), 1, -1):
-        wide = sum(max(map(len, names[k::columns])) for k in range(columns))
-        if wide * LETTER + 0.46 * columns <= width:
+        wide = sum(max(map(_inches, names[k::columns])) for k in range(columns))
+        if wide + GLYPH * columns + 0.1 <= width:
             return columns, -(-len(names) // columns)
     return 1, len(names)
+
+
+def _inches(name: str) -> float:
+    """The length of a name in the legend."""
+    found, _, _ = text_to_path.get_text_width_height_descent(name, FontProperties(size=8.5), False)
+    return float(found) / 72
 
 
 def _legend(figure: Figure, chart: Chart, columns: int) -> None:
