@@ -24,27 +24,27 @@ def value(place: np.ndarray) -> np.ndarray:
 
 
 class Bins(NamedTuple):
-    """Counts of neighbouring bins: count (k,) in the bins first … first + k − 1."""
+    """Counts of neighbouring bins: counts (k,) in the bins first … first + k − 1."""
 
     first: int
-    count: np.ndarray
+    counts: np.ndarray
 
     @property
     def n(self) -> int:
-        return int(self.count.sum())
+        return int(self.counts.sum())
 
     def below(self, x: np.ndarray) -> np.ndarray:
         """The share of values below each x."""
         place = np.arcsinh(x) * FINE
-        edges = self.first + np.arange(len(self.count) + 1)
-        return np.interp(place, edges, np.concatenate([[0], np.cumsum(self.count)])) / max(self.n, 1)
+        edges = self.first + np.arange(len(self.counts) + 1)
+        return np.interp(place, edges, np.concatenate([[0], np.cumsum(self.counts)])) / max(self.n, 1)
 
     def quantiles(self, p: np.ndarray) -> np.ndarray:
         """The values below which the shares p lie."""
-        full = np.flatnonzero(self.count)
-        total = np.cumsum(self.count[full])
+        full = np.flatnonzero(self.counts)
+        total = np.cumsum(self.counts[full])
         at = np.searchsorted(total, np.asarray(p) * self.n, side="left").clip(0, len(full) - 1)
-        within = (np.asarray(p) * self.n - (total[at] - self.count[full[at]])) / self.count[full[at]]
+        within = (np.asarray(p) * self.n - (total[at] - self.counts[full[at]])) / self.counts[full[at]]
         return value(self.first + full[at] + within.clip(0, 1))
 
 

@@ -11,6 +11,7 @@ from forecast.dashboards.chart import Chart
 from forecast.dashboards.class_figures import class_charts
 from forecast.dashboards.event_figures import event_charts
 from forecast.dashboards.event_summary import summarise_events
+from forecast.dashboards.residuals import measure
 from forecast.dashboards.series_figures import series_charts
 from forecast.dashboards.sheet import across, draw
 from forecast.dashboards.style import styled
@@ -18,16 +19,16 @@ from forecast.dashboards.summary import summarise
 
 
 def figures(run_dir: Path) -> dict[str, Figure]:
-    """The figures of a run by name: loss, forecasts, channels, horizon, residuals, calendar, time; of an event run
-    loss, pit, timeline-1 to timeline-4, rescaling, gaps, ratio, confusion, accuracies, position; of classes
-    confusion, recalls, reliability, early, wrong, loss.
+    """The figures of a run by name: loss, forecasts, channels, reliability, pit, coverage, horizon, residuals,
+    calendar, week, time, acf, level; of an event run loss, pit, timeline-1 to timeline-4, rescaling, gaps, ratio,
+    confusion, accuracies, position; of classes confusion, recalls, reliability, early, wrong, loss.
 
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
     run = load.read(run_dir)
     found: Sequence[Shown]
     if run.kind == "series":
-        found = series_charts(run, summarise(run))
+        found = series_charts(run, summarise(run), measure(run))
     else:
         found = event_charts(run, summarise_events(run)) if run.events else class_charts(run)
     with styled():

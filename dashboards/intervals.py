@@ -55,9 +55,9 @@ def reliability(subjects: Subjects) -> Chart | None:
     marks: list[Mark] = [Line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), role="muted", dash="dash", width=0.9)]
     words = "The share of test values below each quantile; on the diagonal it is what the quantile claims."
     ways = found(subjects[0].run) if len(subjects) == 1 and whole(subjects[0]) else {}
-    for way, each in ways.items():
-        marks.append(Line(each["levels"], each["below"], WAYS[way], COLOURS[way], width=1.6))
-        words += f" {WAYS[way].capitalize()}: 90 % intervals hold {_percent(each['nominal']['90']['coverage'])}."
+    for way, facts in ways.items():
+        marks.append(Line(facts["levels"], facts["below"], WAYS[way], COLOURS[way], width=1.6))
+        words += f" {WAYS[way].capitalize()}: 90 % intervals hold {_percent(facts['nominal']['90']['coverage'])}."
     if not ways:
         held = [(each, found) for each, found in measured(subjects) if len(found.levels) > 1]
         marks += [Line(f.levels, f.below, each.name, each.role, width=1.6, dots=True) for each, f in held]

@@ -94,7 +94,7 @@ def quantiles(subjects: Subjects) -> Chart | None:
             f" {each.name}: {100 * share:.2g}\u00a0% of {found.n:,d} errors lie beyond {BEYOND:g} standard deviations"
         )
         words += f" (normal: {100 * NORMAL:.2g}\u00a0%)." if k == 0 else "."
-        marks.append(Points(x, y, each.name, each.role, ("dot", "square", "diamond")[k % 3], 3.5))  # type: ignore[arg-type]
+        marks.append(Points(x, y, each.name, each.role, ("dot", "square", "diamond")[k % 3], 3.5))
     marks.insert(0, Line(np.array([-far, far]), np.array([-far, far]), "normal", "muted", "dash", 1.0))
     panel = Panel(tuple(marks), Axis("quantile of the normal distribution (standard deviations)"),
                   Axis("quantile of errors (standard deviations)"))  # fmt: skip

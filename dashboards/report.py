@@ -12,6 +12,7 @@ from forecast.dashboards.insight_report import looked
 from forecast.dashboards.intervals import interval_table
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note
+from forecast.dashboards.residuals import measure
 from forecast.dashboards.scores import channel_table, headline, score_table, series_table, tiles
 from forecast.dashboards.series_figures import series_charts
 from forecast.dashboards.style import count, duration, steps
@@ -40,11 +41,11 @@ def write_report(run_dir: Path) -> Path:
 def render(run: Run) -> str:
     """The report of a run of series as one HTML document."""
     summary = summarise(run)
-    drawn = {each.name: each for each in series_charts(run, summary)}
+    drawn = {each.name: each for each in series_charts(run, summary, measure(run))}
     bands = interval_table(run)
     sections = {
         "scores": ("Scores", score_table(run)),
-        **({"intervals": ("Intervals", [*bands, grid(drawn, "reliability")])} if bands else {}),
+        **({"intervals": ("Intervals", [*bands, grid(drawn, "reliability", "pit", "coverage")])} if bands else {}),
         "forecasts": ("Forecasts", _forecasts(run, summary, drawn)),
         "errors": ("Where it errs", _errors(run, summary, drawn)),
         **looked(run),
@@ -73,7 +74,7 @@ def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Shown]) ->
 
 
 def _errors(run: Run, summary: Summary | None, drawn: Mapping[str, Shown]) -> list[str]:
-    parts = [grid(drawn, "horizon", "residuals", "calendar", "time"), *channel_table(run)]
+    parts = [grid(drawn, "horizon", "residuals", "acf", "level", "calendar", "week", "time"), *channel_table(run)]
     if summary is not None and summary.ids > 1:
         title = f"The hardest of {summary.ids:,d} series" if summary.ids > HARDEST else "By series"
         hardest = summary.series.filter(summary.series["mse"].is_finite()).tail(HARDEST).reverse()

@@ -5,7 +5,7 @@ and narrow bins (polars); sums add up, so memory follows their number, not that 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ from forecast.dashboards.bins import Bins
 from forecast.dashboards.calendars import by_calendar, over_time
 from forecast.dashboards.correlated import FEWEST, Correlation, correlation, pick
 from forecast.dashboards.load import Run
-from forecast.dashboards.scored import ENDS, INTERVALS, Choice, chosen, pairs, scan, scored
+from forecast.dashboards.scored import ALL, ENDS, INTERVALS, Choice, chosen, ends, pairs, scan, scored
 
 SLAB: Final = 1 << 20  # rows at once
 GRAINS_S: Final = (1e-6, 1e-3, 1.0, 60.0, 900.0)  # all divide a quarter of an hour, by which time zones differ
@@ -73,8 +73,9 @@ class Residuals(NamedTuple):
     correlation: Correlation | None  # of errors one step ahead
 
 
-def measure(run: Run, choice: Choice = Choice()) -> Residuals | None:  # noqa: B008 (immutable)
-    """None where there are no predictions, none that can be scored, or none of this choice."""
+def measure(run: Run, choice: Choice = ALL, tell: Callable[[float], None] = lambda _: None) -> Residuals | None:
+    """None where there are no predictions, none that can be scored, or none of this choice. `tell` hears the share of
+    rows that are done."""
     if run.predictions is None:
         return None
     whole = scan(run.predictions)
@@ -87,7 +88,7 @@ def measure(run: Run, choice: Choice = Choice()) -> Residuals | None:  # noqa: B
     )
     if not wanted.height:
         return None
-    sums = _gather(run, choice, wanted, pick(wanted))
+    sums = _gather(run, choice, wanted, tell)
     if not sums["series"]["n"].sum():
         return None
     return _result(run, choice, everything, wanted, sums)
@@ -136,28 +137,30 @@ def _result(
 # From rows to sums -------------------------------------------------------------------------------------------------
 
 
-def _slabs(run: Run, choice: Choice) -> Iterator[pl.LazyFrame]:
-    """The rows of a choice, SLAB of the file at a time."""
+def _slabs(run: Run, choice: Choice) -> Iterator[tuple[pl.LazyFrame, float]]:
+    """The rows of a choice, SLAB of the file at a time, and the share of it that is then done."""
     path = run.predictions
     assert path is not None
     if choice.series:  # one series has room; row groups of the others are passed over
         whole = scan(path)
         assert whole is not None
-        yield chosen(whole, choice).collect(engine="streaming").lazy()
+        yield chosen(whole, choice).collect(engine="streaming").lazy(), 1.0
         return
     rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     for start in range(0, rows, SLAB):
         part = scan(path, start, SLAB)
         assert part is not None
-        yield chosen(part, choice)
+        yield chosen(part, choice), min((start + SLAB) / rows, 1.0)
 
 
-def _gather(run: Run, choice: Choice, wanted: pl.DataFrame, picked: pl.DataFrame) -> dict[str, pl.DataFrame]:
+def _gather(run: Run, choice: Choice, wanted: pl.DataFrame, tell: Callable[[float], None]) -> dict[str, pl.DataFrame]:
     """Every table of sums, folded as slabs come."""
+    assert run.predictions is not None
+    quantiles, picked = ends(run.predictions), pick(wanted)
     grain = grain_us(wanted["first"].min(), wanted["last"].max())  # type: ignore[arg-type]
     held: dict[str, pl.DataFrame] = {}
-    for part in _slabs(run, choice):
-        asked = _asked(part, wanted, picked, grain)
+    for part, share in _slabs(run, choice):
+        asked = _asked(part, wanted, picked, grain, quantiles)
         for name, frame in zip(asked, pl.collect_all(asked.values(), engine="streaming"), strict=True):
             if name not in held:
                 held[name] = frame
@@ -165,6 +168,7 @@ def _gather(run: Run, choice: Choice, wanted: pl.DataFrame, picked: pl.DataFrame
                 held[name] = pl.concat([held[name], frame])
             else:
                 held[name] = fold(pl.concat([held[name], frame]), KEYS[name])
+        tell(share)
     order = {"step": ["step"], "stamp": ["ds"], "level": ["bin"], "series": ["unique_id", "channel"]}
     return {name: frame.sort(order[name]) if name in order else frame for name, frame in held.items()}
 
@@ -175,9 +179,10 @@ KEYS: Final[dict[str, list[str]]] = {
 }  # fmt: skip
 
 
-def _asked(part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain: int) -> dict[str, pl.LazyFrame]:
+def _asked(
+    part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain: int, quantiles: list[str]
+) -> dict[str, pl.LazyFrame]:
     """What is summed of a slab."""
-    columns = part.collect_schema().names()
     rows = scored(part, wanted).with_columns(((pl.col("y_hat") - pl.col("mean")) / pl.col("std")).alias("level"))
     stamp = (pl.col("ds").dt.epoch("us") // grain * grain).cast(pl.Datetime("us")).alias("ds")
     first = rows.filter(pl.col("step") == 1)
@@ -185,9 +190,11 @@ def _asked(part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain
     held = rows.filter(pl.col("z").is_not_null())
     sums = [pl.col("level").sum().alias("total"), *SUMS]
     return {
-        "step": rows.group_by("step").agg(SUMS + _intervals(columns)),
+        "step": rows.group_by("step").agg(SUMS + _intervals(quantiles)),
         "stamp": rows.group_by(stamp).agg(SUMS),
-        "series": rows.group_by("unique_id", "channel").agg(SUMS + _intervals(("lo", "hi"))),
+        "series": rows.group_by("unique_id", "channel").agg(
+            SUMS + _intervals([name for name in quantiles if name in ("lo", "hi")])
+        ),
         "bin": held.group_by(binned.number("z")).agg(pl.len().alias("n")),
         "naive": rows.group_by(binned.number("zn")).agg(pl.len().alias("n")),
         "level": held.group_by(binned.number("level")).agg(sums),
@@ -196,9 +203,8 @@ def _asked(part: pl.LazyFrame, wanted: pl.DataFrame, picked: pl.DataFrame, grain
     }
 
 
-def _intervals(columns: object) -> list[pl.Expr]:
+def _intervals(names: list[str]) -> list[pl.Expr]:
     """Counts and sums of what quantiles there are; `seen` is how many actuals had them."""
-    names = [name for name in ENDS if name in columns]  # type: ignore[operator]
     sums = [(pl.col("y").is_not_null() & pl.col("lo").is_not_null()).sum().alias("seen")]
     sums += [(pl.col("y") <= pl.col(name)).sum().alias(f"below_{name}") for name in names]
     for level, (low, high) in INTERVALS.items():

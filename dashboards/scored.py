@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
+from forecast.dashboards.bands import COLUMNS
 from forecast.dashboards.load import Run
 from forecast.errors import ArtifactError
 
 NEEDED: Final = ("unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat")
-BESIDE: Final = ("naive", "lo", "hi")  # what an older run may lack
+BESIDE: Final = ("naive", *COLUMNS)  # what an older run may lack
 ENDS: Final[dict[str, float]] = {  # columns of quantiles and their levels, in order
     "lo95": 0.025, "lo": 0.05, "lo80": 0.1, "lo50": 0.25, "median": 0.5,
     "hi50": 0.75, "hi80": 0.9, "hi": 0.95, "hi95": 0.975,
@@ -30,9 +31,12 @@ class Choice(NamedTuple):
     series: str = ""
 
 
+ALL: Final = Choice()
+
+
 def scan(path: Path, start: int = 0, rows: int | None = None) -> pl.LazyFrame | None:
-    """The predictions (`rows` of them from `start` on) with NaN as null, stamps in microseconds, columns `naive`, `lo`
-    and `hi` even if none were written, and the other quantiles where they were.
+    """The predictions (`rows` of them from `start` on) with NaN as null, stamps in microseconds, columns of the naive
+    forecast and of quantiles even if none were written.
 
     None for a table without columns: no window was scored. ArtifactError for any other table.
     """
@@ -47,13 +51,18 @@ def scan(path: Path, start: int = 0, rows: int | None = None) -> pl.LazyFrame | 
     if lost := [name for name in NEEDED if name not in columns]:
         raise ArtifactError(f"{path.name} has no column {lost[0]}", f"expected {', '.join(NEEDED)}", "run it again")
     beside = [pl.col(name) if name in columns else pl.lit(None, pl.Float64).alias(name) for name in BESIDE]
-    more = [name for name in ENDS if name in columns and name not in BESIDE]
-    return lazy.select(*NEEDED, *beside, *more).with_columns(
+    return lazy.select(*NEEDED, *beside).with_columns(
         pl.col("unique_id", "channel").cast(pl.String),
-        pl.col("y", "y_hat", *BESIDE, *more).cast(pl.Float64).fill_nan(None),
+        pl.col("y", "y_hat", *BESIDE).cast(pl.Float64).fill_nan(None),
         pl.col("cutoff", "ds").cast(pl.Datetime("us")),
         pl.col("step").cast(pl.Int32),
     )
+
+
+def ends(path: Path) -> list[str]:
+    """The columns of quantiles that were written, from the lowest level to the highest."""
+    written = pl.read_parquet_schema(path)
+    return [name for name in ENDS if name in written]
 
 
 def chosen(lazy: pl.LazyFrame, choice: Choice) -> pl.LazyFrame:

@@ -1,12 +1,12 @@
 """The figures of a run of series: its loss, its forecasts, its channels, and those of where it errs."""
 
-from forecast.dashboards import errors
+from forecast.dashboards import errors, noise
 from forecast.dashboards.bands import told
-from forecast.dashboards.canvas import Shown
 from forecast.dashboards.chart import Axis, Chart, Panel
 from forecast.dashboards.fitting import loss
-from forecast.dashboards.intervals import reliability
+from forecast.dashboards.intervals import coverage, pit, reliability
 from forecast.dashboards.load import Run
+from forecast.dashboards.residuals import Residuals
 from forecast.dashboards.shared import moment, with_unit
 from forecast.dashboards.style import number
 from forecast.dashboards.summary import Summary
@@ -14,13 +14,13 @@ from forecast.dashboards.window_figures import Drawn, marks
 from forecast.dashboards.windows import Window
 
 
-def series_charts(run: Run, summary: Summary | None) -> list[Shown]:
-    """Every figure there is data for."""
-    found: list[Shown | None] = [loss(run), reliability(run), errors.horizon(run, summary)]
-    if summary is not None:
-        for make in (forecasts, channels, errors.sizes, errors.calendar, errors.over_time):
-            found.append(make(run, summary))
-    return [picture for picture in found if picture is not None]
+def series_charts(run: Run, summary: Summary | None, residuals: Residuals | None) -> list[Chart]:
+    """Every figure of a report there is data for; the page of errors shows more of them."""
+    found = [loss(run), forecasts(run, summary), channels(run, summary)] if summary is not None else [loss(run)]
+    mine = errors.subject(run, residuals)
+    found += [make(mine) for make in (reliability, pit, coverage, noise.memory, noise.level)]
+    found += [make(mine) for make in (errors.horizon, errors.sizes, errors.calendar, errors.week, errors.over_time)]
+    return [chart for chart in found if chart is not None]
 
 
 def forecasts(run: Run, summary: Summary) -> Chart | None:

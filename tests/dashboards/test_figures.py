@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from forecast.dashboards import load, style
 from forecast.dashboards.figures import figures
+from forecast.dashboards.residuals import measure
 from forecast.dashboards.summary import Summary, summarise
 
 RunDir = Callable[[int], Path]
-ALL = {"loss", "forecasts", "horizon", "calendar", "time", "residuals"}
+ALL = {"loss", "forecasts", "horizon", "calendar", "week", "time", "residuals", "acf", "level"}
 
 
 def summary(run_dir: Path) -> Summary:
@@ -41,9 +42,11 @@ def test_a_figure_becomes_a_png(run_dir: RunDir) -> None:
 def test_summary_agrees_with_the_scores(run_dir: RunDir) -> None:
     path = run_dir(7)
     rows = json.loads((path / "metrics.json").read_text())["rows"]
-    found = summary(path)
+    errors = measure(load.read(path))
+    assert errors is not None
     for row, column in ((rows[0], "mse"), (rows[1], "naive_mse")):
-        np.testing.assert_allclose(found.step[column].to_numpy(), row["horizon"]["mse"], rtol=1e-4)
+        np.testing.assert_allclose(errors.step[column].to_numpy(), row["horizon"]["mse"], rtol=1e-4)
+    found = summary(path)
     by_channel = [rows[0]["channels"][name]["mse_z"] for name in found.channel["channel"]]
     np.testing.assert_allclose(found.channel["mse"].to_numpy(), by_channel, rtol=1e-4)
 
@@ -107,7 +110,7 @@ def test_several_series_are_scaled_each_by_its_own(run_dir: RunDir) -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "shown"), [("15m", {"hour", "weekday"}), ("1d", {"weekday"}), ("1mo", {"month"}), ("1w", set())]
+    ("every", "shown"), [("15m", {"hour", "weekday"}), ("1d", {"weekday", "month"}), ("1mo", {"month"}), ("1w", {"month"})]
 )
 def test_the_calendar_follows_the_step(run_dir: RunDir, every: str, shown: set[str]) -> None:
     path = run_dir(1)
@@ -118,7 +121,7 @@ def test_the_calendar_follows_the_step(run_dir: RunDir, every: str, shown: set[s
     to = {old: new for old, new in zip(stamps, moved, strict=False)}
     moved_frame = frame.with_columns(pl.col("cutoff", "ds").replace_strict(to))
     moved_frame.write_parquet(path / "predictions.parquet")
-    found = summary(path)
+    found = measure(load.read(path))
     assert {name for name in ("hour", "weekday", "month") if getattr(found, name) is not None} == shown
     assert "forecasts" in figures(path)
 

@@ -99,7 +99,7 @@ def test_headings_pictures_and_tables_are_accessible(reports: dict[int, str]) ->
     assert levels.count(1) == 1
     assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
     assert all(len(attrs["aria-label"]) > 20 and attrs["role"] == "img" for attrs in parsed.all("svg"))
-    assert len(parsed.all("figcaption")) == len(parsed.all("figure")) == 7
+    assert len(parsed.all("figcaption")) == len(parsed.all("figure")) == 10
     assert len(parsed.all("caption")) == len(parsed.all("table")) == 2
     assert parsed.all("html") == [{"lang": "en"}]
 

@@ -1,11 +1,183 @@
-"""Errors: where, when and how far a model errs."""
+"""Errors: where, when and how far a model errs; of one run or of up to three, beside the naive forecast."""
 
-from forecast.dashboards.app.page import Node, Page, View
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from dash import Input, Output, State, dcc, html
+
+from forecast.dashboards import errors, intervals, noise
+from forecast.dashboards.app import kit
+from forecast.dashboards.app.measured import Measured
+from forecast.dashboards.app.page import Node, Page, View, read_query
+from forecast.dashboards.app.pages import errors_parts as parts
+from forecast.dashboards.app.sources import Sources
+from forecast.dashboards.errors import ROLES, Subject
+from forecast.dashboards.residuals import Residuals
+from forecast.dashboards.scored import Choice
+from forecast.errors import nearest
+
+PATH: Final = "/errors"
+TICK_MS: Final = 500
+MOST: Final = len(ROLES)  # runs beside each other
+measured = Measured()
+
+
+class Asked(NamedTuple):
+    """What the address names: runs with what is known of their errors, what cannot be shown and why, and how far
+    sums that are still being made are."""
+
+    subjects: list[Subject]
+    notes: list[str]
+    shares: list[float]
+    whole: Residuals | None  # of the first run, of all channels and series
 
 
 def render(view: View) -> Node:
-    """What stands below the heading."""
-    return "not built yet"
+    """What stands below the heading; its body is drawn again by itself while sums are made."""
+    return html.Div(body(view), id="errors-body", **kit.aria(live="off"))
 
 
-PAGE = Page("/errors", "Errors", "Where, when and how far a model errs.", render)
+def body(view: View) -> list[Node]:
+    cards = [card for card in view.sources.cards() if card.kind == "series" and card.path is not None]
+    whole = [card for card in cards if not card.damage and card.finished]
+    asked = [id for id in dict.fromkeys(view.query.get("run", ())) if id] or [card.id for card in whole[:1]]
+    if not asked:
+        return [
+            kit.empty(
+                "No run of series yet",
+                "Errors by step, hour, weekday and series are drawn here once a run has scored its test part.",
+                "forecast train data=electricity model=informer",
+            )
+        ]
+    chooser = parts.runs(view, whole, asked, MOST)
+    found = ask(view, asked)
+    notes = [kit.note(words) for words in found.notes]
+    if found.shares:
+        return [kit.controls(chooser), *notes, _progress(min(found.shares))]
+    if not found.subjects:
+        return [kit.controls(chooser), *notes]
+    controls = kit.controls(chooser, parts.channel(view, found.whole), *parts.series(view, found.whole))
+    return [controls, *notes, parts.facts(found.subjects), *drawn(found.subjects, view)]
+
+
+def ask(view: View, ids: Sequence[str]) -> Asked:
+    """The runs of the address, as far as they can be shown together."""
+    choice = Choice(view.one("channel"), view.one("series"))
+    names = parts.names(view, ids)
+    subjects, notes, shares = [], [], []
+    whole: Residuals | None = None
+    if len(ids) > MOST:
+        notes.append(f"{len(ids)} runs are chosen; the first {MOST} are drawn.")
+    for id in ids[:MOST]:
+        run = view.sources.run(id)
+        if run.kind != "series":
+            notes.append(f"{names[id]} is a run of {run.kind}, not of forecasts of series; it is left out.")
+            continue
+        held = measured.get(run, choice)
+        everything = measured.get(run, Choice()) if not subjects and any(choice) else held
+        if isinstance(held, float) or isinstance(everything, float):
+            shares += [share for share in (held, everything) if isinstance(share, float)]
+            continue
+        whole = whole or everything
+        if held is None:
+            notes.append(_nothing(names[id], run.predictions is None, choice, everything))
+        if held is not None or (run.rows and not any(choice)):
+            subjects.append(Subject(run, held, names[id], ROLES[len(subjects)]))
+    if len({each.run.dataset for each in subjects}) > 1:
+        notes.append("These runs are of different data: scaled errors have different units, hours and series too.")
+    return Asked(subjects, notes, shares, whole)
+
+
+def _nothing(name: str, unwritten: bool, choice: Choice, whole: Residuals | None) -> str:
+    """Why a run has no errors to show, and what to do."""
+    if unwritten:
+        return (
+            f"{name} wrote no predictions (predictions.parquet is missing): only its scores by step can be shown. "
+            "Train it with predictions=true."
+        )
+    if whole is None:
+        return f"In the predictions of {name} every actual or every forecast is missing: nothing can be scored."
+    if choice.channel and choice.channel not in whole.channels:
+        hint = nearest(choice.channel, whole.channels)
+        return (
+            f"{name} has no channel {choice.channel}; expected one of {', '.join(whole.channels[:12])}. {hint}".strip()
+        )
+    if choice.series:
+        known = whole.series["unique_id"].to_list()
+        return f"{name} has no scored series {choice.series}. {nearest(choice.series, known)}".strip()
+    return f"{name} has nothing to show of this choice."
+
+
+def drawn(subjects: list[Subject], view: View) -> list[Node]:
+    """The sections of the page."""
+    return [
+        kit.section(
+            "By step ahead",
+            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.horizon, errors.sizes))),
+            key="errors-step",
+        ),
+        kit.section(
+            "Intervals",
+            kit.grid(
+                *(
+                    kit.graph(make(subjects), view)
+                    for make in (intervals.coverage, intervals.reliability, intervals.pit)
+                )
+            )
+            if intervals.coverage(subjects) or intervals.reliability(subjects)
+            else kit.note(
+                "No intervals: these runs forecast one value a step. ",
+                "An output with a distribution has them, for example ",
+                html.Code("forecast train head/output=quantiles"),
+                ".",
+            ),
+            key="errors-intervals",
+        ),
+        kit.section(
+            "By the calendar",
+            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.calendar, errors.week))),
+            key="errors-calendar",
+        ),
+        kit.section(
+            "Over time",
+            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.over_time, noise.bias))),
+            key="errors-time",
+        ),
+        kit.section(
+            "What errors are like",
+            kit.grid(*(kit.graph(make(subjects), view) for make in (noise.memory, noise.quantiles, noise.level))),
+            key="errors-residuals",
+        ),
+        kit.section(
+            "By series",
+            kit.grid(kit.graph(errors.series(subjects), view)),
+            parts.series_table(subjects, view),
+            key="errors-series",
+        ),
+        kit.section("By channel", parts.channel_table(subjects, view), key="errors-channel"),
+    ]
+
+
+def _progress(share: float) -> Node:
+    words = f"Reading the predictions for the first time: {100 * share:.0f} % of their rows are done."
+    bar = html.Progress(value=f"{share:.3f}", max="1", **kit.aria(label="Predictions read"))
+    return html.Div(
+        [html.P(words, role="status"), bar, dcc.Interval(id="errors-tick", interval=TICK_MS)], className="box"
+    )
+
+
+def register(app: Any, sources: Sources) -> None:
+    """The body again while sums are made."""
+
+    @app.callback(
+        Output("errors-body", "children"),
+        Input("errors-tick", "n_intervals"),
+        State("address", "search"),
+        State("theme", "data"),
+        prevent_initial_call=True,
+    )
+    def again(_: int | None, search: str | None, theme: str | None) -> Node:
+        return body(View(sources, read_query(search), "dark" if theme == "dark" else "light"))
+
+
+PAGE = Page(PATH, "Errors", "Where, when and how far a model errs.", render, register)
