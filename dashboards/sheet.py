@@ -28,7 +28,7 @@ LINE = 0.16  # inches of a further line of a title
 MANY = 4  # columns, from which on a narrow sheet has two
 
 
-def across(chart: Any) -> float:
+def across(chart: Chart) -> float:
     """Inches of a chart on a wide page."""
     return HALF if chart.half else WIDE
 
