@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from forecast.dashboards.bands import COLUMNS
-from forecast.dashboards.index import Index, plain
+from forecast.dashboards.index import FAULTS, Index, damaged, plain
 from forecast.dashboards.load import Run
 from forecast.dashboards.windows import Window, regular
 
@@ -38,16 +38,16 @@ def window(run: Run, index: Index, id: int, channel: int, place: int) -> Window:
     at = windows.row(place, named=True)
     steps = shown(run, index.horizon)
     cutoff, since = at["cutoff"], at["cutoff"] - steps * index.interval
-    parts, until = [], cutoff
-    cutoffs = windows["cutoff"]
-    while until > since:
-        k = int(cutoffs.search_sorted(until - index.horizon * index.interval))  # the one that reaches furthest back
-        if k >= place or cutoffs[k] >= until:
+    parts, until, k = [], cutoff, place
+    cutoffs, reach = windows["cutoff"], index.horizon * index.interval
+    while until > since and k > 0:  # back by as few windows as hold the past between them
+        k = min(int(cutoffs.search_sorted(until - reach)), k - 1)
+        if cutoffs[k] + reach <= since:
             break
         parts.append(_rows(index, windows, k, k, id, channel).select("ds", "y"))
         until = cutoffs[k]
     future = _rows(index, windows, place, place, id, channel).filter(pl.col("cutoff") == cutoff)
-    frames = pl.collect_all([future, *parts], engine="streaming")
+    frames = _collected(index, [future, *parts])
     ahead = frames[0].sort("step")
     past = pl.concat([ahead.select("ds", "y").clear(), *frames[1:]]).filter(
         pl.col("ds").is_between(since, cutoff, closed="right")
@@ -69,7 +69,7 @@ def strip(index: Index, id: int, channel: int, ahead: int) -> Strip:
         stride = max(round(between / index.interval), 1)
     lazy = _rows(index, windows, 0, windows.height - 1, id, channel)
     wanted = lazy.filter((pl.col("step") == ahead) | (pl.col("step") <= min(stride, index.horizon)))
-    rows = wanted.select("ds", "step", "y", "y_hat").collect(engine="streaming")
+    (rows,) = _collected(index, [wanted.select("ds", "step", "y", "y_hat")])
     actual = rows.select("ds", "y").unique("ds", keep="first").sort("ds")
     made = rows.filter(pl.col("step") == ahead).select("ds", pl.col("y_hat").alias("y")).sort("ds")
     return Strip(ahead, regular(actual, index.interval), regular(made, stride * index.interval).rename({"y": "y_hat"}))
@@ -88,4 +88,14 @@ def _rows(index: Index, windows: pl.DataFrame, first: int, last: int, id: int, c
     lazy = pl.scan_parquet(index.file.path).slice(start, stop - start + 1)
     mine = (pl.col("unique_id") == index.ids[id]) & (pl.col("channel") == index.channels[channel])
     since, until = several["cutoff"][0], several["cutoff"][-1]
-    return plain(lazy).filter(mine, pl.col("cutoff").is_between(since, until))
+    try:
+        return plain(lazy).filter(mine, pl.col("cutoff").is_between(since, until))
+    except FAULTS as fault:  # the file has changed since
+        raise damaged(index.file.path, fault) from fault
+
+
+def _collected(index: Index, lazy: list[pl.LazyFrame]) -> list[pl.DataFrame]:
+    try:
+        return pl.collect_all(lazy, engine="streaming")
+    except FAULTS as fault:
+        raise damaged(index.file.path, fault) from fault

@@ -1,6 +1,7 @@
 """Figures of marks: which is guessed for which, and how often each is guessed rightly."""
 
 from collections.abc import Sequence
+from os.path import commonprefix
 
 import numpy as np
 import polars as pl
@@ -93,14 +94,29 @@ def right(labels: Sequence[str], recall: np.ndarray, precision: np.ndarray, firs
 
 
 def brief(names: Sequence[str], most: int = LETTERS) -> list[str]:
-    """Names of at most so many letters, each still another: two that are cut alike are numbered."""
+    """Names of at most so many letters, each still another: those that are cut alike show where they differ, and what
+    is then still alike is numbered."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(short(name, most), []).append(name)
+    apart = {name: cut for group in groups.values() if len(group) > 1 for name, cut in _apart(group).items()}
     found: dict[str, None] = {}
     for name in names:
-        cut, k = short(name, most), 2
+        told = apart.get(name, name)
+        cut, k = short(told, most), 2
         while cut in found:
-            cut, k = f"{short(name, most - 3)}·{k}", k + 1
+            cut, k = f"{short(told, most - 3)}·{k}", k + 1
         found[cut] = None
     return list(found)
+
+
+def _apart(names: Sequence[str]) -> dict[str, str]:
+    """Each name without the words that all of them begin and end with."""
+    first = commonprefix(names)
+    start = first.rfind(" ") + 1 or len(first)
+    last = commonprefix([name[start:][::-1] for name in names])
+    end = last.rfind(" ") + 1 or len(last)
+    return {name: f"{'…' * (start > 0)}{name[start : len(name) - end]}{'…' * (end > 0)}" for name in names}
 
 
 def shares(

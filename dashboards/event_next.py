@@ -138,9 +138,9 @@ def stretch(events: pl.DataFrame, unit: str, at: int | None) -> Chart | None:
         return None
     event, came = array(events["event"]), array(events["gap"])
     median, low, high = (array(events[name]) for name in ("median", "q05", "q95"))
-    every = np.concatenate([came, median])
+    every = np.concatenate([came, low, high])
     good = every[np.isfinite(every) & (every > 0)]
-    log = bool(good.size and np.quantile(good, 0.95) > WIDE * np.quantile(good, 0.05))
+    log = bool(good.size and np.quantile(good, 0.9) > WIDE * np.quantile(good, 0.1))
     if log:
         least = max(float(np.median(median)) * NEAR, 1e-12)
         came, median, low, high = (np.maximum(each, least) for each in (came, median, low, high))

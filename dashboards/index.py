@@ -20,6 +20,7 @@ from forecast.errors import ArtifactError
 
 AT_ONCE: Final = 1 << 18  # rows read at once; a run of before has many small row groups
 NEEDED: Final = ("unique_id", "channel", "cutoff", "ds", "step", "y", "y_hat")
+FAULTS: Final = (pa.ArrowException, OSError, pl.exceptions.PolarsError)  # of a file that is damaged
 KEY: Final = ("unique_id", "channel", "cutoff")
 _ERROR = (pl.col("y_hat") - pl.col("y")).cast(pl.Float64)
 _SUMS: Final = (
@@ -43,10 +44,19 @@ class File(NamedTuple):
 
     def read(self, groups: list[int], columns: list[str]) -> pl.DataFrame:
         """Row groups, with their row numbers as `row`."""
-        with pq.ParquetFile(self.path, metadata=self.footer, memory_map=True) as file:
-            frame = pl.DataFrame(pl.from_arrow(file.read_row_groups(groups, columns=columns)))
+        try:
+            with pq.ParquetFile(self.path, metadata=self.footer, memory_map=True) as file:
+                frame = pl.DataFrame(pl.from_arrow(file.read_row_groups(groups, columns=columns)))
+        except FAULTS as fault:
+            raise damaged(self.path, fault) from fault
         row = pl.int_range(pl.len()) + int(self.starts[groups[0]])
         return plain(frame.lazy()).with_columns(row.alias("row")).collect()
+
+
+def damaged(path: Path, fault: Exception) -> ArtifactError:
+    """What is said of a file that a reader gave up on."""
+    reason = next(iter(str(fault).splitlines()), type(fault).__name__)
+    return ArtifactError(f"{path.name} cannot be read ({reason})", "a parquet file", "run it again")
 
 
 def plain(lazy: pl.LazyFrame) -> pl.LazyFrame:
@@ -86,9 +96,8 @@ def open_file(path: Path) -> File:
     """ArtifactError for what is no table of predictions of series."""
     try:
         footer = pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise ArtifactError(f"{path.name} cannot be read ({reason})", "a parquet file", "run it again") from fault
+    except FAULTS as fault:
+        raise damaged(path, fault) from fault
     columns = tuple(footer.schema.names)
     if columns and (lost := [name for name in NEEDED if name not in columns]):
         raise ArtifactError(f"{path.name} has no column {lost[0]}", f"expected {', '.join(NEEDED)}", "run it again")

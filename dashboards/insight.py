@@ -43,6 +43,11 @@ class Insight(NamedTuple):
     def tokens(self) -> int:
         return _whole(self.facts.get("tokens"))
 
+    def length(self, window: int) -> int:
+        """Tokens of a window: sequences have lengths of their own."""
+        held = self.windows[window].get("tokens") if window < len(self.windows) else None
+        return _whole(held) or self.tokens
+
     @property
     def by_steps(self) -> bool:
         """Whether a token is a step of time."""

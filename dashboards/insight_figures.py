@@ -60,10 +60,15 @@ def sparsity(found: Insight, window: int) -> Chart | None:
         rows = found.of("sparsity", window, layer=layer["layer"]).sort("head", "step")
         heads = rows["head"].n_unique()
         z = rows["value"].to_numpy().astype(np.float64).reshape(heads, -1)
-        x = _at(found, layer, np.arange(z.shape[1]))
+        x = _at(found, window, layer, np.arange(z.shape[1]))
         on = rows.filter(pl.col("kept"))
         dots = Points(
-            _at(found, layer, on["step"].to_numpy()), on["head"].to_numpy() + 1, "attends", "seasonal", "dot", 3.5
+            _at(found, window, layer, on["step"].to_numpy()),
+            on["head"].to_numpy() + 1,
+            "attends",
+            "seasonal",
+            "dot",
+            3.5,
         )
         title = f"layer {layer['layer'] + 1}: {layer.get('kept', '?')} of {layer['tokens']} queries attend"
         marks = (Cells(x, np.arange(1, heads + 1), z, "M (unscaled score)"), dots)
@@ -82,13 +87,16 @@ def kept(found: Insight, window: int) -> Chart | None:
     layers = _with(found, "sparsity")
     if not layers:
         return None
+    alike = len({found.length(k) for k in range(len(found.windows))}) == 1
     lines, told = [], []
     for i, layer in enumerate(layers):
-        rows = found.of("sparsity", layer=layer["layer"]).group_by("step").agg(pl.col("kept").mean()).sort("step")
+        rows = found.of("sparsity", None if alike else window, layer=layer["layer"])
+        rows = rows.group_by("step").agg(pl.col("kept").mean()).sort("step")
         name = f"layer {layer['layer'] + 1}"
-        lines.append(_line(_at(found, layer, rows["step"].to_numpy()), rows["kept"], name, i, stairs=True))
+        lines.append(_line(_at(found, window, layer, rows["step"].to_numpy()), rows["kept"], name, i, stairs=True))
         told.append(f"{name} on average {100 * layer.get('attending', 0.0):.0f} %")
-    words = "How often the query of a step attends, over all heads and the three windows."
+    over = "the three windows" if alike else which(found, window)
+    words = f"How often the query of a {found.unit} attends, over all heads and {over}."
     y = Axis("queries that attend (%)", zero=True, percent=True)
     panel = Panel(tuple(lines), _time(found), y)
     return Chart("kept", "Kept queries over time", words, f"{words} {', '.join(told)}.", (panel,), half=True)
@@ -124,7 +132,7 @@ def weights(found: Insight, window: int) -> Chart | None:
         rows = found.of("weight", window, layer=layer["layer"]).sort("head", "step")
         heads = rows["head"].n_unique()
         z = rows["value"].to_numpy().astype(np.float64).reshape(heads, -1)
-        x = _at(found, layer, np.arange(z.shape[1]))
+        x = _at(found, window, layer, np.arange(z.shape[1]))
         marks = (Cells(x, np.arange(1, heads + 1), 100 * z, "weight (%)", low=0.0, high=100 * float(z.max())),)
         title = f"layer {layer['layer'] + 1}"
         panels.append(Panel(marks, _time(found), _heads(heads), title, height=min(1.2 + 0.14 * heads, 3.4)))
@@ -147,7 +155,7 @@ def newest(found: Insight, window: int) -> Chart | None:
         for i, (key, part) in enumerate(mean.partition_by("k", as_dict=True, maintain_order=True).items()):
             k = key[0]
             name = f"the newest {k} {found.unit}s" if k != 1 else f"the newest {found.unit}"
-            lines.append(_line(_at(found, layer, part["step"].to_numpy()), part["value"], name, i))
+            lines.append(_line(_at(found, window, layer, part["step"].to_numpy()), part["value"], name, i))
             told.append(f"layer {layer['layer'] + 1}, {name}: {100 * part['value'][-1]:.0f} % at the end")
         y = Axis("share of the weight (%)", zero=True, percent=True)
         panels.append(Panel(tuple(lines), _time(found), y, f"layer {layer['layer'] + 1}", height=2.0))
@@ -164,7 +172,7 @@ def effective(found: Insight, window: int) -> Chart | None:
     for i, layer in enumerate(layers):
         rows = found.of("effective", window, layer=layer["layer"]).group_by("step").agg(pl.col("value").mean())
         rows = rows.sort("step")
-        x, name = _at(found, layer, rows["step"].to_numpy()), f"layer {layer['layer'] + 1}"
+        x, name = _at(found, window, layer, rows["step"].to_numpy()), f"layer {layer['layer'] + 1}"
         lines.append(_line(x, rows["value"], name, i))
         told.append(f"{name} {number(rows['value'][-1])} at the end")
         all_ = rows["step"].to_numpy() + 1
@@ -192,7 +200,7 @@ def reach(found: Insight, window: int) -> Chart | None:
         norms = found.of("token", i).sort("step")["value"].to_numpy().astype(np.float64)
         square = np.flip(norms) ** 2
         total = square.sum()
-        x = _at(found, {}, np.arange(len(norms)))
+        x = _at(found, i, {}, np.arange(len(norms)))
         falls.append(_line(x, np.where(norms > 0, norms, np.nan), name, i))
         if total > 0:
             share = square.cumsum() / total
@@ -260,11 +268,11 @@ def _with(found: Insight, part: str) -> list[Facts]:
     return [layer for layer in found.layers if layer.get("layer") in there][:MOST_LAYERS]
 
 
-def _at(found: Insight, layer: Facts, place: np.ndarray) -> np.ndarray:
+def _at(found: Insight, window: int, layer: Facts, place: np.ndarray) -> np.ndarray:
     """Where tokens stand on the axis of time: steps from the cutoff, or numbers of tokens from 1."""
     if found.unit == "token":
         return place + 1
-    return layer.get("offset", 0) + place * layer.get("stride", 1) - found.tokens
+    return layer.get("offset", 0) + place * layer.get("stride", 1) - found.length(window)
 
 
 def _heads(count: int) -> Axis:

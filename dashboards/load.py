@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from forecast.artifacts import METRICS, refuse_newer
+from forecast.dashboards.shapes import odd
 from forecast.errors import ArtifactError
 
 Facts = dict[str, Any]
@@ -231,6 +232,8 @@ def read(run_dir: Path) -> Run:
         raise ArtifactError(f"no run folder at {run_dir}", "a folder written by forecast train", "check the path")
     metrics = _json(path / METRICS, dict)
     refuse_newer(path, metrics)
+    if wrong := odd(metrics):
+        raise ArtifactError(f"{METRICS}: {wrong}", "a file as the run wrote it", "run it again")
     overrides = _json(path / "overrides.json", list)
     predictions = path / "predictions.parquet"
     return Run(

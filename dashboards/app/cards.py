@@ -9,8 +9,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from forecast.artifacts import refuse_newer
 from forecast.dashboards import board, class_board, event_board, lines, load
 from forecast.dashboards.load import Facts, Row
+from forecast.dashboards.shapes import odd
+from forecast.errors import ArtifactError
 
 MANIFEST: Final = "MANIFEST.json"  # the last file of a finished run
 TASKS: Final = {"event": "events", "classify": "classes"}
@@ -61,6 +64,9 @@ def card(path: Path) -> Card:
         except (OSError, ValueError) as fault:
             parts[name] = {}
             damage = damage or f"{name}.json cannot be read: {str(fault).splitlines()[0]}"
+    damage = damage or _refused(path, parts["metrics"])
+    if damage:
+        parts["metrics"] = {}
     run = load.Run(path, parts["metrics"], parts["config"], [], parts["data"], parts["env"], None, None)
     finished = (path / MANIFEST).is_file()
     if finished and not run.metrics and not damage:
@@ -111,6 +117,16 @@ def _card(run: load.Run, finished: bool, damage: str) -> Card:
         dirty=bool(run.env.get("dirty")),
         rest=lines.rest(run),
     )
+
+
+def _refused(path: Path, metrics: Facts) -> str:
+    """Why these facts are none that can be shown; empty where they can."""
+    try:
+        refuse_newer(path, metrics)
+    except ArtifactError as error:
+        return str(error)
+    wrong = odd(metrics)
+    return f"metrics.json: {wrong}" if wrong else ""
 
 
 def _small(row: Row, run: load.Run) -> Row:

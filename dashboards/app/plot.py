@@ -31,6 +31,7 @@ from forecast.dashboards.style import COLOURS, FAMILY
 Json = dict[str, Any]
 INCH = 92  # pixels
 TOP, BOTTOM, BETWEEN = 34, 52, 74  # pixels: legend or title, axis with its label, both between panels
+TIED = 24  # pixels between panels with one axis of x, which is written below the last
 SYMBOLS = {
     "dot": "circle",
     "ring": "circle-open",
@@ -62,15 +63,18 @@ def plots(chart: Chart, theme: str) -> list[Json]:
 def _figure(chart: Chart, panels: tuple[Panel, ...], theme: str, legend: bool) -> Json:
     colours = {role: pair[theme == "dark"] for role, pair in COLOURS.items()}
     heights = [panel.height * INCH for panel in panels]
-    room = sum(heights) + BETWEEN * (len(panels) - 1)
+    between = TIED if chart.shared and not any(panel.title for panel in panels[1:]) else BETWEEN
+    room = sum(heights) + between * (len(panels) - 1)
     data: list[Json] = []
     layout = _layout(chart, colours)
     top, listed = room, set[str]()
     for k, (panel, height) in enumerate(zip(panels, heights, strict=True)):
         key = "" if k == 0 else str(k + 1)
         domain = [max((top - height) / room, 0), top / room]
-        top -= height + BETWEEN
+        top -= height + between
         _axes(layout, panel, key, domain, chart.shared and k > 0, colours)
+        if between == TIED and k < len(panels) - 1:
+            layout[f"xaxis{key}"] |= {"showticklabels": False, "title": {"text": ""}}
         for mark in panel.marks:
             name = getattr(mark, "name", "")
             traces = _traces(mark, colours, layout, key)
@@ -144,7 +148,7 @@ def _axis(axis: Axis, colours: dict[str, str]) -> Json:
     if axis.percent:
         found["tickformat"] = ".3~%"
     if axis.scale == "log":
-        found["dtick"] = "D2"
+        found["nticks"] = 4  # Plotly then writes 1, 2 and 5 of few decades, and of many their powers of ten alone
     if axis.scale == "category":
         found["tickmode"] = "auto"
     if axis.whole:

@@ -14,7 +14,8 @@ from forecast.artifacts import atomic
 from forecast.data.label_module import LabelModule
 from forecast.inference.class_predictor import ClassPredictor
 
-DRAWN: Final = 12  # wrong ones, the surest first
+DRAWN: Final = 300  # wrong ones, the surest first
+VALUES: Final = 300_000  # of their channels, beyond the first one
 
 
 def write_records(data: LabelModule, predictor: ClassPredictor, folder: Path, part: str = "test") -> None:
@@ -46,6 +47,8 @@ def examples(data: LabelModule, made: pl.DataFrame, part: str) -> pl.DataFrame:
     of, channels = data.part(part), data.spec.channels
     wrong = made.with_row_index("number").filter(pl.col("label") != pl.col("guess"))
     wrong = wrong.sort("p", "number", descending=[True, False]).head(DRAWN)
+    held = pl.col("steps").cast(pl.Int64).cum_sum() * len(channels)
+    wrong = wrong.filter((held <= VALUES) | (pl.int_range(pl.len()) == 0))
     parts = [
         pl.DataFrame(of.values[of.offsets[row["number"]] : of.offsets[row["number"] + 1]], schema=list(channels))
         .with_columns(pl.all().cast(pl.Float32).fill_nan(None))

@@ -1,6 +1,8 @@
 """forecast evaluate: the scores of a finished run, computed again from its folder and its data."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from forecast import build
@@ -8,6 +10,7 @@ from forecast.artifacts import Run
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.baseline import Forecaster
 from forecast.inference.beside import beside
+from forecast.inference.insight.write import FACTS, TABLE, Extremes, write_insight
 from forecast.inference.intervals import score_intervals
 from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
@@ -50,7 +53,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
         rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
     some = sample(data, predictor)
     if asked["insight"]:
-        _looked(run, some, config["seed"], part, size)
+        _watched(run, some, config["seed"], part, size)
     streamed, stream = score_stream(
         some.data, predictor.chain, predictor.name, some.row(rows, part=part, batch_size=size), part=part
     )
@@ -76,16 +79,23 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
                                           **({"baselines": records} if records else {}), **found})  # fmt: skip
 
 
-def _looked(run: Run, some: Sample, seed: int, part: str, size: int) -> None:
-    """What the model looked at, into the run's folder, and a report that shows it."""
-    from forecast.dashboards.report import write_report
-    from forecast.inference.insight.write import FACTS, TABLE, Extremes, write_insight
-
+def _watched(run: Run, some: Sample, seed: int, part: str, size: int) -> None:
+    """What the model looked at, into the run's folder."""
     extremes = Extremes(some.predictor.name)
-    score(some.data, some.predictor.forecast, some.predictor.name, part=part, batch_size=size, watch=extremes.watch,
-          others={})  # fmt: skip
-    run.manifest()
-    write_insight(run, some.data, some.predictor, extremes, seed=seed, part=part)
+    model = some.predictor
+    score(some.data, model.forecast, model.name, part=part, batch_size=size, watch=extremes.watch, others={})
+    with looked(run):
+        write_insight(run, some.data, some.predictor, extremes, seed=seed, part=part)
+
+
+@contextmanager
+def looked(run: Run) -> Iterator[None]:
+    """What the model looked at is written in this block; then comes a report that shows it, and the manifest vouches
+    for all three."""
+    from forecast.dashboards.report import write_report
+
+    run.manifest()  # a damaged one is said before anything is written
+    yield
     write_report(run.path)
     run.vouch(FACTS, TABLE, "report.html")
 

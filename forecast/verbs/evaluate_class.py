@@ -8,9 +8,10 @@ from forecast.artifacts import Run
 from forecast.inference.class_ensemble import ensemble
 from forecast.inference.class_predictor import ClassPredictor
 from forecast.inference.class_scoring import score
+from forecast.inference.insight.sequences import write_class_insight
 from forecast.verbs.checks import meaningless, run_at
 from forecast.verbs.class_tables import class_scores
-from forecast.verbs.evaluate import same_data
+from forecast.verbs.evaluate import looked, same_data
 
 OTHERS = ("baseline", "baseline_windows", "batch_size")  # keys that are about forecasts
 
@@ -32,6 +33,9 @@ def evaluate_class(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> N
     sys.stdout.write(f"{class_scores(found['rows'])}\n")
     if part == "test":
         sys.stdout.write(f"\n{_compared(saved, found)}\n")
+    if asked["insight"]:
+        with looked(run):
+            write_class_insight(run, data, predictor, part=part)
     if asked["save"]:
         run.add(f"metrics_{part}.json", {"part": part, **found})
 

@@ -7,8 +7,9 @@ from forecast import build
 from forecast.artifacts import Run
 from forecast.inference.event_predictor import EventPredictor
 from forecast.inference.event_scoring import score
+from forecast.inference.insight.sequences import write_event_insight
 from forecast.verbs.checks import meaningless
-from forecast.verbs.evaluate import same_data
+from forecast.verbs.evaluate import looked, same_data
 from forecast.verbs.event_tables import event_horizon, event_scores
 from forecast.verbs.train_event import scored_ahead
 
@@ -32,6 +33,9 @@ def evaluate_event(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> N
         sys.stdout.write(f"\n{event_horizon(horizon)}\n")
     if part == "test":
         sys.stdout.write(f"\n{_compared(saved[0], rows[0])}\n")
+    if asked["insight"]:
+        with looked(run):
+            write_event_insight(run, data, predictor.chain, part=part)
     if asked["save"]:
         run.add(f"metrics_{part}.json", {"part": part, "rows": rows, "horizon": horizon, "metatpp": line})
 

@@ -69,6 +69,10 @@ def finish(config: dict[str, Any], run: Run, made: "LabelModule", fitted: Mappin
     found = score(made, predictor, rival=config["task"]["rival"])
     if config["predictions"]:
         write_records(made, predictor, run.path)
+    if config.get("insight"):
+        from forecast.inference.insight.sequences import write_class_insight
+
+        write_class_insight(run, made, predictor)
     spec = made.spec
     return {
         "task": "classify", "dataset": made.card.name, "model": predictor.name, "classes": list(spec.classes),

@@ -59,6 +59,10 @@ def finish(config: dict[str, Any], run: Run, made: "EventModule", fitted: Mappin
     rows, line = score(made, predictor.chain, predictor.name, watch=None if record is None else record.watch)
     if record is not None:
         write_closer(made, predictor.chain, run.path, record.write(run.path))
+    if config.get("insight"):
+        from forecast.inference.insight.sequences import write_event_insight
+
+        write_event_insight(run, made, predictor.chain)
     spec, horizon = made.spec, scored_ahead(config["task"], made, predictor)
     return {
         "task": "event", "dataset": made.card.name, "model": predictor.name, "unit": spec.unit, "grid": spec.grid,

@@ -11,6 +11,7 @@ from tests.browser.look import Site, faults, shown, too_wide
 from tests.browser.runs import IDS
 from tests.dashboards.test_jobs import made, working
 
+expect.set_options(timeout=20_000)  # a machine that runs other tests is slow
 NARROW: ViewportSize = {"width": 320, "height": 700}
 
 

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from forecast.dashboards import load, style
-from forecast.dashboards.canvas import HALF, NARROW, WIDE
-from forecast.dashboards.class_confusion import FINEST, layout, short
+from forecast.dashboards.chart import Cells
+from forecast.dashboards.class_confusion import OTHERS, WHOLE, WORST, confusion, worst
 from forecast.dashboards.class_report import render
 from forecast.dashboards.class_scores import (
     class_rows,
@@ -28,6 +28,7 @@ from forecast.dashboards.class_scores import (
 from forecast.dashboards.class_wrong import _thinned, examples
 from forecast.dashboards.figures import figures
 from forecast.dashboards.report import write_report
+from forecast.dashboards.sheet import HALF, NARROW, WIDE, draw
 from forecast.errors import ArtifactError
 from tests.dashboards.classes import make_class_run, names_of
 from tests.dashboards.test_report import FETCHING, Page, change
@@ -200,22 +201,52 @@ def test_confused_classes_are_listed_where_there_are_many(made: dict[str, Path])
     assert "".join(class_table(load.read(made["gestures"]))).count('<th scope="row">') == 9
 
 
-@pytest.mark.parametrize("classes", [2, 9, 26, 60])
-def test_a_table_of_any_size_is_readable(classes: int) -> None:
-    names = list(names_of(classes))
-    table = np.full((classes, classes), 12)
-    for width in (HALF if classes <= 10 else WIDE, NARROW):
-        at = layout(names, table, width)
-        assert at.labels >= FINEST
-        assert 1.5 < at.height < 9.5
-        assert at.numbers == 0 or at.numbers >= FINEST
-        assert at.every == 1 or width == NARROW
-    assert layout(names, table, HALF if classes <= 10 else WIDE).numbers > 0
+@pytest.mark.parametrize("classes", [2, 9, 26, 60, 300])
+def test_a_table_of_any_size_is_readable(classes: int, tmp_path: Path) -> None:
+    make_class_run(tmp_path / "run", classes=classes, channels=1, series=4 * classes)
+    chart = confusion(load.read(tmp_path / "run"))
+    assert chart is not None and chart.half == (classes <= 10)
+    (panel,) = chart.panels
+    (cells,) = panel.marks
+    assert isinstance(cells, Cells) and 1.5 < panel.height < 9.5
+    assert len(set(cells.x)) == len(cells.x) == min(classes, WORST + 1 if classes > WHOLE else classes)
+    assert ("the rest as one" in chart.caption) == (classes > WHOLE)
+    for width in (HALF if chart.half else WIDE, NARROW):
+        assert style.png(draw(chart, width)).startswith(b"\x89PNG")
+
+
+def test_of_very_many_classes_the_worst_are_drawn_and_none_is_lost() -> None:
+    names, rng = list(names_of(200)), np.random.default_rng(3)
+    table = np.diag(rng.integers(1, 9, 200)) + (rng.random((200, 200)) < 0.002)
+    table[7, 9] += 50
+    kept, small = worst(names, table)
+    assert (
+        kept[-1] == OTHERS
+        and {names[7], names[9]} <= set(kept)
+        and small[kept.index(names[7]), kept.index(names[9])] >= 50
+    )
+    lost = table.sum() - small.sum()  # of the others, those taken for another of them
+    off = table - np.diag(np.diag(table))
+    rest = [k for k, name in enumerate(names) if name not in kept]
+    assert lost == off[np.ix_(rest, rest)].sum() and np.trace(small) == np.trace(table)
+
+
+def test_shares_of_a_column_are_those_of_the_guesses(made: dict[str, Path]) -> None:
+    run = load.read(made["gestures"])
+    found = confused(run)
+    assert found is not None
+    for share, axis in (("row", 1), ("column", 0)):
+        chart = confusion(run, share, written=True)  # type: ignore[arg-type]
+        assert chart is not None
+        (cells,) = chart.panels[0].marks
+        assert isinstance(cells, Cells)
+        np.testing.assert_allclose(np.abs(cells.z).sum(axis), 1)
+        assert cells.words[0][0] == f"{100 * abs(cells.z[0, 0]):.0f}"
 
 
 def test_long_names_keep_both_ends() -> None:
-    assert short("appliance no. 12", 10) == "appli…. 12"
-    assert short("tap", 10) == "tap"
+    assert style.short("appliance no. 12", 10) == "appli…. 12"
+    assert style.short("tap", 10) == "tap"
 
 
 def test_intervals_of_a_share() -> None:

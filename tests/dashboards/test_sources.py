@@ -79,12 +79,17 @@ def test_a_damaged_run_is_named_and_the_others_stay(home: Path) -> None:
     strange = home / "train" / "20141126T101500Z-00000003"
     strange.mkdir()
     write(strange, "metrics.json", {"rows": [{"scaled": 3, "name": None}, "x"], "seconds": [], "best": 1, "seed": "x"})
+    newer = home / "train" / "20141127T101500Z-00000004"
+    newer.mkdir()
+    write(newer, "metrics.json", {"schema": 999, "rows": []})
     (home / "train" / "note.txt").write_text("no run")
     (home / "train" / "empty").mkdir()
     found = {card.id: card.damage for card in Sources(home).cards()}
-    assert list(found) == [strange.name, odd.name, broken.name, ID]
+    assert list(found) == [newer.name, strange.name, odd.name, broken.name, ID]
     assert found[broken.name].startswith("metrics.json cannot be read: ")
     assert found[odd.name] == "metrics.json cannot be read: it holds a list, not an object"
+    assert found[strange.name] == "metrics.json: best holds a int, expected an object"
+    assert "schema 999" in found[newer.name]
     assert found[ID] == ""
 
 

@@ -266,6 +266,8 @@ ELSEWHERE = {
     "dashboards/event_summary.py scan: has no column": "tests/dashboards/test_event_report.py::test_damaged_tables_are_named",
     "dashboards/stored.py stored: cannot be read": "tests/dashboards/test_event_report.py::test_damaged_tables_are_named",
     "dashboards/stored.py stored: has no column": "tests/dashboards/test_event_report.py::test_damaged_tables_are_named",
+    "dashboards/index.py damaged": "tests/dashboards/test_browse.py::test_a_damaged_file_is_named",
+    "dashboards/index.py open_file": "tests/dashboards/test_browse.py::test_a_damaged_file_is_named",
     "dashboards/summary.py _scan: cannot be read": "tests/faults/test_rare.py::test_a_report_of_damaged_predictions",
     "dashboards/summary.py _scan: has no column": "tests/faults/test_rare.py::test_a_report_of_damaged_predictions",
     "streaming/feeds/__init__.py feed": "tests/streaming/test_mqtt.py::test_without_its_package_one_line_says_what_to_install",

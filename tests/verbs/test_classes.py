@@ -69,7 +69,7 @@ def test_every_model_learns_classes_and_is_scored(tmp_path, model):
     np.testing.assert_allclose(chance.sum(1), 1, atol=1e-5)
     assert float(-np.log(made["p_label"].to_numpy()).mean()) == pytest.approx(own["log_loss"], abs=1e-4)
     wrong = pl.read_parquet(run / "examples.parquet")
-    assert wrong["unique_id"].n_unique() == min(12, int((made["label"] != made["guess"]).sum()))
+    assert wrong["unique_id"].n_unique() == min(300, int((made["label"] != made["guess"]).sum()))
     assert "<svg" in (run / "report.html").read_text()
     assert not list(run.glob(".refit*"))
 

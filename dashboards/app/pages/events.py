@@ -169,7 +169,7 @@ def when(view: View, run: Run, found: Held) -> list[Node]:
         ("Between half and twice the median", percent(summary.gaps.twice) if summary.gaps else None),
     ])  # fmt: skip
     about = kit.note("With many events p is small for any model that is not exactly true: the distance says how far "
-                     "off it is. The floors' calibration stands in the table above.")  # fmt: skip
+                     "off it is.")  # fmt: skip
     charts = [kit.graph(make(run, summary), view) for make in (pit, rescaling, gaps, ratio, position)]
     return [
         kit.section(
