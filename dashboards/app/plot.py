@@ -150,7 +150,7 @@ def _axis(axis: Axis, colours: dict[str, str]) -> Json:
     if axis.scale == "log":
         found["nticks"] = 4  # Plotly then writes 1, 2 and 5 of few decades, and of many their powers of ten alone
     if axis.scale == "category":
-        found["tickmode"] = "auto"
+        found |= {"tickmode": "auto", "nticks": 60}  # Plotly leaves out those for which there is no room
     if axis.whole:
         found["tickformat"] = ",d"
     if axis.zero:
