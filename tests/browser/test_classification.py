@@ -26,9 +26,9 @@ def test_hundreds_of_classes_stay_usable(site, page: Page, runs: Path) -> None:
     assert page.locator("#each tbody tr").count() == 50 and page.locator("#content *").count() < 6000
     assert faults(page) == []
     page.locator("#each tbody td a").first.click()
-    page.wait_for_function("location.search.includes('label=')")
+    page.wait_for_function("() => location.search.includes('label=')")
     drawn(page)
     assert page.locator("#series tbody tr").count() > 0
     page.locator("#series tbody th a").first.click()
-    page.wait_for_function("location.search.includes('id=')")
+    page.wait_for_function("() => location.search.includes('id=')")
     assert "How likely each class was" in drawn(page)
