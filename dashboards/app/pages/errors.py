@@ -11,6 +11,7 @@ from forecast.dashboards.app.measured import Measured
 from forecast.dashboards.app.page import Node, Page, View, read_query
 from forecast.dashboards.app.pages import errors_parts as parts
 from forecast.dashboards.app.sources import Sources
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.errors import ROLES, Subject
 from forecast.dashboards.residuals import Residuals
 from forecast.dashboards.scored import Choice
@@ -46,7 +47,7 @@ def body(view: View) -> list[Node]:
             kit.empty(
                 "No run of series yet",
                 "Errors by step, hour, weekday and series are drawn here once a run has scored its test part.",
-                "forecast train data=electricity model=informer",
+                "forecast train",
             )
         ]
     chooser = parts.runs(view, whole, asked, MOST)
@@ -64,7 +65,9 @@ def ask(view: View, ids: Sequence[str]) -> Asked:
     """The runs of the address, as far as they can be shown together."""
     choice = Choice(view.one("channel"), view.one("series"))
     names = parts.names(view, ids)
-    subjects, notes, shares = [], [], []
+    subjects: list[Subject] = []
+    notes: list[str] = []
+    shares: list[float] = []
     whole: Residuals | None = None
     if len(ids) > MOST:
         notes.append(f"{len(ids)} runs are chosen; the first {MOST} are drawn.")
@@ -110,52 +113,31 @@ def _nothing(name: str, unwritten: bool, choice: Choice, whole: Residuals | None
 
 def drawn(subjects: list[Subject], view: View) -> list[Node]:
     """The sections of the page."""
+
+    def part(title: str, key: str, *made: Chart | None, below: Node = None) -> Node:
+        charts = [kit.graph(each, view) for each in made if each is not None]
+        return kit.section(title, kit.grid(*charts) if charts else None, below, key=f"errors-{key}")
+
+    banded = [make(subjects) for make in (intervals.coverage, intervals.reliability, intervals.pit)]
+    level = noise.level(subjects)
     return [
-        kit.section(
-            "By step ahead",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.horizon, errors.sizes))),
-            key="errors-step",
-        ),
-        kit.section(
-            "Intervals",
-            kit.grid(
-                *(
-                    kit.graph(make(subjects), view)
-                    for make in (intervals.coverage, intervals.reliability, intervals.pit)
-                )
-            )
-            if intervals.coverage(subjects) or intervals.reliability(subjects)
-            else kit.note(
-                "No intervals: these runs forecast one value a step. ",
-                "An output with a distribution has them, for example ",
-                html.Code("forecast train head/output=quantiles"),
-                ".",
-            ),
-            key="errors-intervals",
-        ),
-        kit.section(
-            "By the calendar",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.calendar, errors.week))),
-            key="errors-calendar",
-        ),
-        kit.section(
-            "Over time",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.over_time, noise.bias))),
-            key="errors-time",
-        ),
-        kit.section(
-            "What errors are like",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (noise.memory, noise.quantiles, noise.level))),
-            key="errors-residuals",
-        ),
-        kit.section(
-            "By series",
-            kit.grid(kit.graph(errors.series(subjects), view)),
-            parts.series_table(subjects, view),
-            key="errors-series",
-        ),
-        kit.section("By channel", parts.channel_table(subjects, view), key="errors-channel"),
-    ]
+        part("By step ahead", "step", errors.horizon(subjects), errors.sizes(subjects)),
+        part("Intervals", "intervals", *banded, below=None if any(banded) else _without()),
+        part("By the calendar", "calendar", errors.calendar(subjects), errors.week(subjects)),
+        part("Over time", "time", errors.over_time(subjects), noise.bias(subjects)),
+        part("What errors are like", "residuals", noise.memory(subjects), noise.quantiles(subjects),
+             level._replace(half=False) if level else None),
+        part("By series", "series", errors.series(subjects), below=parts.series_table(subjects, view)),
+        part("By channel", "channel", below=parts.channel_table(subjects, view)),
+    ]  # fmt: skip
+
+
+def _without() -> Node:
+    return kit.note(
+        "No intervals: these predictions have no quantiles (columns lo and hi). A run trained now has them: ",
+        html.Code("forecast train"),
+        ".",
+    )
 
 
 def _progress(share: float) -> Node:
