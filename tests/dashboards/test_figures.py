@@ -110,7 +110,8 @@ def test_several_series_are_scaled_each_by_its_own(run_dir: RunDir) -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "shown"), [("15m", {"hour", "weekday"}), ("1d", {"weekday", "month"}), ("1mo", {"month"}), ("1w", {"month"})]
+    ("every", "shown"),
+    [("15m", {"hour", "weekday"}), ("1d", {"weekday", "month"}), ("1mo", {"month"}), ("1w", {"month"})],
 )
 def test_the_calendar_follows_the_step(run_dir: RunDir, every: str, shown: set[str]) -> None:
     path = run_dir(1)
