@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from forecast.dashboards.canvas import Shown
 from forecast.dashboards.chart import Chart
 from forecast.dashboards.sheet import NARROW, across, draw
-from forecast.dashboards.style import COLOURS, styled, svg
+from forecast.dashboards.style import COLOURS, svg
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser itself refuses scripts and requests
 
@@ -52,19 +51,14 @@ def swatch(role: str) -> str:
     return f'<span class="key" style="background:var(--{role})" aria-hidden="true"></span>'
 
 
-def drawing(picture: Shown) -> str:
+def drawing(chart: Chart) -> str:
     """A figure, drawn for wide and for narrow pages (the other one is hidden by the style sheet)."""
-    with styled(picture.name):
-        large, small = (
-            draw(picture, width) if isinstance(picture, Chart) else picture.draw(width)
-            for width in (across(picture), NARROW)
-        )
-        wide = svg(large, picture.name, picture.alt, "wide")
-        narrow = svg(small, f"{picture.name}-narrow", picture.alt, "narrow")
+    wide = svg(draw(chart, across(chart)), chart.name, chart.alt, "wide")
+    narrow = svg(draw(chart, NARROW), f"{chart.name}-narrow", chart.alt, "narrow")
     return (
-        f'<figure class="{"half" if picture.half else "full"}" id="figure-{picture.name}">'
-        f"<h3>{text(picture.title)}</h3>"
-        f"{wide}{narrow}<figcaption>{text(picture.caption)}</figcaption></figure>"
+        f'<figure class="{"half" if chart.half else "full"}" id="figure-{chart.name}">'
+        f"<h3>{text(chart.title)}</h3>"
+        f"{wide}{narrow}<figcaption>{text(chart.caption)}</figcaption></figure>"
     )
 
 

@@ -16,6 +16,7 @@ from forecast.dashboards.style import short, tick
 
 POINTS = 72.0  # in an inch
 LEAST = 1e-290  # of a logarithmic axis
+LINES = 3  # of a title
 FINEST = 5.0  # points: smaller letters are left out
 WHOLE = [1, 2, 3, 4, 6, 10]  # between whole numbers: 24 hours fall on them
 STEPS = [1, 2, 2.5, 5, 10]
@@ -218,11 +219,15 @@ def _fit(side: Side, names: list[str], letters: int, size: float, across: bool) 
 
 
 def wrapped(title: str, letters: int) -> str:
-    """A title in lines of at most so many letters, broken between its parts (` · `) first, then between words."""
+    """A title in lines of at most so many letters, broken between its parts (` · `) first, then between words; of a
+    long one the beginning, of a long word both ends."""
     lines: list[str] = []
     for given in title.split("\n"):
         parts = _packed(given.split(" · "), " · ", letters)
-        lines += [line for part in parts for line in _packed(part.split(), " ", letters)] or [""]
+        words = ([short(word, letters) for word in part.split()] for part in parts)
+        lines += [line for part in words for line in _packed(part, " ", letters)]
+    if len(lines) > LINES:
+        lines = [*lines[: LINES - 1], f"{lines[LINES - 1][: letters - 1]}…"]
     return "\n".join(lines)
 
 

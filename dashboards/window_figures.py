@@ -39,7 +39,7 @@ def marks(shown: Sequence[Drawn]) -> tuple[Mark, ...]:
     for each, role in zip(shown, ROLES, strict=False):
         if each.banded:
             found += bands(each.window.future, role)
-    actual = pl.concat([first.past.select("ds", "y"), longest.future.select("ds", "y")])
+    actual = pl.concat([first.past.select("ds", "y"), longest.future.select("ds", "y")], how="vertical_relaxed")
     found.append(_line(actual, "y", "actual", "ink", width=1.2))
     for each, role, dash in zip(shown, ROLES, DASHES, strict=False):
         found.append(_line(each.window.future, "y_hat", each.name, role, width=1.9, dash=dash))

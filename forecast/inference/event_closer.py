@@ -43,6 +43,7 @@ class Piece(NamedTuple):
     made: Next  # of all its events, (1, L)
     rows: Any  # (L,) rows of the table
     keep: Any  # (K,) the last of them
+    gaps: Tensor  # (L,) that came, as they are scored
     until: float  # the end of the watch
 
 
@@ -83,7 +84,7 @@ def _piece(of: Part, gather: EventGather, chain: EventChain, number: int, long: 
     rows = gather.rows(torch.tensor([number]), int(batch.length[0]))[0].numpy()
     sequence, final = int(batch.sequence[0]), float(of.events.time[rows[-1]])
     until = float(of.end[sequence]) if batch.last[0] > 0 else final
-    return Piece(of.events.ids[sequence], made, rows, rows[-long:], max(until, final))
+    return Piece(of.events.ids[sequence], made, rows, rows[-long:], batch.gaps[0], max(until, final))
 
 
 def _hazard(of: Part, piece: Piece) -> pl.DataFrame:
@@ -117,8 +118,7 @@ def _next(data: "EventModule", of: Part, piece: Piece) -> pl.DataFrame:
     places = places[places > 0]
     before = torch.from_numpy(places - 1)
     gaps = piece.made.gaps.at((0, before[:, None]))  # (K, 1) distributions for (K, G) gaps
-    came = torch.from_numpy(of.events.time[piece.rows[places]] - of.events.time[piece.rows[places - 1]])
-    at = spots(piece.made.gaps.at((0, before)), came)
+    at = spots(piece.made.gaps.at((0, before)), piece.gaps[places])
     marks = Next(piece.made.gaps.at((slice(None), before)), piece.made.states[:, before], piece.made.marks)
     p, code = marks.mark_probabilities()[0].float().topk(min(MARKS, len(data.spec.marks)))
     names = data.recipe.names(code.reshape(-1).numpy()).to_list()

@@ -12,6 +12,7 @@ from tests.dashboards.events import make_event_run
 
 MODELS = ("informer", "aaren", "tcnca", "lstm", "transformer", "linear", "none")
 SAME = ("predictions.parquet", "history.csv", "examples.parquet", "timeline.parquet", "timeline_events.parquet",
+        "timeline_next.parquet",
         "data.json", "overrides.json", "temperature.json", "report.html")  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr
 
+from forecast.dashboards.event_sequences import chosen, listed
 from forecast.inference import event_floors
 from tests.dashboards.conftest import write
 
@@ -115,6 +116,7 @@ def make_event_run(
     path.mkdir(parents=True)
     frame.write_parquet(path / "predictions.parquet")
     timelines(path, data, told, names, shop)
+    closer(path, data, told, names, frame)
     history(rng).write_csv(path / "history.csv")
     before, after = (event_floors.targets(data.sequence, data.time, data.mark, keep) for keep in (~kept, kept))
     found = event_floors.floors(before if shop else after, after, marks=len(names), grid=grid)
@@ -176,6 +178,25 @@ def timelines(path: Path, data: Made, told: Forecast, names: tuple[str, ...], sh
         "unique_id": [each[0] for each in hazard for _ in each[1]], "ds": stamps(at) if shop else at,
         "hazard": np.concatenate([each[2] for each in hazard]),
     }).write_parquet(path / "timeline.parquet")  # fmt: skip
+
+
+def closer(path: Path, data: Made, told: Forecast, names: tuple[str, ...], frame: pl.DataFrame) -> None:
+    """The densities and likeliest marks of some sequences: those with a timeline, the worst, the best, some others."""
+    kept = pl.read_parquet(path / "timeline.parquet")["unique_id"].unique(maintain_order=True).to_list()
+    kept += chosen(listed(frame.lazy()), 3)
+    chance, rows = 0.85 * data.chance + 0.15 / len(names), []
+    for name in dict.fromkeys(kept):
+        for i in np.flatnonzero((data.sequence == int(name) - 12346) & data.scored):
+            at = np.sort(np.append(np.geomspace(1e-3, 300, 60), max(data.gap[i], 1e-9)))
+            order = chance[i].argsort()[::-1][:8]
+            density = np.exp(told.only(i, len(at)).log_prob(at))
+            rows.append((name, int(data.number[i]), at, density, [names[k] for k in order], chance[i][order]))
+    pl.DataFrame({
+        "unique_id": [row[0] for row in rows], "event": [row[1] for row in rows],
+        **{key: pl.Series([row[k].tolist() for row in rows], dtype=pl.List(pl.Float32))
+           for k, key in ((2, "gap"), (3, "density"), (5, "p"))},
+        "names": [row[4] for row in rows],
+    }).write_parquet(path / "timeline_next.parquet")  # fmt: skip
 
 
 def model_scores(frame: pl.DataFrame) -> dict[str, Any]:

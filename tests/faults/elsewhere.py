@@ -314,6 +314,9 @@ ELSEWHERE = {
     "store.py _fetch": "tests/test_store.py::test_a_model_of_somebody_else",
     "store.py _keep": "tests/test_store.py::test_a_manifest_that_points_out_of_the_folder",
     "interop/frames.py _told": "tests/interop/test_model.py::test_a_series_whose_rows_come_apart_is_refused",
+    "dashboards/insight.py read: cannot be read": "tests/dashboards/test_insight.py::test_what_is_damaged_is_told_in_one_line",
+    "dashboards/insight.py read: another form": "tests/dashboards/test_insight.py::test_what_is_damaged_is_told_in_one_line",
+    "dashboards/insight.py read: has no column": "tests/dashboards/test_insight.py::test_a_table_of_other_columns_is_told",
     "verbs/export.py graph_of: is of task=event": "tests/verbs/test_export.py::test_runs_that_have_no_such_graph",
     "verbs/export.py graph_of: graph=step with": "tests/verbs/test_export.py::test_runs_that_have_no_such_graph",
 }

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from forecast.artifacts import Run
+from forecast.dashboards.event_sequences import chosen, listed
 from forecast.errors import ArtifactError, DataError, UsageError
 from forecast.inference.event_predictor import EventPredictor
 from tests.verbs.conftest import command
@@ -63,8 +64,25 @@ def test_every_model_learns_events_and_is_scored_beside_the_floors(tmp_path, mod
     assert (made["q05"] < made["median"]).all() and (made["median"] < made["q95"]).all()
     hazard = pl.read_parquet(run / "timeline.parquet")
     assert (hazard["hazard"] >= 0).all() and hazard["unique_id"].n_unique() >= 3
+    assert_kept(run, made)
     assert "<svg" in (run / "report.html").read_text()
     assert "oracle" in done.stderr
+
+
+def assert_kept(run: Path, made: pl.DataFrame) -> None:
+    """The densities that a run keeps are those its events were scored by."""
+    ahead = pl.read_parquet(run / "timeline_next.parquet")
+    names = set(pl.read_parquet(run / "timeline.parquet")["unique_id"])
+    assert set(ahead["unique_id"]) == names >= set(chosen(listed(made.lazy()), 6))
+    both = ahead.join(made.rename({"gap": "came"}), on=["unique_id", "event"])
+    assert both.height == ahead.height
+    for row in both.iter_rows(named=True):
+        gap, density = np.array(row["gap"]), np.array(row["density"])
+        assert (np.diff(gap) >= 0).all() and len(row["names"]) == len(row["p"])
+        at = int(np.abs(gap - row["came"]).argmin())
+        assert np.log(density[at]) == pytest.approx(row["nats_time"], abs=1e-3)
+        assert np.trapezoid(density, gap) == pytest.approx(0.99, abs=0.08)
+        assert row["names"][0] == row["guess"] and sum(row["p"]) <= 1 + 1e-5
 
 
 def test_a_model_that_looks_ahead_is_refused(tmp_path):

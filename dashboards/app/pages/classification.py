@@ -8,7 +8,7 @@ from dash import html
 
 from forecast.dashboards import class_scores
 from forecast.dashboards.app import kit
-from forecast.dashboards.app.class_samples import mistakes
+from forecast.dashboards.app.class_samples import Rows, mistakes
 from forecast.dashboards.app.page import Node, Page, View
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.class_confusion import confusion, recalls
@@ -21,7 +21,7 @@ from forecast.errors import ForecastError
 
 PATH: Final = "/classification"
 OFFERED: Final = 300  # runs to choose from, the newest
-PAIRS: Final = 200  # confused pairs in the table
+PAIRS: Final = 15  # confused pairs in the table
 SHARES: Final = {
     "counts": "counts of test series",
     "row": "% of the class (rows are 100)",
@@ -142,12 +142,13 @@ def _by_class(view: View, run: Run) -> list[Node]:
         key: (lambda one, key=key: one[key])
         for key in ("class", "train", "val", "test", "recall", "precision", "f1", "wrong")
     }
-    rows = [
+    there = kit.order(facts, keys, view, "f1")
+    rows = Rows(len(there), lambda first, stop: [
         [one["class"], *(count(one[key]) for key in ("train", "val", "test")),
          *(percent(one[key]) if one[key] is not None else "–" for key in ("recall", "precision")),
          number(one["f1"], 3), _mistaken(one, run, view), one["other"]]
-        for one in kit.order(facts, keys, view, "f1")
-    ]  # fmt: skip
+        for one in there[first:stop]
+    ])  # fmt: skip
     words = "Recall: of the series of the class, those that were told; precision: of the guesses of it, those right."
     return [kit.table("Classes", HEADS, rows, view, PATH), kit.note(words)]
 
