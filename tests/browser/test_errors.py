@@ -50,7 +50,7 @@ def test_one_run_part_by_part(site, page: Page, runs: Path) -> None:
 
 
 def test_names_lead_to_their_own_figures(site, page: Page, runs: Path) -> None:
-    shown(page, site(runs), "/errors", run=ONE, part="series")
+    shown(page, site(runs), "/errors", run=ONE, show="series")
     page.get_by_role("link", name="<i>two</i>", exact=True).first.click()
     page.wait_for_selector("h2:has-text('By series')", state="detached")
     page.get_by_role("link", name="<b>heat</b>", exact=True).first.click()
@@ -60,7 +60,7 @@ def test_names_lead_to_their_own_figures(site, page: Page, runs: Path) -> None:
 
 def test_two_runs_beside_each_other_on_a_phone(site, page: Page, runs: Path) -> None:
     page.set_viewport_size({"width": 320, "height": 700})
-    text = shown(page, site(runs), "/errors", run=[ONE, TWO, BARE], channel="load", part="residuals")
+    text = shown(page, site(runs), "/errors", run=[ONE, TWO, BARE], channel="load", show="residuals")
     assert "Mean error, aaren" in text
     assert "wrote no predictions" in text
     named = page.locator("#figure-residuals .legendtext").all_text_contents()
@@ -74,8 +74,8 @@ def test_two_runs_beside_each_other_on_a_phone(site, page: Page, runs: Path) -> 
     ("query", "told"),
     [({"run": "nothing"}, "no run 'nothing'"), ({"run": ONE, "channel": "heat"}, "has no channel heat"),
      ({"run": ONE, "series": "loat"}, "no scored series loat"), ({"run": BARE}, "Train it with predictions=true"),
-     ({"run": ONE, "find": "zzz", "part": "series"}, "No series has"),
-     ({"run": ONE, "seriessort": "rubbish", "part": "series"}, "Errors by series")],
+     ({"run": ONE, "find": "zzz", "show": "series"}, "No series has"),
+     ({"run": ONE, "seriessort": "rubbish", "show": "series"}, "Errors by series")],
 )  # fmt: skip
 def test_what_is_not_there_is_said(site, page: Page, runs: Path, query: dict[str, str], told: str) -> None:
     shown(page, site(runs), "/errors", **query)

@@ -119,11 +119,11 @@ def _nothing(name: str, unwritten: bool, choice: Choice, whole: Residuals | None
 
 def drawn(subjects: list[Subject], view: View) -> list[Node]:
     """The links to the parts of the page, and the part that the address names."""
-    here = view.one("part") if view.one("part") in PARTS else "where"
+    here = view.one("show") if view.one("show") in PARTS else "where"
     links = [
         html.Strong(title, **kit.aria(current="true"))
         if key == here
-        else kit.link(title, PATH, **{**view.query, "part": key})
+        else kit.link(title, PATH, **{**view.query, "show": "" if key == "where" else key})
         for key, title in PARTS.items()
     ]
     menu = html.Nav(links, className="pages", style={"flexWrap": "wrap"}, **kit.aria(label="Parts of this page"))
