@@ -88,7 +88,7 @@ def test_a_damaged_run_is_named_and_the_others_stay(home: Path) -> None:
     assert list(found) == [newer.name, strange.name, odd.name, broken.name, ID]
     assert found[broken.name].startswith("metrics.json cannot be read: ")
     assert found[odd.name] == "metrics.json cannot be read: it holds a list, not an object"
-    assert found[strange.name] == "metrics.json: best holds a int, expected an object"
+    assert found[strange.name] == "metrics.json: seed holds a str, expected a number"
     assert "schema 999" in found[newer.name]
     assert found[ID] == ""
 
