@@ -213,7 +213,7 @@ def reach(found: Insight, window: int) -> Chart | None:
         bound = (Rule(most, label=f"by construction: {most}"),) if isinstance(most, int) and _alike(found) else ()
         x_axis = Axis(f"newest {found.unit}s", zero=True)
         panels.append(Panel((*shares, *bound), x_axis, Axis("share of the gradient (%)", zero=True, percent=True)))
-    words = f"How far back the encoder reaches, measured by gradients: their norms, and on the right what the newest "
+    words = "How far back the encoder reaches, measured by gradients: their norms, and on the right what the newest "
     words += f"{found.unit}s hold of their sum. By construction: {found.reach.get('rule', '')}."
     if not last:
         words += f" It looks both ways, so the gradient is that of all it gives out for each {found.unit}."
