@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from forecast.dashboards.bands import COLUMNS
 from forecast.dashboards.index import FAULTS, Index, damaged, plain
 from forecast.dashboards.load import Run
-from forecast.dashboards.windows import Window, regular
+from forecast.dashboards.windows import Window, regular, whole
 
 ROLES = ("best", "typical", "worst")
 
@@ -52,11 +51,10 @@ def window(run: Run, index: Index, id: int, channel: int, place: int) -> Window:
     past = pl.concat([ahead.select("ds", "y").clear(), *frames[1:]]).filter(
         pl.col("ds").is_between(since, cutoff, closed="right")
     )
-    lost = [pl.lit(None, pl.Float32).alias(name) for name in ("naive", *COLUMNS) if name not in ahead.columns]
     return Window(
         "", index.ids[id], index.channels[channel], cutoff, at["mse"] if at["mse"] is not None else float("nan"),
         regular(past.unique("ds", keep="first").sort("ds"), index.interval),
-        ahead.with_columns(lost).select("ds", "y", "y_hat", "naive", *COLUMNS),
+        whole(ahead),
     )  # fmt: skip
 
 

@@ -25,12 +25,13 @@ class Sample(NamedTuple):
     steps: int
 
 
-def samples(run: Run, label: str = "", guess: str = "", *, wrong: bool = True, find: str = "") -> list[Sample]:
-    """The test series, those of which the model was surest first: of one class, taken for one, with a part of a name
-    where these are given; `wrong`: only those that were mistaken. ArtifactError for another table."""
+def samples(run: Run, label: str = "", guess: str = "", *, wrong: bool = True, find: str = "") -> pl.DataFrame:
+    """The test series with the columns of `Sample`, those of which the model was surest first: of one class, taken for
+    one, with a part of a name where these are given; `wrong`: only those that were mistaken. ArtifactError for another
+    table."""
     frame = _scan(run)
     if frame is None:
-        return []
+        return pl.DataFrame(schema=dict.fromkeys(NEEDED, pl.String))
     kept = frame.select(NEEDED).with_columns(pl.col("unique_id", "label", "guess").cast(pl.String))
     if wrong:
         kept = kept.filter(pl.col("label") != pl.col("guess"))
@@ -39,7 +40,7 @@ def samples(run: Run, label: str = "", guess: str = "", *, wrong: bool = True, f
             kept = kept.filter(pl.col(column) == value)
     if find:
         kept = kept.filter(pl.col("unique_id").str.to_lowercase().str.contains(find.lower(), literal=True))
-    return [Sample(*row) for row in _collected(kept.sort("p", descending=True, maintain_order=True)).iter_rows()]
+    return _collected(kept.sort("p", descending=True, maintain_order=True))
 
 
 def chances(run: Run, id: str) -> Chart | None:

@@ -69,7 +69,9 @@ def _other(run: Run, name: str) -> Panel:
     dots = curve.height <= DOTTED and name.startswith("val/")
     marks.append(Line(*_drawn(curve), "", "model" if name.startswith("val/") else "ridge", dots=dots))
     share = name.startswith("val/") and any(word in name for word in SHARES)
-    return Panel(tuple(marks), _steps(), Axis(LABELS.get(name, name), percent=share), height=1.4)
+    most = float(curve["value"].max() or 0.0)  # type: ignore[arg-type]
+    room = (0.0, 1.1 * most) if name == "lr" and most > 0 else None  # it is often constant
+    return Panel(tuple(marks), _steps(), Axis(LABELS.get(name, name), percent=share, range=room), height=1.4)
 
 
 def _steps() -> Axis:

@@ -12,7 +12,7 @@ from forecast.dashboards.chart import Axis, Cells, Chart, Histogram, Line, Mark,
 from forecast.dashboards.load import Row, Run
 from forecast.dashboards.residuals import Residuals
 from forecast.dashboards.shared import DASHES, array, spread
-from forecast.dashboards.style import number, role_of, steps
+from forecast.dashboards.style import number, role_of, short, steps
 
 ROLES: Final = ("model", "other", "ridge")  # of runs beside each other
 EDGES: Final = 61  # of the histogram
@@ -278,5 +278,6 @@ def series(subjects: Subjects) -> Chart | None:
     alt = f"{words} {top['unique_id']}: {number(top['mse'])}; {bottom['unique_id']}: {number(bottom['mse'])}."
     scale = spread(*(mark.x for mark in marks if isinstance(mark, Points)))
     x = Axis("MSE (scaled)", scale, zero=scale == "linear")
-    panel = Panel(tuple(marks), x, Axis("", "category", down=True), height=0.7 + 0.2 * ends.height)
-    return Chart("series", "Hardest and easiest series", words, alt, (panel,), half=True)
+    ticks = tuple((float(k), short(str(name), 24)) for k, name in enumerate(ends["unique_id"]))
+    panel = Panel(tuple(marks), x, Axis("", "category", ticks=ticks, down=True), height=0.7 + 0.2 * ends.height)
+    return Chart("series", "Hardest and easiest series", words, alt, (panel,))

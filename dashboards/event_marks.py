@@ -5,15 +5,12 @@ from os.path import commonprefix
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from forecast.dashboards.canvas import legend, sheet
 from forecast.dashboards.chart import Axis, Bars, Cells, Chart, Panel, Points
 from forecast.dashboards.event_summary import EventSummary
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
-from forecast.dashboards.style import LIGHT, short
+from forecast.dashboards.style import short
 
 TALLEST = 12  # marks in the figure of accuracies
 LETTERS = 16  # of a mark's name in a figure
@@ -117,30 +114,3 @@ def _apart(names: Sequence[str]) -> dict[str, str]:
     last = commonprefix([name[start:][::-1] for name in names])
     end = last.rfind(" ") + 1 or len(last)
     return {name: f"{'…' * (start > 0)}{name[start : len(name) - end]}{'…' * (end > 0)}" for name in names}
-
-
-def shares(
-    run: Run,
-    width: float,
-    labels: Sequence[str],
-    recall: np.ndarray,
-    precision: np.ndarray,
-    first: str = "of those that came",
-) -> Figure:
-    """A row for each label: of those that came the share that was told, of the guesses the share that came."""
-    k = len(labels)
-    figure, (axes,) = sheet(width, 1, max(2.6, 0.27 * k + 0.7))
-    place = np.arange(k)
-    axes.barh(place, recall, height=0.62, color=LIGHT["model"], alpha=0.3, lw=0)
-    axes.plot(recall, place, "|", ms=11, mew=2, color=LIGHT["model"], clip_on=False, zorder=3,
-              label=first)  # fmt: skip
-    axes.plot(precision, place, "D", ms=4.5, mfc="none", mec=LIGHT["seasonal"], mew=1.4, clip_on=False, zorder=3,
-              label="of the guesses")  # fmt: skip
-    axes.set_yticks(place, labels)
-    axes.set_ylim(k - 0.4, -0.6)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel("share that is right")
-    legend(figure, axes, run, columns=2)
-    return figure

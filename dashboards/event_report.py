@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from forecast.dashboards.canvas import Shown
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.event_ahead import ahead_rows, best, explained, titles
 from forecast.dashboards.event_figures import event_charts
 from forecast.dashboards.event_scores import event_unit, headline, plural, score_table, tiles
@@ -45,7 +45,7 @@ def render(run: Run) -> str:
     return document(run, headline(run), meta, tiles(run, summary.coverage if summary else None), sections)
 
 
-def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Shown]) -> list[str]:
+def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Chart]) -> list[str]:
     found = grid(drawn, *(name for name in drawn if name.startswith("timeline-")))
     if found:
         return [found]
@@ -54,7 +54,7 @@ def _events(run: Run, summary: EventSummary | None, drawn: Mapping[str, Shown]) 
     return [note("No sequences to show: this run wrote no hazards (timeline.parquet is missing or empty).")]
 
 
-def _time(drawn: Mapping[str, Shown]) -> list[str]:
+def _time(drawn: Mapping[str, Chart]) -> list[str]:
     found = grid(drawn, "pit", "rescaling", "gaps", "ratio", "position")
     return [found] if found else [note("Nothing to show: neither a histogram of F(gap) nor predictions were written.")]
 

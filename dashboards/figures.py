@@ -6,7 +6,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from forecast.dashboards import load
-from forecast.dashboards.canvas import Shown
 from forecast.dashboards.chart import Chart
 from forecast.dashboards.class_figures import class_charts
 from forecast.dashboards.event_figures import event_charts
@@ -14,7 +13,6 @@ from forecast.dashboards.event_summary import summarise_events
 from forecast.dashboards.residuals import measure
 from forecast.dashboards.series_figures import series_charts
 from forecast.dashboards.sheet import across, draw
-from forecast.dashboards.style import styled
 from forecast.dashboards.summary import summarise
 
 
@@ -26,13 +24,9 @@ def figures(run_dir: Path) -> dict[str, Figure]:
     A figure whose data the run does not have is left out. `style.png` turns one into the bytes of a PNG file.
     """
     run = load.read(run_dir)
-    found: Sequence[Shown]
+    found: Sequence[Chart]
     if run.kind == "series":
         found = series_charts(run, summarise(run), measure(run))
     else:
         found = event_charts(run, summarise_events(run)) if run.events else class_charts(run)
-    with styled():
-        return {
-            each.name: draw(each, across(each)) if isinstance(each, Chart) else each.draw(across(each))
-            for each in found
-        }
+    return {each.name: draw(each, across(each)) for each in found}

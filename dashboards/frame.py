@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from forecast.dashboards.canvas import Shown
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import code, drawing, facts, fold, note, page, section, text
 from forecast.dashboards.style import count, duration
@@ -54,14 +54,14 @@ def _header(run: Run, told: tuple[str, str, str], more: Mapping[str, object], sh
     )
 
 
-def grid(drawn: Mapping[str, Shown], *names: str) -> str:
+def grid(drawn: Mapping[str, Chart], *names: str) -> str:
     """Those of the pictures that there are, two beside each other where they are half a page wide."""
     found = [drawing(drawn[name]) for name in names if name in drawn]
     return f'<div class="grid">{"".join(found)}</div>' if found else ""
 
 
 def training(
-    run: Run, drawn: Mapping[str, Shown], trained: str, group: str, more: Sequence[tuple[str, object]] = ()
+    run: Run, drawn: Mapping[str, Chart], trained: str, group: str, more: Sequence[tuple[str, object]] = ()
 ) -> list[str]:
     """The loss beside the facts of the training; `trained` names the number in `group` of metrics.json, `more` are
     facts besides."""

@@ -106,7 +106,7 @@ def read(run: Run) -> Insight | None:
         held = json.loads(facts.read_text(encoding="utf-8"))
     except (ValueError, OSError) as fault:
         raise ArtifactError(f"insight.json cannot be read ({fault})", "JSON as the run wrote it", again) from fault
-    if not isinstance(held, dict) or held.get("version") != 1:
+    if not _sound(held):
         raise ArtifactError("insight.json has another form", "version 1", again)
     try:
         frame = pl.read_parquet(table)
@@ -118,6 +118,19 @@ def read(run: Run) -> Insight | None:
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise ArtifactError(f"insight.parquet has no column {missing[0]}", ", ".join(COLUMNS), again)
     return Insight(held, frame)
+
+
+def _sound(held: object) -> bool:
+    """Whether all that figures count on is there, and of its type."""
+    if not isinstance(held, dict) or held.get("version") != 1:
+        return False
+    layers, windows = held.get("layers", []), held.get("windows", [])
+    if not isinstance(layers, list) or not isinstance(windows, list):
+        return False
+    places = ("layer", "tokens", "stride", "offset", "after")
+    return all(
+        isinstance(layer, dict) and all(isinstance(layer.get(key), int) for key in places) for layer in layers
+    ) and all(isinstance(window, dict) and isinstance(window.get("pick"), str) for window in windows)
 
 
 def _whole(value: object) -> int:

@@ -14,6 +14,7 @@ from forecast.dashboards.insight_worth import importance, shortened
 from forecast.dashboards.load import Facts, Run
 from forecast.dashboards.style import number
 
+COLUMNS = 500  # of shades beside each other
 MOST_LAYERS = 6  # drawn; deeper encoders show their first ones
 DASHES = ("solid", "dash", "dot", "dashdot")
 ROLES = ("model", "seasonal", "ridge", "last", "other", "muted")
@@ -71,7 +72,7 @@ def sparsity(found: Insight, window: int) -> Chart | None:
             3.5,
         )
         title = f"layer {layer['layer'] + 1}: {layer.get('kept', '?')} of {layer['tokens']} queries attend"
-        marks = (Cells(x, np.arange(1, heads + 1), z, "M (unscaled score)"), dots)
+        marks = (_shades(x, z, "M (unscaled score)"), dots)
         panels.append(Panel(marks, _time(found), _heads(heads), title, height=min(1.2 + 0.14 * heads, 3.4)))
         told.append(f"layer {layer['layer'] + 1}: M from {number(np.nanmin(z))} to {number(np.nanmax(z))}")
     words = (
@@ -133,7 +134,7 @@ def weights(found: Insight, window: int) -> Chart | None:
         heads = rows["head"].n_unique()
         z = rows["value"].to_numpy().astype(np.float64).reshape(heads, -1)
         x = _at(found, window, layer, np.arange(z.shape[1]))
-        marks = (Cells(x, np.arange(1, heads + 1), 100 * z, "weight (%)", low=0.0, high=100 * float(z.max())),)
+        marks = (_shades(x, 100 * z, "weight (%)")._replace(low=0.0, high=100 * float(z.max())),)
         title = f"layer {layer['layer'] + 1}"
         panels.append(Panel(marks, _time(found), _heads(heads), title, height=min(1.2 + 0.14 * heads, 3.4)))
         told.append(f"{title}: at most {100 * z.max():.1f} %, effectively {number(layer.get('effective', 0.0))} steps")
@@ -273,6 +274,16 @@ def _at(found: Insight, window: int, layer: Facts, place: np.ndarray) -> np.ndar
     if found.unit == "token":
         return place + 1
     return layer.get("offset", 0) + place * layer.get("stride", 1) - found.length(window)
+
+
+def _shades(x: np.ndarray, z: np.ndarray, label: str) -> Cells:
+    """Rows of heads; of a long window each shade is the mean of neighbours."""
+    each = -(-z.shape[1] // COLUMNS)
+    if each > 1:
+        starts = np.arange(0, z.shape[1], each)
+        size = np.diff(np.append(starts, z.shape[1]))
+        z, x = np.add.reduceat(z, starts, 1) / size, np.add.reduceat(x, starts) / size
+    return Cells(x, np.arange(1, len(z) + 1), z, label)
 
 
 def _heads(count: int) -> Axis:

@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from forecast.dashboards import class_report, event_report, load
-from forecast.dashboards.canvas import Shown, moment
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
 from forecast.dashboards.insight_report import looked
 from forecast.dashboards.intervals import interval_table
@@ -15,6 +15,7 @@ from forecast.dashboards.page import facts, note
 from forecast.dashboards.residuals import measure
 from forecast.dashboards.scores import channel_table, headline, score_table, series_table, tiles
 from forecast.dashboards.series_figures import series_charts
+from forecast.dashboards.shared import moment
 from forecast.dashboards.style import count, duration, steps
 from forecast.dashboards.summary import Summary, summarise
 
@@ -65,7 +66,7 @@ def render(run: Run) -> str:
     return document(run, headline(run), meta, shown, sections)
 
 
-def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Shown]) -> list[str]:
+def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Chart]) -> list[str]:
     if summary is not None:
         return [grid(drawn, "forecasts", "channels")]
     if run.predictions is None:
@@ -73,7 +74,7 @@ def _forecasts(run: Run, summary: Summary | None, drawn: Mapping[str, Shown]) ->
     return [note("No forecasts to show: in predictions.parquet every actual or every forecast is missing.")]
 
 
-def _errors(run: Run, summary: Summary | None, drawn: Mapping[str, Shown]) -> list[str]:
+def _errors(run: Run, summary: Summary | None, drawn: Mapping[str, Chart]) -> list[str]:
     parts = [grid(drawn, "horizon", "residuals", "acf", "level", "calendar", "week", "time"), *channel_table(run)]
     if summary is not None and summary.ids > 1:
         title = f"The hardest of {summary.ids:,d} series" if summary.ids > HARDEST else "By series"

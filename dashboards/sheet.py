@@ -8,7 +8,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
 
 from forecast.dashboards.chart import Band, Cells, Chart, Line, Mark, Panel, named
 from forecast.dashboards.sheet_axes import dress, wrapped
@@ -19,13 +21,14 @@ from forecast.dashboards.style import LIGHT, styled
 WIDE, HALF, NARROW = 9.0, 4.35, 3.0  # inches: across the page, half of it, on a phone
 SPACE: Any = {"h_pad": 0.06, "w_pad": 0.04, "hspace": 0.06, "wspace": 0.06}  # inches; shares of a panel
 HEAD = 0.35  # inches above the panels, for the legend and what axes need
-LETTER = 0.063  # inches of a letter in the legend
+GLYPH = 0.427  # inches of what stands before a name of the legend, and between names
 TITLE = 0.079  # of one in a title
 LEFT = 0.5  # inches of what stands left of a panel
+LINE = 0.16  # inches of a further line of a title
 MANY = 4  # columns, from which on a narrow sheet has two
 
 
-def across(chart: Any) -> float:
+def across(chart: Chart) -> float:
     """Inches of a chart on a wide page."""
     return HALF if chart.half else WIDE
 
@@ -37,7 +40,11 @@ def draw(chart: Chart, width: float) -> Figure:
         broad = width / columns
         rows = [chart.panels[k : k + columns] for k in range(0, len(chart.panels), columns)]
         titles = [wrapped(panel.title, int((broad - LEFT) / TITLE)) for panel in chart.panels]
-        heights = [max(_height(chart, panel, width) for panel in row) for row in rows]
+        more = [max(title.count("\n") for title in titles[k : k + columns]) for k in range(0, len(titles), columns)]
+        heights = [
+            max(_height(chart, panel, width) for panel in row) + LINE * lines
+            for row, lines in zip(rows, more, strict=True)
+        ]
         fit, lines = _legend_columns(chart, width)
         figure = Figure(
             figsize=(width, sum(heights) + HEAD + 0.17 * max(0, lines - 1)), layout=ConstrainedLayoutEngine(**SPACE)
@@ -77,9 +84,9 @@ def _panel(figure: Figure, axes: Axes, panel: Panel, title: str, width: float, h
         axes.set_title(title, fontsize=9 if width > 2.5 else 7.5)
     if not drawn:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=LIGHT["muted"])
-    for mark in panel.marks:
-        if isinstance(mark, Cells) and mark.label and drawn and not letter_size(panel, mark, width, height):
-            key(figure, axes, mark)
+    tables = [mark for mark in panel.marks if isinstance(mark, Cells) and mark.label]
+    if tables and drawn and not letter_size(panel, tables[0], width, height):
+        key(figure, axes, tables[0])
 
 
 def _spare(axes: Axes, chart: Chart, k: int, columns: int) -> None:
@@ -118,10 +125,16 @@ def _legend_columns(chart: Chart, width: float) -> tuple[int, int]:
     if not names:
         return 0, 0
     for columns in range(min(len(names), 6), 1, -1):
-        wide = sum(max(map(len, names[k::columns])) for k in range(columns))
-        if wide * LETTER + 0.46 * columns <= width:
+        wide = sum(max(map(_inches, names[k::columns])) for k in range(columns))
+        if wide + GLYPH * columns + 0.1 <= width:
             return columns, -(-len(names) // columns)
     return 1, len(names)
+
+
+def _inches(name: str) -> float:
+    """The length of a name in the legend."""
+    found, _, _ = text_to_path.get_text_width_height_descent(name, FontProperties(size=8.5), False)
+    return float(found) / 72
 
 
 def _legend(figure: Figure, chart: Chart, columns: int) -> None:

@@ -16,6 +16,7 @@ from forecast.dashboards.style import short, tick
 
 POINTS = 72.0  # in an inch
 LEAST = 1e-290  # of a logarithmic axis
+LINES = 3  # of a title
 FINEST = 5.0  # points: smaller letters are left out
 WHOLE = [1, 2, 3, 4, 6, 10]  # between whole numbers: 24 hours fall on them
 STEPS = [1, 2, 2.5, 5, 10]
@@ -103,11 +104,11 @@ def dress(axes: Axes, panel: Panel, width: float, height: float, drawn: bool) ->
     axes.margins(x=0.0 if tiled else 0.03 if barred else 0.015, y=0.0 if tiled else 0.05)
     axes.autoscale_view()
     letters = letters_of(panel, width)
-    _side(axes.xaxis, panel.x, words(panel, True), drawn, max(3, int(width * 1.3)), width)
+    _side(axes.xaxis, panel.x, words(panel, True), drawn, min(max(3, int(width * 1.6)), 9), width)
     _side(axes.yaxis, panel.y, words(panel, False), drawn, min(max(3, round(height * 2)), 6), height)
     _limits(axes, panel)
     axes.set_xlabel(panel.x.label)
-    axes.set_ylabel(cut(panel.y.label, max(12, int(height * 13))))
+    axes.set_ylabel(cut(panel.y.label, max(16, int(height * 15))))
     names = words(panel, True) or [word for _, word in panel.x.ticks]
     if names:
         _fit(axes.xaxis, names, letters, width, True)
@@ -218,11 +219,15 @@ def _fit(side: Side, names: list[str], letters: int, size: float, across: bool) 
 
 
 def wrapped(title: str, letters: int) -> str:
-    """A title in lines of at most so many letters, broken between its parts (` · `) first, then between words."""
+    """A title in lines of at most so many letters, broken between its parts (` · `) first, then between words; of a
+    long one the beginning, of a long word both ends."""
     lines: list[str] = []
     for given in title.split("\n"):
         parts = _packed(given.split(" · "), " · ", letters)
-        lines += [line for part in parts for line in _packed(part.split(), " ", letters)] or [""]
+        words = ([short(word, letters) for word in part.split()] for part in parts)
+        lines += [line for part in words for line in _packed(part, " ", letters)]
+    if len(lines) > LINES:
+        lines = [*lines[: LINES - 1], f"{lines[LINES - 1][: letters - 1]}…"]
     return "\n".join(lines)
 
 

@@ -79,8 +79,14 @@ def _read(
         own = ahead.filter(pl.col("channel") == channel)
         before = regular(behind.filter(pl.col("channel") == channel).select("ds", "y").sort("ds"), interval)
         found.append(Window(role, identity, channel, cutoff, float("nan") if mse is None else mse, before,
-                            own.select("ds", "y", "y_hat", "naive", *COLUMNS)))  # fmt: skip
+                            whole(own)))  # fmt: skip
     return found
+
+
+def whole(future: pl.DataFrame) -> pl.DataFrame:
+    """The columns of a `Window.future`; null where a run has not recorded one."""
+    lost = [pl.lit(None, pl.Float32).alias(name) for name in ("naive", *COLUMNS) if name not in future.columns]
+    return future.with_columns(lost).select("ds", "y", "y_hat", "naive", *COLUMNS)
 
 
 def regular(past: pl.DataFrame, interval: timedelta) -> pl.DataFrame:

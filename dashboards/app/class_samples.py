@@ -1,6 +1,9 @@
 """Part of the page of classes: the series that were mistaken, drawn, listed, and each with its probabilities."""
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import polars as pl
 
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, View
@@ -12,7 +15,7 @@ from forecast.dashboards.measures import percent
 from forecast.dashboards.style import count
 
 PATH: Final = "/classification"
-DRAWN: Final = 12  # series at once
+DRAWN: Final = 8  # series at once
 HEADS: Final = (
     kit.Column("series", "Series", number=False, sorts=False), kit.Column("label", "Class", number=False, sorts=False),
     kit.Column("guess", "Taken for", number=False, sorts=False), kit.Column("p", "Sure", sorts=False),
@@ -20,8 +23,24 @@ HEADS: Final = (
 )  # fmt: skip
 
 
+class Rows(Sequence[Sequence[Node]]):
+    """Rows of a table that are made when they are looked at: a test part may have a million."""
+
+    def __init__(self, total: int, make: Callable[[int, int], list[list[Node]]]) -> None:
+        self.total, self.make = total, make
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            first, stop, _ = at.indices(self.total)
+            return self.make(first, stop)
+        return self.make(at, at + 1)[0]
+
+
 def mistakes(view: View, run: Run) -> list[Node]:
-    """Drawn ones, twelve at a time, and all of them in a table; of the one that is chosen the probabilities."""
+    """Drawn ones, eight at a time, and all of them in a table; of the one that is chosen the probabilities."""
     label, guess, every = view.one("label"), view.one("guess"), view.one("of") == "all"
     listed = samples(run, label, guess, wrong=not every, find=view.one("find"))
     if run.predictions is None:
@@ -47,10 +66,12 @@ def _controls(view: View, run: Run) -> Node:
     )  # fmt: skip
 
 
-def _drawn(view: View, run: Run, label: str, guess: str, listed: list[Sample]) -> list[Node]:
+def _drawn(view: View, run: Run, label: str, guess: str, listed: pl.DataFrame) -> list[Node]:
     """Those whose values the run has kept."""
-    asked = {each.id for each in listed}
-    held = [each for each in examples(run) if each.id in asked]
+    every = examples(run)
+    there = set(listed.filter(pl.col("unique_id").is_in([each.id for each in every]))["unique_id"])
+    held = [each for each in every if each.id in there]
+    wrong_ones = listed.filter(pl.col("label") != pl.col("guess")).height
     if not held:
         return [kit.note(_none(run, label, guess, listed))]
     last = -(-len(held) // DRAWN)
@@ -58,14 +79,13 @@ def _drawn(view: View, run: Run, label: str, guess: str, listed: list[Sample]) -
     first = (here - 1) * DRAWN
     some: list[Example] = held[first : first + DRAWN]
     told = f"{first + 1:,d} to {first + len(some):,d} of {len(held):,d} that the run has kept, the surest first"
-    gone = len([each for each in listed if each.label != each.guess]) - len(held)
-    if gone > 0:
+    if (gone := wrong_ones - len(held)) > 0:
         told += f"; of {gone:,d} more it kept the probabilities only"
     return [kit.graph(wrong(run, some), view), kit.note(f"{told}."), _turn(view, here, last)]
 
 
-def _none(run: Run, label: str, guess: str, listed: list[Sample]) -> str:
-    if not [each for each in listed if each.label != each.guess]:
+def _none(run: Run, label: str, guess: str, listed: pl.DataFrame) -> str:
+    if not listed.filter(pl.col("label") != pl.col("guess")).height:
         of = f" of class {label}" if label else ""
         return f"No test series{of} was taken for {f'class {guess}' if guess else 'another class'}."
     if not (run.path / "examples.parquet").is_file():
@@ -83,9 +103,9 @@ def _turn(view: View, here: int, last: int) -> Node:
     return kit.controls(to(here - 1, "← surer ones"), to(here + 1, "less sure ones →"))
 
 
-def _chosen(view: View, run: Run, listed: list[Sample]) -> list[Node]:
+def _chosen(view: View, run: Run, listed: pl.DataFrame) -> list[Node]:
     """The probabilities of one series, beside its values where there are some."""
-    id = view.one("id") or (listed[0].id if listed else "")
+    id = view.one("id") or (str(listed["unique_id"][0]) if listed.height else "")
     chart = chances(run, id) if id else None
     if chart is None:
         return [kit.note(f"There is no test series {id[:80]}.")] if view.one("id") else []
@@ -97,13 +117,13 @@ def _chosen(view: View, run: Run, listed: list[Sample]) -> list[Node]:
     return [kit.grid(kit.graph(chart, view), kit.graph(values, view))]
 
 
-def _table(view: View, run: Run, listed: list[Sample]) -> list[Node]:
-    if not listed:
+def _table(view: View, run: Run, listed: pl.DataFrame) -> list[Node]:
+    if not listed.height:
         return []
-    rows = [
+    rows = Rows(listed.height, lambda first, stop: [
         [kit.link(each.id, PATH, **{**view.query, "id": each.id}), each.label, each.guess, percent(each.p),
          percent(each.p_label), count(each.steps)]
-        for each in listed
-    ]  # fmt: skip
-    words = f"{len(listed):,d} series, those of which the model was surest first. A name leads to its probabilities."
+        for each in map(Sample._make, listed[first:stop].iter_rows())
+    ])  # fmt: skip
+    words = f"{listed.height:,d} series, those of which the model was surest first. A name leads to its probabilities."
     return [kit.table("Test series", HEADS, rows, view, PATH, sort=False, prefix="sample"), kit.note(words)]

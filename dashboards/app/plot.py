@@ -42,6 +42,7 @@ SYMBOLS = {
     "tick": "line-ns-open",
 }
 OPEN = ("ring", "cross", "tick")  # drawn by their outline alone
+FEW = 8  # whole numbers that an axis names each
 DASHES = {"solid": "solid", "dash": "6px,3px", "dot": "2px,2px", "dashdot": "7px,3px,2px,3px"}
 CONFIG = {
     "displaylogo": False,
@@ -116,6 +117,8 @@ def _layout(chart: Chart, colours: dict[str, str]) -> Json:
 def _axes(layout: Json, panel: Panel, key: str, domain: list[float], tied: bool, colours: dict[str, str]) -> None:
     layout[f"xaxis{key}"] = _axis(panel.x, colours) | {"anchor": f"y{key}", "domain": [0, 1]}
     layout[f"yaxis{key}"] = _axis(panel.y, colours) | {"anchor": f"x{key}", "domain": domain}
+    if panel.x.whole and not panel.x.ticks and _spread(panel) < FEW:
+        layout[f"xaxis{key}"]["dtick"] = 1  # else Plotly names halves, and they are rounded
     if tied:
         layout[f"xaxis{key}"]["matches"] = "x"
     if panel.title:
@@ -127,6 +130,13 @@ def _axes(layout: Json, panel: Panel, key: str, domain: list[float], tied: bool,
         layout["annotations"].append(
             words | place | {"showarrow": False, "xanchor": "left", "yanchor": "bottom", "align": "left"}
         )
+
+
+def _spread(panel: Panel) -> float:
+    """How far the values of x reach, of marks that have numbers."""
+    held = [_array(mark.x) for mark in panel.marks if isinstance(mark, Line | Bars | Points)]
+    ends = [(float(x.min()), float(x.max())) for x in held if x.size and x.dtype.kind in "fiu"]
+    return max(high for _, high in ends) - min(low for low, _ in ends) if ends else float("inf")
 
 
 def _axis(axis: Axis, colours: dict[str, str]) -> Json:
@@ -150,7 +160,7 @@ def _axis(axis: Axis, colours: dict[str, str]) -> Json:
     if axis.scale == "log":
         found["nticks"] = 4  # Plotly then writes 1, 2 and 5 of few decades, and of many their powers of ten alone
     if axis.scale == "category":
-        found["tickmode"] = "auto"
+        found |= {"tickmode": "auto", "nticks": 60}  # Plotly leaves out those for which there is no room
     if axis.whole:
         found["tickformat"] = ",d"
     if axis.zero:

@@ -11,6 +11,7 @@ from forecast.dashboards.chart import Axis, Chart, Line, Mark, Panel, Points, Ru
 from forecast.dashboards.style import number
 
 MOST = 20  # lines drawn, besides those always shown
+FAR = 3.0  # times the width of all models together, beyond which something is told at the edge
 LETTERS = 38  # of a name on an axis
 SETTINGS = 40  # tables drawn against their simplest forecast
 LOOKS: tuple[tuple[str, Symbol], ...] = (
@@ -30,23 +31,49 @@ def standing(board: Board) -> Chart | None:
     if not shown:
         return None
     marks: list[Mark] = []
+    low, high = _window(shown, measure.key)
     for role in dict.fromkeys(row.role for row in shown):
         rows = [(k, row) for k, row in enumerate(shown) if row.role == role]
         marks += _spreads(rows, measure.key, role)
         words = [f"{names.get(row.name, row.name)}: {_told(row, measure.key)}" for _, row in rows]
         symbol: Symbol = "dot" if role == "model" else "diamond" if role == "muted" else "square"
-        marks.append(Points([row.score(measure.key) for _, row in rows], [k for k, _ in rows], symbol=symbol,
-                            role=role, size=6, words=words))  # fmt: skip
-    ticks = tuple((float(k), _cut(names.get(row.name, row.name))) for k, row in enumerate(shown))
+        at = [min(max(row.score(measure.key), low), high) for _, row in rows]
+        marks.append(Points(at, [k for k, _ in rows], symbol=symbol, role=role, size=6, words=words))
+    beyond = {row.name for row in shown if not low <= row.score(measure.key) <= high}
+    ticks = tuple((float(k), _cut(names.get(row.name, row.name), f" {_aside(row, measure.key, high)}"
+                                  if row.name in beyond else "")) for k, row in enumerate(shown))  # fmt: skip
     aim = "more is better" if measure.sign > 0 else "less is better"
-    x = Axis(f"{measure.title}, test ({aim})", percent=measure.share)
+    edge = (high - low) * 0.04
+    x = Axis(f"{measure.title}, test ({aim})", percent=measure.share, range=(low - edge, high + edge))
     y = Axis("", range=(-0.7, len(shown) - 0.3), ticks=ticks, down=True)
     left = len(board.lines) - sum(row.kind == "model" for row in shown)
     said = f"Test {measure.title}: mean over seeds, lines reach one standard deviation. The best stands on top."
     said += f" {left} more lines are in the table." if left else ""
+    said += " What is far from the models stands at the edge, with its score." if beyond else ""
     alt = said + f" Best: {names.get(shown[0].name, shown[0].name)}, {_told(shown[0], measure.key)}."
     panel = Panel(tuple(marks), x, y, height=0.55 + 0.27 * len(shown))
     return Chart(f"standing-{board.key}", f"Test {measure.title} of {board.title}", said, alt, (panel,), legend=False)
+
+
+def _window(rows: Sequence[Entry], key: str) -> tuple[float, float]:
+    """Ends of the axis: the models with their spread, and what is not much farther away than they are wide."""
+    ends = []
+    for row in rows:
+        wide = statistics.stdev(row.values[key]) if len(row.values[key]) > 1 else 0.0
+        ends.append((row.score(key) - wide, row.score(key) + wide, row.kind == "model"))
+    own = [end for end in ends if end[2]] or ends
+    low, high = min(end[0] for end in own), max(end[1] for end in own)
+    room = FAR * (high - low) or math.inf
+    near = [end for end in ends if end[0] >= low - room and end[1] <= high + room]
+    low, high = min(end[0] for end in near), max(end[1] for end in near)
+    size = max(abs(low), abs(high), 1e-9)
+    return (low, high) if high - low > 1e-6 * size else (low - 0.05 * size, high + 0.05 * size)
+
+
+def _aside(row: Entry, key: str, high: float) -> str:
+    """`1.757 →`, of what lies beyond the axis."""
+    score = number(row.score(key), 3)
+    return f"{score} →" if row.score(key) > high else f"← {score}"
 
 
 def _spreads(rows: Sequence[tuple[int, Entry]], key: str, role: str) -> list[Mark]:
@@ -70,7 +97,7 @@ def against(boards: Sequence[Board]) -> Chart | None:
     found = {board.key: _ratios(board) for board in rows}
     often = [name for each in found.values() for name in each]
     named = sorted(dict.fromkeys(often), key=lambda name: -often.count(name))
-    marks: list[Mark] = [Rule(1.0, label="as good")]
+    marks: list[Mark] = [Rule(1.0)]
     for k, name in enumerate(named):
         role, symbol = LOOKS[min(k, len(LOOKS) - 1)]
         at = [(found[board.key][name], y) for y, board in enumerate(rows) if name in found[board.key]]
@@ -108,5 +135,5 @@ def _told(row: Entry, key: str) -> str:
     return f"{number(row.score(key))}{spread}"
 
 
-def _cut(words: str) -> str:
-    return words if len(words) <= LETTERS else f"{words[: LETTERS - 1]}…"
+def _cut(words: str, more: str = "") -> str:
+    return (words if len(words) <= LETTERS else f"{words[: LETTERS - 1]}…") + more

@@ -1,5 +1,6 @@
 """What tests of pages do and ask for: go there, wait until all is drawn, listen to axe, look for what sticks out."""
 
+import time
 from typing import NamedTuple
 
 from axe_playwright_python.sync_playwright import Axe
@@ -41,8 +42,12 @@ def faults(page: Page) -> list[str]:
 
 
 def too_wide(page: Page) -> list[str]:
-    """Elements that make the page itself scroll sideways; what lies in a box that scrolls is no fault."""
-    return list(page.evaluate(WIDE))
+    """Elements that make the page itself scroll sideways; what lies in a box that scrolls is no fault. Charts are given
+    some time to follow a window that was made narrower."""
+    stop = time.monotonic() + 5
+    while (found := list(page.evaluate(WIDE))) and time.monotonic() < stop:
+        page.wait_for_timeout(100)
+    return found
 
 
 WIDE = """() => {

@@ -241,10 +241,12 @@ def test_dates_do_not_touch(first: datetime, logarithm: float, width: float) -> 
 
 
 @given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), min_size=1, max_size=12), st.integers(9, 60))
-def test_titles_break_between_words_and_lose_none(words: list[str], letters: int) -> None:
+def test_titles_break_between_words_and_lose_none_but_the_last(words: list[str], letters: int) -> None:
     lines = wrapped(" ".join(words), letters).split("\n")
     assert all(len(line) <= letters for line in lines)
-    assert " ".join(lines).split() == words
+    assert len(lines) <= 3
+    found = " ".join(lines)
+    assert found.split() == words or " ".join(words).startswith(found[:-1])
 
 
 def test_titles_break_between_their_parts_first() -> None:
@@ -354,7 +356,7 @@ def any_chart(draw_: Any) -> Chart:
         marks = tuple(draw_(st.lists(st.sampled_from(every), max_size=5)))
         axis = Axis("y (kWh)", draw_(st.sampled_from(["linear", "log"])), zero=draw_(st.booleans()),
                     percent=draw_(st.booleans()), down=draw_(st.booleans()))  # fmt: skip
-        title = draw_(st.text(min_size=0, max_size=80))
+        title = draw_(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn"]), max_size=80))
         panels.append(Panel(marks, Axis("x", scale, whole=draw_(st.booleans())), axis, title, 1.5))
     columns = draw_(st.integers(1, 4))
     return Chart("name", "t", "c", "a", tuple(panels), draw_(st.booleans()), columns)

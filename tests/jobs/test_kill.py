@@ -17,7 +17,7 @@ from forecast.jobs import local
 from forecast.jobs.job import job_of
 from forecast.jobs.local import Local
 from forecast.jobs.types import Piece, Shard
-from forecast.ledger import SUCCESS
+from forecast.ledger import NAME, SUCCESS, lines
 from tests import forked
 from tests.jobs import dying
 from tests.jobs.made import contents, names, started, table
@@ -107,6 +107,7 @@ def test_the_whole_tree_is_interrupted_then_killed(series, source, expected, tmp
         if sent == signal.SIGINT:
             assert err.splitlines()[-1] == "forecast: interrupted"
             assert not list(output.glob(".*.tmp"))
+            assert lines(output / NAME)[-1]["words"] == "interrupted (Ctrl-C)"
     command(*words(series, source, output), cwd=tmp_path)
     whole(output, expected)
 

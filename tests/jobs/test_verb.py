@@ -5,6 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
+from forecast.dashboards.jobs import read
+from forecast.ledger import NAME, lines
 from tests.jobs.made import names, parts, table
 from tests.verbs.conftest import command
 
@@ -54,6 +56,18 @@ def test_too_many_bad_series(series, tmp_path) -> None:
     assert done.stderr.splitlines()[-1] == f"{line} {tmp_path}/out/quarantine"
     assert (tmp_path / "out" / "_SUCCESS").exists()
     assert parts(tmp_path / "out")["unique_id"].n_unique() == 9
+
+
+def test_why_a_job_ended_stands_in_its_manifest_until_the_next(series, tmp_path) -> None:
+    pl.concat([table(names(9)), table(["short"], 5)]).write_csv(tmp_path / "f.csv")
+    done = job(series, "input=f.csv", "output=out", "on_bad=error", cwd=tmp_path, code=3)
+    last = lines(tmp_path / "out" / NAME)[-1]
+    assert (last["kind"], f"forecast: {last['words']}") == ("fault", done.stderr.splitlines()[-1])
+    assert read(tmp_path / "out").state == "failed"
+    job(series, "input=f.csv", "output=out", cwd=tmp_path)
+    assert {line["kind"] for line in lines(tmp_path / "out" / NAME)} == {"job", "input", "shard"}
+    made = read(tmp_path / "out")
+    assert (made.state, made.of, len(made.fresh), made.shards[0].engine) == ("finished", 1, 1, "local")
 
 
 def test_levels_and_other_tasks(series, events, classes, tmp_path) -> None:

@@ -18,7 +18,7 @@ from tests.verbs.conftest import REPO, command
 
 FILES = {
     "MANIFEST.json", "calibration.safetensors", "checkpoints", "config.json", "data.json", "env.json", "gaps.json",
-    "history.csv", "log.txt", "metrics.json", "mlflow.json", "mlflow.jsonl",
+    "history.csv", "insight.json", "insight.parquet", "log.txt", "metrics.json", "mlflow.json", "mlflow.jsonl",
     "model.safetensors", "overrides.json", "predictions.parquet", "report.html",
 }  # fmt: skip
 

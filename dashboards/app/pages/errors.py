@@ -11,6 +11,7 @@ from forecast.dashboards.app.measured import Measured
 from forecast.dashboards.app.page import Node, Page, View, read_query
 from forecast.dashboards.app.pages import errors_parts as parts
 from forecast.dashboards.app.sources import Sources
+from forecast.dashboards.chart import Chart
 from forecast.dashboards.errors import ROLES, Subject
 from forecast.dashboards.residuals import Residuals
 from forecast.dashboards.scored import Choice
@@ -19,6 +20,12 @@ from forecast.errors import nearest
 PATH: Final = "/errors"
 TICK_MS: Final = 500
 MOST: Final = len(ROLES)  # runs beside each other
+PARTS: Final = {
+    "where": "Where and when",
+    "intervals": "Intervals",
+    "residuals": "What errors are like",
+    "series": "Series and channels",
+}
 measured = Measured()
 
 
@@ -46,7 +53,7 @@ def body(view: View) -> list[Node]:
             kit.empty(
                 "No run of series yet",
                 "Errors by step, hour, weekday and series are drawn here once a run has scored its test part.",
-                "forecast train data=electricity model=informer",
+                "forecast train",
             )
         ]
     chooser = parts.runs(view, whole, asked, MOST)
@@ -64,7 +71,9 @@ def ask(view: View, ids: Sequence[str]) -> Asked:
     """The runs of the address, as far as they can be shown together."""
     choice = Choice(view.one("channel"), view.one("series"))
     names = parts.names(view, ids)
-    subjects, notes, shares = [], [], []
+    subjects: list[Subject] = []
+    notes: list[str] = []
+    shares: list[float] = []
     whole: Residuals | None = None
     if len(ids) > MOST:
         notes.append(f"{len(ids)} runs are chosen; the first {MOST} are drawn.")
@@ -109,53 +118,51 @@ def _nothing(name: str, unwritten: bool, choice: Choice, whole: Residuals | None
 
 
 def drawn(subjects: list[Subject], view: View) -> list[Node]:
-    """The sections of the page."""
-    return [
-        kit.section(
-            "By step ahead",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.horizon, errors.sizes))),
-            key="errors-step",
-        ),
-        kit.section(
-            "Intervals",
-            kit.grid(
-                *(
-                    kit.graph(make(subjects), view)
-                    for make in (intervals.coverage, intervals.reliability, intervals.pit)
-                )
-            )
-            if intervals.coverage(subjects) or intervals.reliability(subjects)
-            else kit.note(
-                "No intervals: these runs forecast one value a step. ",
-                "An output with a distribution has them, for example ",
-                html.Code("forecast train head/output=quantiles"),
-                ".",
-            ),
-            key="errors-intervals",
-        ),
-        kit.section(
-            "By the calendar",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.calendar, errors.week))),
-            key="errors-calendar",
-        ),
-        kit.section(
-            "Over time",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (errors.over_time, noise.bias))),
-            key="errors-time",
-        ),
-        kit.section(
-            "What errors are like",
-            kit.grid(*(kit.graph(make(subjects), view) for make in (noise.memory, noise.quantiles, noise.level))),
-            key="errors-residuals",
-        ),
-        kit.section(
-            "By series",
-            kit.grid(kit.graph(errors.series(subjects), view)),
-            parts.series_table(subjects, view),
-            key="errors-series",
-        ),
-        kit.section("By channel", parts.channel_table(subjects, view), key="errors-channel"),
+    """The links to the parts of the page, and the part that the address names."""
+    here = view.one("show") if view.one("show") in PARTS else "where"
+    links = [
+        html.Strong(title, **kit.aria(current="true"))
+        if key == here
+        else kit.link(title, PATH, **{**view.query, "show": "" if key == "where" else key})
+        for key, title in PARTS.items()
     ]
+    menu = html.Nav(links, className="pages", style={"flexWrap": "wrap"}, **kit.aria(label="Parts of this page"))
+    return [menu, *_part(here, subjects, view)]
+
+
+def _part(here: str, subjects: list[Subject], view: View) -> list[Node]:
+    def part(title: str, *made: Chart | None, below: Node = None) -> Node:
+        charts = [kit.graph(each, view) for each in made if each is not None]
+        return kit.section(title, kit.grid(*charts) if charts else None, below)
+
+    if here == "intervals":
+        banded = [make(subjects) for make in (intervals.coverage, intervals.reliability, intervals.pit)]
+        return [part("Intervals", *banded, below=None if any(banded) else _without())]
+    if here == "residuals":
+        level = noise.level(subjects)
+        return [
+            part("Over time", noise.bias(subjects)),
+            part(
+                "What errors are like", errors.sizes(subjects), noise.quantiles(subjects), noise.memory(subjects), level
+            ),
+        ]
+    if here == "series":
+        by_channel, by_series = parts.channel_table(subjects, view), parts.series_table(subjects, view)
+        found = [part("By series", errors.series(subjects), below=by_series), part("By channel", below=by_channel)]
+        alone = kit.note("This is one channel of one series: there is nothing to rank.")
+        return found if any(found) else [alone]
+    return [
+        part("By step ahead and over time", errors.horizon(subjects), errors.over_time(subjects)),
+        part("By the calendar", errors.calendar(subjects), errors.week(subjects)),
+    ]
+
+
+def _without() -> Node:
+    return kit.note(
+        "No intervals: these predictions have no quantiles (columns lo and hi). A run trained now has them: ",
+        html.Code("forecast train"),
+        ".",
+    )
 
 
 def _progress(share: float) -> Node:

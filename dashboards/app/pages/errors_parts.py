@@ -169,7 +169,7 @@ def series_table(subjects: Subjects, view: View) -> Node:
         ]
 
     told = "Errors by series, scaled"
-    return kit.table(told, columns, Rows(frame, row), view, PATH, prefix="series")  # type: ignore[arg-type]
+    return kit.table(told, columns, Rows(frame, row), view, PATH, prefix="series")
 
 
 def channel_table(subjects: Subjects, view: View) -> Node:

@@ -15,6 +15,7 @@ from forecast.dashboards.index import Index, nearest
 from forecast.dashboards.load import Run
 from forecast.dashboards.shared import moment, with_unit
 from forecast.dashboards.window_figures import MODELS, Drawn
+from forecast.errors import ForecastError
 
 indices: Final = Indices()
 
@@ -71,15 +72,18 @@ def asked(view: View) -> Asked:
     found = Asked(cards, ids, [], [], [])
     names = parts.names(view, ids)
     for id in ids[:MODELS]:
-        run = view.sources.run(id)
+        try:
+            run = view.sources.run(id)
+            index = indices.get(run) if run.kind == "series" else None
+        except ForecastError as error:
+            found.notes.append(f"{names[id]}: {error}")
+            continue
         if run.kind != "series":
             found.notes.append(f"{names[id]} is a run of {run.kind}, not of forecasts of series; it is left out.")
-            continue
-        index = indices.get(run)
-        if isinstance(index, float):
+        elif isinstance(index, float):
             found.shares.append(index)
         elif index is None:
-            found.notes.append(f"{names[id]} has no predictions: it was trained with predictions=false.")
+            found.notes.append(f"{names[id]} has no predictions: train it with predictions=true.")
         else:
             found.opened.append(Opened(id, run, index, names[id]))
     if len(ids) > MODELS:
@@ -92,7 +96,9 @@ def look(view: View, opened: Sequence[Opened], place: int | None = None) -> Look
     before the address's cutoff."""
     run, index = opened[0].run, opened[0].held
     id = index.ids.index(name) if (name := view.one("series")) in index.ids else 0
-    channel = index.channels.index(name) if (name := view.one("channel")) in index.channels else 0
+    there = [k for k in range(len(index.channels)) if index.of(id, k).height]
+    channel = index.channels.index(name) if (name := view.one("channel")) in index.channels else there[0]
+    channel = channel if channel in there else there[0]
     windows = index.of(id, channel)
     if place is None:
         try:

@@ -10,6 +10,7 @@ from forecast.dashboards.insight_figures import insight_figures
 from forecast.dashboards.insight_worth import importance
 from forecast.dashboards.load import Run
 from forecast.dashboards.style import number
+from forecast.errors import ArtifactError
 
 PATH = "/insight"
 HEADS = (
@@ -29,7 +30,10 @@ def render(view: View) -> Node:
         return kit.empty("No runs yet", f"There is no finished run in {view.sources.folder}.", "forecast train")
     chosen = view.one("run") or next((card.id for card in cards if _has(card)), cards[0].id)
     run = view.sources.run(chosen)
-    found = read(run)
+    try:
+        found = read(run)
+    except ArtifactError as fault:  # the list of runs stays, to choose another
+        return [kit.controls(_runs(cards, view, chosen)), kit.alarm(str(fault))]
     head = [_runs(cards, view, chosen), _picks(view, found)]
     return [kit.controls(*head), *(_missing(run) if found is None else _shown(run, found, view))]
 

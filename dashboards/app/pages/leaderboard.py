@@ -1,5 +1,6 @@
 """Leaderboard: every finished run, by data set and horizon, beside the simplest forecasts."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,13 +23,14 @@ from forecast.dashboards.app.standing import (
 )
 from forecast.dashboards.app.standing_charts import against, standing
 from forecast.dashboards.board_text import share, signed, spread
+from forecast.dashboards.scores import listed
 from forecast.dashboards.style import count, duration, number
 
 PATH: Final = "/"
 KINDS: Final = {"series": "forecasts of series", "events": "events", "classes": "classification"}
 WHOLE: Final = 4  # tables of lines on one page
 SHORT: Final = 12  # lines of each of them where there are several
-LISTED: Final = 30  # unfinished runs named
+NAMED: Final = 5  # runs without scores in sight; more are folded away
 VALIDATION: Final = {"series": "val MSE", "events": "val NLL", "classes": "val NLL"}
 
 
@@ -155,7 +157,7 @@ def _board(view: View, board: Board, alone: bool) -> Node:
     if len(shown) < len(lines):
         more = kit.link(f"All {len(lines):,d} lines", PATH, **{**view.query, "setting": board.key})
         parts.append(kit.note(more))
-    parts += [_beside(board), kit.graph(standing(board), view) if alone or len(board.lines) > 1 else None]
+    parts += [_beside(board), kit.graph(standing(board), view) if alone else None]
     return kit.section(board.title, *parts, key=f"setting-{board.key}")
 
 
@@ -168,9 +170,22 @@ def _facts(board: Board, hidden: int) -> str:
         told.append(f"Of {board.repeated} more runs with a seed that stands here already the newest counts.")
     if all(line.parts[0] != "none" for line in board.lines):
         told.append("No run of model=none is among them: what mixing is worth is not shown.")
+    if ahead := _ahead(board):
+        told.append(f"Better than every model: {listed(ahead)}.")
     if hidden:
         told.append(f"{_many(hidden, 'line')} outside the search.")
     return " ".join(told)
+
+
+def _ahead(board: Board) -> list[str]:
+    """What was measured beside the models and beats the best of them, with its score."""
+    best = board.best
+    if best is None:
+        return []
+    measure = board.measures[0]
+    top = measure.sign * best.score(measure.key)
+    better = [row for row in board.others if row.kind != "oracle" and measure.sign * row.score(measure.key) > top]
+    return [f"{row.name} ({_score(row.values[measure.key], measure)})" for row in better]
 
 
 def _many(n: int, what: str) -> str:
@@ -260,8 +275,8 @@ def _beside(board: Board) -> Node:
         words += [kit.link("forecasts", "/explorer", run=chosen[:4]), " · ",
                   kit.link("errors of the two best", "/errors", run=chosen[:2]), " · "]  # fmt: skip
     words.append(kit.link("settings of the two best", "/run", run=chosen[0], against=chosen[1]))
-    command = f"forecast evaluate compare={TASKS[board.kind]}/{board.dataset}"
-    words.append(f". With an interval for every difference: {command}")
+    command = shlex.join(["forecast", "evaluate", f"compare={TASKS[board.kind]}/{board.dataset}"])
+    words += [". With an interval for every difference: ", html.Code(command)]
     return kit.note(*words)
 
 
@@ -275,9 +290,14 @@ def _unfinished(view: View, cards: Sequence[Card]) -> Node:
         return None
     columns = [Column("run", "Run", False), Column("model", "Model", False), Column("dataset", "Data set", False),
                Column("why", "Why it stands in no table", False)]  # fmt: skip
-    rows = [[kit.link(card.id, "/run", run=card.id), card.model, card.dataset or "–", why(card)] for card in lost]
-    return kit.section("Not finished, or damaged", kit.table("Runs without scores", columns, rows, view, PATH,
-                                                             sort=False, prefix="u"))  # fmt: skip
+    rows = [
+        [kit.link(card.id, "/run", run=card.id), card.model, card.dataset or "–", _long(why(card))] for card in lost
+    ]
+    table = kit.table("Runs without scores", columns, rows, view, PATH, sort=False, prefix="u")
+    open_ = len(lost) <= NAMED or "upage" in view.query
+    return kit.section(
+        "Not finished, or damaged", table if open_ else kit.fold(f"{_many(len(lost), 'run')} without scores", table)
+    )
 
 
 def why(card: Card) -> str:

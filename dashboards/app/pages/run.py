@@ -131,10 +131,16 @@ def _links(view: View, run: Run) -> Node:
         words += [kit.link(name, path, run=run.path.name), " · "]
     if (run.path / "report.html").is_file():
         words += [kit.outside("Report (report.html)", f"{REPORT}{run.path.name}"), " · "]
-    known = view.sources.tracked().links.get(run.path.name)
+    tracked = view.sources.tracked()
+    known = tracked.links.get(run.path.name)
     stores = [known] if known else [f"{uri.rstrip('/')}/#/runs/{id}" for uri, id in elsewhere(run.path)
                                     if uri.startswith("http")]  # fmt: skip
-    words += [kit.outside("MLflow", stores[0]) if stores else "MLflow does not know it"]
+    if stores:
+        words.append(kit.outside("MLflow", stores[0]))
+    elif tracked.state == "ok":
+        words.append("MLflow does not know it")
+    else:
+        words.pop()
     return kit.note(*words)
 
 
@@ -222,7 +228,7 @@ def _apart(card: Card, other: Card) -> int:
     """Settings in which two runs differ; a part weighs as many as it brings along."""
     parts = sum(a != b for a, b in zip(card.parts, other.parts, strict=True))
     keys = {*card.rest, *other.rest}
-    return 20 * parts + sum(card.rest.get(key) != other.rest.get(key) for key in keys)
+    return 20 * parts + (card.seed != other.seed) + sum(card.rest.get(key) != other.rest.get(key) for key in keys)
 
 
 def _together(run: Run, id: str, others: Sequence[Card]) -> list[Node]:
