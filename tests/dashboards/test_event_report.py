@@ -23,6 +23,7 @@ from tests.dashboards.test_report import FETCHING, Page, change
 
 Copy = Callable[[str], Path]
 ALL = {"loss", "pit", "rescaling", "gaps", "ratio", "confusion", "accuracies", "position"}
+ALL |= {"timeline-1", "timeline-2", "timeline-3"}
 
 
 @pytest.fixture(scope="session")
