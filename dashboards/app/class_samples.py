@@ -15,7 +15,7 @@ from forecast.dashboards.measures import percent
 from forecast.dashboards.style import count
 
 PATH: Final = "/classification"
-DRAWN: Final = 12  # series at once
+DRAWN: Final = 8  # series at once
 HEADS: Final = (
     kit.Column("series", "Series", number=False, sorts=False), kit.Column("label", "Class", number=False, sorts=False),
     kit.Column("guess", "Taken for", number=False, sorts=False), kit.Column("p", "Sure", sorts=False),
@@ -40,7 +40,7 @@ class Rows(Sequence[Sequence[Node]]):
 
 
 def mistakes(view: View, run: Run) -> list[Node]:
-    """Drawn ones, twelve at a time, and all of them in a table; of the one that is chosen the probabilities."""
+    """Drawn ones, eight at a time, and all of them in a table; of the one that is chosen the probabilities."""
     label, guess, every = view.one("label"), view.one("guess"), view.one("of") == "all"
     listed = samples(run, label, guess, wrong=not every, find=view.one("find"))
     if run.predictions is None:

@@ -1,5 +1,6 @@
 """The page of a live stream, fed by a real one: updates are drawn as they come, and a stream that dies comes back."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -67,16 +68,16 @@ def test_updates_are_drawn_as_they_come(site, page: Page, none: Any, predictor: 
         served.post([reading(name, hour) for hour in range(30) for name in "abc"])
         served.post([reading("a", 3, 9.0), {}])
         shown(page, site(none, stream=served.feed.address), "/live", key=["a"])
-        page.wait_for_function(f"{HERE} > 0")
+        page.wait_for_function(f"() => {HERE} > 0")
         assert page.locator("#live-charts .dash-graph").count() == 1
         with fed(served, "ab", 10, 30) as sent:
-            page.wait_for_function(f"{HERE} > 5")
+            page.wait_for_function(f"() => {HERE} > 5")
             before, count = int(page.evaluate(HERE)), len(sent)
             page.wait_for_timeout(3000)
             after, until = int(page.evaluate(HERE)), len(sent)
-            page.drawn = (after - before, until - count)  # type: ignore[attr-defined]
-            assert after - before >= 0.5 * (until - count), (after - before, until - count)
-            page.wait_for_function("document.getElementById('live-late').textContent === '1'")
+            busy = os.getloadavg()[0] > (os.cpu_count() or 1)  # others have the machine: that it goes on is all to ask
+            assert after - before >= (0.1 if busy else 0.9) * (until - count), (after - before, until - count)
+            page.wait_for_function("() => document.getElementById('live-late').textContent === '1'")
             assert said(page, "bad") == "1" and float(said(page, "updates")) > 1 and said(page, "p99") != "–"
         assert len(served.feed.hub.listeners) == 1
         assert faults(page) == []
@@ -90,7 +91,7 @@ def test_a_stream_that_dies_and_comes_back(site, page: Page, none: Any, predicto
         port = served.feed.socket.getsockname()[1]
         served.post([reading("a", hour) for hour in range(20)])
         shown(page, site(none, stream=served.feed.address), "/live", key="a")
-        page.wait_for_function(f"{HERE} > 0")
+        page.wait_for_function(f"() => {HERE} > 0")
         assert not page.is_visible("#live-banner")
     page.wait_for_selector("#live-banner.alarm:visible")
     assert "is not heard" in page.inner_text("#live-banner")
@@ -99,8 +100,8 @@ def test_a_stream_that_dies_and_comes_back(site, page: Page, none: Any, predicto
     before = int(page.evaluate(HERE))
     with serving(predictor, tmp_path / "s.db", at=port) as served:
         served.post([reading("a", hour) for hour in range(20, 23)])
-        page.wait_for_function("document.getElementById('live-banner').hidden")
-        page.wait_for_function(f"{HERE} > {before}")
+        page.wait_for_function("() => document.getElementById('live-banner').hidden")
+        page.wait_for_function(f"() => {HERE} > {before}")
 
 
 def test_a_stream_that_begins_later_is_shown_by_itself(site, page: Page, none: Any, predictor: Any) -> None:
@@ -111,7 +112,7 @@ def test_a_stream_that_begins_later_is_shown_by_itself(site, page: Page, none: A
     with serving(predictor, at=port) as served:
         page.wait_for_selector("text=The stream has no series yet")
         served.post([reading("b", hour) for hour in range(5)])
-        page.wait_for_function(f"{HERE} > 0")
+        page.wait_for_function(f"() => {HERE} > 0")
         assert page.inner_text("#live-charts h2") == "b"
 
 
@@ -123,7 +124,7 @@ def test_browsers_share_one_connection_and_nothing_grows(site, page: Page, none:
         other = page.context.new_page()
         shown(other, here, "/live", key="b")
         for each in (page, other):
-            each.wait_for_function(f"{HERE} > 0")
+            each.wait_for_function(f"() => {HERE} > 0")
         with fed(served, "ab", 20, 30):
             page.wait_for_timeout(1500)
         (client,) = module._CLIENTS.values()

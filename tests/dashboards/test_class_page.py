@@ -44,7 +44,7 @@ def page(home: Path, **query: str) -> str:
 
 
 def test_it_shows_what_there_is(home: Path) -> None:
-    text = page(home)
+    text = page(home) + page(home, part="each") + page(home, part="mistakes")
     for words in ("Which classes are confused", "Class by class", "Confused most often", "How early it knows",
                   "Mistakes", "How likely each class was"):  # fmt: skip
         assert words in text
@@ -61,15 +61,16 @@ def test_another_kind_of_run_and_none_at_all(home: Path, tmp_path: Path) -> None
 def test_what_is_missing_or_damaged_takes_nothing_else_with_it(own: Path) -> None:
     folder = own / "train" / ID
     (folder / "examples.parquet").unlink()
-    assert "examples.parquet is missing" in page(own)
+    assert "examples.parquet is missing" in page(own, part="mistakes")
     (folder / "predictions.parquet").write_bytes(b"PAR1")
-    text = page(own)
-    assert "predictions.parquet cannot be read" in text and "Which classes are confused" in text
+    assert "predictions.parquet cannot be read" in page(own, part="mistakes")
+    assert "Which classes are confused" in page(own)
     (folder / "predictions.parquet").unlink()
-    assert "predictions.parquet is missing" in page(own)
+    assert "predictions.parquet is missing" in page(own, part="mistakes")
     change(folder, "metrics.json", confusion=None, per_class=None, rows=None, reliability=None, early=None)
     text = page(own)
     assert "no table of confusion" in text and "no scores" in text
+    assert "no scores by class" in page(own, part="each")
 
 
 def test_samples_are_chosen_by_class_guess_and_name(home: Path) -> None:
@@ -84,7 +85,7 @@ def test_samples_are_chosen_by_class_guess_and_name(home: Path) -> None:
     assert set(some["label"]) == {first["label"]} and set(some["guess"]) == {first["guess"]}
     assert samples(run, find=first["unique_id"].upper()).height >= 1
     assert samples(run, find="[(").height == 0
-    text = page(home, label=first["label"])
+    text = page(home, part="mistakes", label=first["label"])
     assert first["unique_id"] in text
 
 
@@ -97,7 +98,7 @@ def test_the_probabilities_of_a_series(home: Path, own: Path) -> None:
     assert chart.panels[0].marks[0].x[0] == pytest.approx(max(row[f"p_{name}"] for name in names_of(30)))
     assert chart.panels[0].marks[1].x == [pytest.approx(row["p_label"])]
     assert chances(run, "nobody") is None
-    assert "There is no test series nobody" in page(home, id="nobody")
+    assert "There is no test series nobody" in page(home, part="mistakes", id="nobody")
     path = own / "train" / ID
     frame.drop("p").write_parquet(path / "predictions.parquet")
     with pytest.raises(ArtifactError, match="has no column p;"):
@@ -118,5 +119,5 @@ def test_rows_are_made_when_they_are_looked_at() -> None:
 
 def test_numbers_of_many_classes_sort(home: Path) -> None:
     for key in ("class", "-recall", "train", "wrong", "nonsense"):
-        assert "Most often taken for" in page(home, sort=key)
-    assert np.isfinite(len(page(home, page="99")))
+        assert "Most often taken for" in page(home, part="each", sort=key)
+    assert np.isfinite(len(page(home, part="each", page="99")))

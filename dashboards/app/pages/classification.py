@@ -37,7 +37,11 @@ def render(view: View) -> Node:
         words = "A run of task=classify appears here once it is finished. To make a small one:"
         return kit.empty("No runs of classification", words, "forecast train experiment=smoke_classes")
     id = view.one("run") or (good or cards)[0].id
-    picker = kit.controls(kit.choose("run", "Run", _offered(cards, id), view, other=id, drops=DROPS))
+    part = view.one("part") if view.one("part") in PARTS else "all"
+    picker = kit.controls(
+        kit.choose("run", "Run", _offered(cards, id), view, other=id, drops=DROPS),
+        kit.choose("part", "Shown", [(key, words) for key, (words, _) in PARTS.items()], view, other="all"),
+    )
     try:
         run = view.sources.run(id)
         if not run.classes:
@@ -45,8 +49,18 @@ def render(view: View) -> Node:
             return [picker, kit.note(other, kit.link("what it is", "/run", run=id), ".")]
     except ForecastError as fault:
         return [picker, kit.alarm(str(fault))]
-    return [picker, *_part(_head, view, run), *_part(_classes, view, run), *_part(_sure, view, run),
-            *_part(mistakes, view, run)]  # fmt: skip
+    return [picker, *_part(PARTS[part][1], view, run)]
+
+
+def _overview(view: View, run: Run) -> list[Node]:
+    return [*_part(_head, view, run), *_part(_classes, view, run), *_part(_sure, view, run)]
+
+
+def _each(view: View, run: Run) -> list[Node]:
+    return [
+        kit.section("Class by class", *_by_class(view, run), key="each"),
+        kit.section("Confused most often", *_pairs(view, run), key="pairs"),
+    ]
 
 
 DROPS: Final = ("label", "guess", "id", "find", "sort", "shown", "at", "page", "pairpage")
@@ -119,8 +133,6 @@ def _classes(view: View, run: Run) -> list[Node]:
     return [
         kit.section("Which classes", chooser, kit.grid(kit.graph(table, view), kit.graph(recalls(run), view)),
                     key="classes"),
-        kit.section("Class by class", *_by_class(view, run), key="each"),
-        kit.section("Confused most often", *_pairs(view, run), key="pairs"),
     ]  # fmt: skip
 
 
@@ -170,7 +182,7 @@ def _facts(run: Run, k: int, row: dict[str, Any], found: Any) -> dict[str, Any]:
 def _mistaken(one: dict[str, Any], run: Run, view: View) -> Node:
     if not one["wrong"]:
         return count(one["wrong"])
-    return kit.link(count(one["wrong"]), PATH, run=run.path.name, label=one["class"])
+    return kit.link(count(one["wrong"]), PATH, run=run.path.name, part="mistakes", label=one["class"])
 
 
 def _pairs(view: View, run: Run) -> list[Node]:
@@ -181,8 +193,9 @@ def _pairs(view: View, run: Run) -> list[Node]:
     names, total = found[0], found[1].sum(1)
     heads = (kit.Column("class", "Class", number=False), kit.Column("as", "Taken for", number=False),
              kit.Column("series", "Series"), kit.Column("share", "Of the class"))  # fmt: skip
+    asked = {"run": run.path.name, "part": "mistakes"}
     rows = [
-        [names[a], names[b], kit.link(count(n), PATH, run=run.path.name, label=names[a], guess=names[b]),
+        [names[a], names[b], kit.link(count(n), PATH, **asked, label=names[a], guess=names[b]),
          percent(n / int(total[a]))]
         for a, b, n in listed[:PAIRS]
     ]  # fmt: skip
@@ -196,5 +209,11 @@ def _sure(view: View, run: Run) -> list[Node]:
     held = kit.grid(*charts) if charts else kit.note("Nothing to show: metrics.json has neither.")
     return [kit.section("How sure, and how early", held, key="sure")]
 
+
+PARTS: Final[dict[str, tuple[str, Callable[[View, Run], Sequence[Node]]]]] = {
+    "all": ("the result, confusion, confidence", _overview),
+    "each": ("class by class", _each),
+    "mistakes": ("what was mistaken, series by series", mistakes),
+}
 
 PAGE = Page(PATH, "Classes", "Which class is taken for which, and how surely.", render)

@@ -38,11 +38,10 @@ def _series(kept: Kept, facts: dict[str, Any], steps: int, channel: str) -> Pane
     times = _times([each.get("at") for each in seen])
     marks: list[Mark] = []
     start = times[0] if len(times) else None
-    for number, line in enumerate(kept.earlier):
-        ahead = _times(line.get("ds") or [])
-        if len(ahead) and (start is None or ahead[-1] > start):
-            name = "" if number else "earlier forecasts"
-            marks.append(Stroke(ahead, _of(line.get("y_hat"), channels[at]), name, "muted", "dot", 0.8))
+    before = [(ahead, _of(line.get("y_hat"), channels[at])) for line in kept.earlier
+              if len(ahead := _times(line.get("ds") or [])) and (start is None or ahead[-1] > start)]  # fmt: skip
+    if before:
+        marks.append(Stroke(*_joined(before), "earlier forecasts", "muted", "dot", 0.8))
     if kept.latest is not None:
         marks += _fan(kept.latest, channels[at], facts)
     if seen:
@@ -111,6 +110,12 @@ def _times(words: Any) -> np.ndarray:
         except ValueError:
             found.append(None)
     return np.array(found, "datetime64[us]")
+
+
+def _joined(lines: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Several lines as one with gaps: drawn at once."""
+    times = [np.append(at, at[-1:]) for at, _ in lines]
+    return np.concatenate(times), np.concatenate([np.append(values, np.nan) for _, values in lines])
 
 
 def _broken(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
