@@ -151,8 +151,10 @@ def _part(here: str, subjects: list[Subject], view: View) -> list[Node]:
         found = [part("By series", errors.series(subjects), below=by_series), part("By channel", below=by_channel)]
         alone = kit.note("This is one channel of one series: there is nothing to rank.")
         return found if any(found) else [alone]
+    ahead = errors.horizon(subjects)
+    wide = ahead._replace(half=False) if ahead else None
     return [
-        part("By step ahead and over time", errors.horizon(subjects), errors.over_time(subjects)),
+        part("By step ahead and over time", wide, errors.over_time(subjects)),
         part("By the calendar", errors.calendar(subjects), errors.week(subjects)),
     ]
 
