@@ -20,7 +20,7 @@ RANKED: Final = 8  # hardest and easiest series that are drawn
 CALENDAR: Final = {
     "hour": ("hour of day", tuple(map(str, range(24)))),
     "weekday": ("weekday", ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")),
-    "month": ("month", ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")),
+    "month": ("month", tuple(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"])),
 }
 
 

@@ -34,7 +34,7 @@ def bias(subjects: Subjects) -> Chart | None:
         marks.append(Line(found.time["ds"], middle, each.name, each.role, width=1.6))
     first = held[0][1]
     words = (
-        f"Mean error (forecast − actual) {word} by the stamp that was forecast, {each_point(first, held[0][0].run)}; "
+        f"Mean error, forecast − actual {word}, by the stamp that was forecast, {each_point(first, held[0][0].run)}; "
         f"{'shaded' if len(held) == 1 else 'dotted'}, one standard deviation of single errors about it."
     )
     alt = words + "".join(
@@ -96,8 +96,8 @@ def quantiles(subjects: Subjects) -> Chart | None:
         words += f" (normal: {100 * NORMAL:.2g}\u00a0%)." if k == 0 else "."
         marks.append(Points(x, y, each.name, each.role, ("dot", "square", "diamond")[k % 3], 3.5))
     marks.insert(0, Line(np.array([-far, far]), np.array([-far, far]), "normal", "muted", "dash", 1.0))
-    panel = Panel(tuple(marks), Axis("quantile of the normal distribution (standard deviations)"),
-                  Axis("quantile of errors (standard deviations)"))  # fmt: skip
+    panel = Panel(tuple(marks), Axis("normal quantile (std. dev.)"),
+                  Axis("quantile of errors (std. dev.)"))  # fmt: skip
     return Chart("qq", "Against the normal distribution", words, words, (panel,), half=True)
 
 

@@ -173,5 +173,34 @@ footer{color:var(--muted);font-size:.85rem;padding-top:40px;padding-bottom:48px}
  .facts dd{margin-bottom:.35rem}
  th,td{padding:.45rem .6rem}
 }
-@media print{body{font-size:12px}figure,.box,details{break-inside:avoid}nav{display:none}}
+@page{margin:14mm 12mm}
+@media print{
+ html{font-size:11px}
+ body{font-size:11px;background:none}
+ header,main,footer{max-width:none;padding:0}
+ section{margin-top:24px}
+ h1{font-size:22px}h2{font-size:16px}.lead{font-size:13px}
+ h2,h3{break-after:avoid}
+ h2+*{break-before:avoid}
+ figure,.box,details,.tiles div,tr,pre{break-inside:avoid}
+ thead{display:table-header-group}
+ nav{display:none}
+ figure,.box{padding:8px 10px}
+ .grid{gap:10px;grid-template-columns:repeat(2,minmax(0,1fr))}
+ figure.full{grid-column:1/-1}
+ figure svg.wide{display:block}
+ figure svg.narrow{display:none}
+ .tiles{grid-template-columns:repeat(auto-fit,minmax(100px,1fr));gap:8px}
+ .tiles div{padding:8px 10px}.tiles dd{font-size:17px}
+ .facts div{grid-template-columns:9em minmax(0,1fr);gap:.8rem}
+ .scroll{overflow:visible}
+ table,tr.gain>*{font-size:9.5px}
+ figcaption,.note{font-size:10px}
+ th,td{padding:3px 5px;white-space:normal}
+ th[scope=row],thead th:first-child{position:static}
+ pre{white-space:pre-wrap;overflow-wrap:anywhere}
+ a{color:inherit}
+ a[href^=http]::after{content:" (" attr(href) ")"}
+ .key,tr.model>*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+}
 """

@@ -57,4 +57,4 @@ def channels(run: Run, summary: Summary) -> Chart | None:
 
 def _panel(window: Window, run: Run, title: str, label: str, height: float) -> Panel:
     time = Axis(f"time{' (UTC)' if run.zone else ''}", "time")
-    return Panel(marks([Drawn(run.model, window, run.naive)]), time, Axis(label), title, height)
+    return Panel(marks([Drawn(run.model, window, run.naive)], median=False), time, Axis(label), title, height)

@@ -104,11 +104,11 @@ def dress(axes: Axes, panel: Panel, width: float, height: float, drawn: bool) ->
     axes.margins(x=0.0 if tiled else 0.03 if barred else 0.015, y=0.0 if tiled else 0.05)
     axes.autoscale_view()
     letters = letters_of(panel, width)
-    _side(axes.xaxis, panel.x, words(panel, True), drawn, max(3, int(width * 1.3)), width)
+    _side(axes.xaxis, panel.x, words(panel, True), drawn, min(max(3, int(width * 1.6)), 9), width)
     _side(axes.yaxis, panel.y, words(panel, False), drawn, min(max(3, round(height * 2)), 6), height)
     _limits(axes, panel)
     axes.set_xlabel(panel.x.label)
-    axes.set_ylabel(cut(panel.y.label, max(12, int(height * 13))))
+    axes.set_ylabel(cut(panel.y.label, max(16, int(height * 15))))
     names = words(panel, True) or [word for _, word in panel.x.ticks]
     if names:
         _fit(axes.xaxis, names, letters, width, True)

@@ -127,5 +127,6 @@ def key(figure: Figure, axes: Axes, mark: Cells) -> None:
                           fraction=0.05, ticks=MaxNLocator(3, steps=STEPS))  # fmt: skip
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
+    bar.minorticks_off()
     bar.ax.tick_params(length=0)
     bar.set_label(mark.label)

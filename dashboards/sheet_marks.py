@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from forecast.dashboards.chart import Band, Bars, Cells, Histogram, Line, Mark, Panel, Points, Rule, Span
+from forecast.dashboards.chart import Axis, Band, Bars, Cells, Histogram, Line, Mark, Panel, Points, Rule, Span
 from forecast.dashboards.sheet_axes import Place, place, words
 from forecast.dashboards.sheet_cells import cells
 from forecast.dashboards.style import LIGHT
@@ -17,6 +17,7 @@ DASHES: dict[str, Any] = {
     "dot": (0, (1.2, 1.6)),
     "dashdot": (0, (6, 2, 1, 2)),
 }
+MANY = 6  # rules of a panel, from which on they are faint
 SYMBOLS = {
     "dot": "o",
     "ring": "o",
@@ -123,13 +124,23 @@ def _histogram(at: Place, mark: Histogram, order: float) -> bool:
 
 def _points(at: Place, mark: Points, order: float) -> bool:
     x, y, colour = at.x(mark.x), at.y(mark.y), LIGHT[mark.role]
+    seen = _within(x, at.panel.x, at.xs) & _within(y, at.panel.y, at.ys)
     face = LIGHT["card"] if mark.symbol == "ring" else "none" if mark.hollow else colour
     thick = 2.0 if mark.symbol == "tick" else 1.4 if mark.symbol in ("ring", "cross") or mark.hollow else 0.6
     at.axes.plot(
-        x, y, SYMBOLS[mark.symbol], ls="none", ms=mark.size, mfc=face, mec=colour, mew=thick, color=colour,
-        alpha=mark.opacity, label=mark.name or None, zorder=order + 1, clip_on=at.panel.x.range is not None,
+        x[seen], y[seen], SYMBOLS[mark.symbol], ls="none", ms=mark.size, mfc=face, mec=colour, mew=thick, color=colour,
+        alpha=mark.opacity, label=mark.name or None, zorder=order + 1, clip_on=False,
     )  # fmt: skip
-    return bool((np.isfinite(x) & np.isfinite(y)).any())
+    return bool(seen.any())
+
+
+def _within(values: np.ndarray, axis: Axis, names: list[str]) -> np.ndarray:
+    """Those that the axis shows: a symbol at its end is whole, one beyond it is not drawn."""
+    seen = np.isfinite(values)
+    if axis.range is None:
+        return seen
+    low, high = sorted(place(end, axis, names) for end in axis.range)
+    return np.asarray(seen & (values >= low) & (values <= high))
 
 
 def _rule(at: Place, mark: Rule, order: float) -> bool:
@@ -138,7 +149,9 @@ def _rule(at: Place, mark: Rule, order: float) -> bool:
     if not math.isfinite(spot):
         return False
     dash = (0, (3, 2)) if mark.dash == "dash" else DASHES[mark.dash]
-    look: dict[str, Any] = {"color": LIGHT[mark.role], "lw": 0.9, "ls": dash, "zorder": order}
+    faint = sum(isinstance(each, Rule) for each in at.panel.marks) > MANY
+    look: dict[str, Any] = {"color": LIGHT[mark.role], "ls": dash, "zorder": order}
+    look |= {"lw": 0.5, "alpha": 0.45} if faint else {"lw": 0.9}
     said: dict[str, Any] = {"color": LIGHT[mark.role], "fontsize": 7.5, "textcoords": "offset points", "zorder": 4}
     if mark.level:
         at.axes.axhline(spot, **look)

@@ -28,8 +28,9 @@ class Drawn(NamedTuple):
     banded: bool = True
 
 
-def marks(shown: Sequence[Drawn]) -> tuple[Mark, ...]:
-    """History and actuals in ink, the models over them with their intervals, a naive forecast thin beneath."""
+def marks(shown: Sequence[Drawn], *, median: bool = True) -> tuple[Mark, ...]:
+    """History and actuals in ink, the models over them with their intervals, a naive forecast thin beneath. `median`:
+    that of the intervals is a line of its own where it is not the forecast."""
     first = shown[0].window
     longest = max(shown, key=lambda each: each.window.future.height).window
     found: list[Mark] = [Span(first.cutoff, longest.future["ds"][-1])] if longest.future.height else []
@@ -43,7 +44,7 @@ def marks(shown: Sequence[Drawn]) -> tuple[Mark, ...]:
     found.append(_line(actual, "y", "actual", "ink", width=1.2))
     for each, role, dash in zip(shown, ROLES, DASHES, strict=False):
         found.append(_line(each.window.future, "y_hat", each.name, role, width=1.9, dash=dash))
-        if each.banded and _apart(each.window.future):
+        if median and each.banded and _apart(each.window.future):
             found.append(_line(each.window.future, "median", "median", role, width=1.0, dash="dot"))
     past, future = first.past, first.future
     if past.height and future.height and past["ds"][-1] == first.cutoff:  # a hairline from the last known value
@@ -107,7 +108,7 @@ def _line(frame: pl.DataFrame, column: str, name: str, role: str, width: float =
 
 
 def _apart(future: pl.DataFrame) -> bool:
-    """Whether the median is a line of its own, a hundredth of the 50 % interval away from the forecast somewhere."""
+    """Whether the median is away from the forecast somewhere, by more than 2 % of the width of the 50 % interval."""
     if not future["median"].count() or not future["hi50"].count():
         return False
     off = (future["median"] - future["y_hat"]).abs().max()

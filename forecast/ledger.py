@@ -8,7 +8,6 @@
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -105,11 +104,11 @@ def total(all_done: Iterable[Done]) -> dict[str, Any]:
 def held(folder: Path) -> bool | None:
     """Whether a job on this machine has the folder open for writing; None where the system does not tell.
 
-    Nothing is locked to find out: a job that begins in that moment would be refused.
+    Nothing is locked to find out: a job that begins in that moment would be refused. The number of the file system is
+    not compared: some tell another one to those who ask for it than to those who look at locks.
     """
     try:
-        facts, locks = folder.stat(), LOCKS.read_text(encoding="ascii", errors="replace")
+        number, locks = folder.stat().st_ino, LOCKS.read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    mine = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
-    return any("FLOCK" in line and f" {mine} " in line for line in locks.splitlines())
+    return any(f":{number} " in line and " WRITE " in line for line in locks.splitlines())

@@ -10,7 +10,7 @@ from forecast.artifacts import Run
 from forecast.errors import DataError, UsageError, fits_in_memory
 from forecast.inference.baseline import Forecaster
 from forecast.inference.beside import beside
-from forecast.inference.insight.write import FACTS, TABLE, Extremes, write_insight
+from forecast.inference.insight.write import FACTS, TABLE, Extremes, learned_from, write_insight
 from forecast.inference.intervals import score_intervals
 from forecast.inference.named import parse
 from forecast.inference.predictor import Predictor
@@ -53,7 +53,7 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
         rows = score(data, predictor.forecast, predictor.name, part=part, batch_size=size)
     some = sample(data, predictor)
     if asked["insight"]:
-        _watched(run, some, config["seed"], part, size)
+        _watched(run, some, config, part, size)
     streamed, stream = score_stream(
         some.data, predictor.chain, predictor.name, some.row(rows, part=part, batch_size=size), part=part
     )
@@ -79,13 +79,14 @@ def evaluate(cfg: "DictConfig", overrides: list[str]) -> None:
                                           **({"baselines": records} if records else {}), **found})  # fmt: skip
 
 
-def _watched(run: Run, some: Sample, seed: int, part: str, size: int) -> None:
+def _watched(run: Run, some: Sample, config: dict[str, Any], part: str, size: int) -> None:
     """What the model looked at, into the run's folder."""
     extremes = Extremes(some.predictor.name)
     model = some.predictor
     score(some.data, model.forecast, model.name, part=part, batch_size=size, watch=extremes.watch, others={})
     with looked(run):
-        write_insight(run, some.data, some.predictor, extremes, seed=seed, part=part)
+        trained = learned_from(config, run.read("metrics.json"))
+        write_insight(run, some.data, model, extremes, seed=config["seed"], trained=trained, part=part)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def settle(*_: Any) -> dict[str, Any]:
 def finish(config: dict[str, Any], run: Run, made: "SeriesModule", fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Score the saved run, not the one in memory; write its predictions. Returns what metrics.json is to hold."""
     from forecast.inference.beside import beside
-    from forecast.inference.insight.write import Extremes, write_insight
+    from forecast.inference.insight.write import Extremes, learned_from, write_insight
     from forecast.inference.intervals import score_intervals
     from forecast.inference.predictor import Predictor
     from forecast.inference.record import Recorder
@@ -55,7 +55,9 @@ def finish(config: dict[str, Any], run: Run, made: "SeriesModule", fitted: Mappi
     few, quiet = config.get("baseline_windows"), config["quiet"]
     others, records = beside(part.data, part.predictor.forecast, name, named(config), few=few, quiet=quiet)
     if looked:
-        write_insight(run, part.data, part.predictor, extremes, seed=config["seed"])
+        write_insight(
+            run, part.data, part.predictor, extremes, seed=config["seed"], trained=learned_from(config, fitted)
+        )
     metrics = {
         "task": config["task"]["name"], "dataset": made.card.name, "model": name,
         "context": made.spec.context, "horizon": made.spec.horizon, "season": made.spec.season, "seed": config["seed"],

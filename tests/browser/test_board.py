@@ -82,7 +82,7 @@ def test_the_report_of_a_run_can_do_nothing(site, page: Page, one: Path) -> None
 
 
 def test_runs_that_are_not_there_or_damaged(site, page: Page, thousand: Path) -> None:
-    assert "no run ../../etc" in shown(page, site(thousand), "/run", run="../../etc")
+    assert "no run '../../etc'" in shown(page, site(thousand), "/run", run="../../etc")
     lost = next(card for card in site(thousand).sources.cards() if card.damage)
     assert "metrics.json is not JSON" in shown(page, site(thousand), "/run", run=lost.id)
     begun = next(card for card in site(thousand).sources.cards() if not card.finished and not card.damage)

@@ -10,7 +10,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from forecast.dashboards import browse, load
 from forecast.dashboards.app.page import View
-from forecast.dashboards.app.pages import explorer
+from forecast.dashboards.app.pages import explorer, explorer_look
 from forecast.dashboards.app.pages.explorer_look import asked, look
 from forecast.dashboards.app.pages.explorer_parts import unlike
 from forecast.dashboards.app.sources import Sources
@@ -161,3 +161,13 @@ def test_a_scores_table_counts_what_lies_inside(sources: Sources) -> None:
     inside = future.filter(pl.col("y").is_between("lo80", "hi80")).height
     made = text(explorer.render(view(sources, FIRST)))
     assert f"{inside} of 24" in made and "Inside 90 %" in made and "seasonal naive" in made
+
+
+def test_a_file_that_is_read_for_the_first_time_says_how_far_it_is(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer_look.indices, "get", lambda run: 0.42)
+    made = text(explorer.render(view(sources, FIRST)))
+    assert "42 % of their rows are done" in made and "explorer-tick" in made
+    with pytest.raises(PreventUpdate):
+        explorer.move(view(sources, FIRST), 3)

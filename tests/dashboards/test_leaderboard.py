@@ -34,7 +34,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(sources: Sources, **query: str) -> str:
-    return str(to_json(leaderboard.render(View(sources, {k: (v,) for k, v in query.items()}, "light"))))
+    drawn = to_json(leaderboard.render(View(sources, {k: (v,) for k, v in query.items()}, "light")))
+    return str(drawn).replace("\\u002f", "/")
 
 
 def test_runs_known_to_mlflow_only(runs) -> None:

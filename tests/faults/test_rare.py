@@ -14,7 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from forecast import __main__ as program
 from forecast import cli
 from forecast.artifacts import Run
-from forecast.dashboards import load, summary
+from forecast.dashboards import load, scored
 from forecast.data.infer import infer_card
 from forecast.data.module import SeriesModule
 from forecast.data.read import read_file, read_series
@@ -168,10 +168,10 @@ def test_a_report_of_damaged_predictions(tmp_path: Path) -> None:
     path = tmp_path / "predictions.parquet"
     path.write_bytes(bytes_of(frame())[:-50])
     with pytest.raises(ArtifactError, match=r"^predictions\.parquet cannot be read"):
-        summary._scan(path)
+        scored.scan(path)
     frame().write_parquet(path)
     with pytest.raises(ArtifactError, match=r"^predictions\.parquet has no column "):
-        summary._scan(path)
+        scored.scan(path)
 
 
 def test_a_panic_of_polars_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from forecast.data.batch import Gather
 from forecast.data.window import Windows
-from forecast.inference.insight.importance import Column, columns_of, importance, permuted, sizes
+from forecast.inference.insight.importance import Column, budget, columns_of, importance, permuted, sizes
 from forecast.inference.insight.mixing import kept_queries, mixing, recorded, weights
 from forecast.inference.insight.mixing import prefix_weights as of_aaren
 from forecast.inference.insight.mixing import transformer_scores as of_transformer
@@ -18,7 +18,7 @@ from forecast.models.attention import Attention
 from forecast.models.informer import Informer
 from forecast.models.lstm import LSTM
 from forecast.models.transformer import Transformer, TransformerLayer
-from forecast.ops.selection import budget
+from forecast.ops.selection import budget as kept_budget
 from forecast.types import SeriesBatch, Spec
 from tests.models.test_streaming import STREAMING, D, inputs, tcnca
 
@@ -98,7 +98,7 @@ def test_kept_queries_are_the_u_largest_of_the_measure(causal):
     attention = Attention(D, 2, kind="prob", factor=2, causal=causal, rank=rank, lazy="mean").eval()
     x = torch.randn(3, 40, D)
     found = kept_queries(attention, x, None)
-    assert found.u == budget(40, 2) == 8
+    assert found.u == kept_budget(40, 2) == 8
     assert found.sampled == 8
     if causal:
         best = [found.measure[..., : i + 1].topk(min(8, i + 1)).values[..., -1] for i in range(40)]
@@ -266,7 +266,8 @@ def test_a_covariate_moves_with_its_future_and_its_mask():
 
 
 def test_the_budget_of_importance_is_one_of_counts():
-    assert sizes(2, 10_000) == (512, 5)
-    assert sizes(8, 10_000) == (204, 5)
-    assert sizes(64, 10_000) == (64, 2)
-    assert sizes(3, 20) == (20, 5)
+    assert [budget(trained) for trained in (0, 20_000, 10**7)] == [2_048, 3_000, 8_192]
+    assert sizes(2, 10_000, 8_192) == (512, 5)
+    assert sizes(8, 10_000, 8_192) == (204, 5)
+    assert sizes(96, 10_000, 2_048) == (32, 2)
+    assert sizes(3, 20, 2_048) == (20, 5)

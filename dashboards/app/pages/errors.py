@@ -20,6 +20,12 @@ from forecast.errors import nearest
 PATH: Final = "/errors"
 TICK_MS: Final = 500
 MOST: Final = len(ROLES)  # runs beside each other
+PARTS: Final = {
+    "where": "Where and when",
+    "intervals": "Intervals",
+    "residuals": "What errors are like",
+    "series": "Series and channels",
+}
 measured = Measured()
 
 
@@ -112,24 +118,45 @@ def _nothing(name: str, unwritten: bool, choice: Choice, whole: Residuals | None
 
 
 def drawn(subjects: list[Subject], view: View) -> list[Node]:
-    """The sections of the page."""
+    """The links to the parts of the page, and the part that the address names."""
+    here = view.one("show") if view.one("show") in PARTS else "where"
+    links = [
+        html.Strong(title, **kit.aria(current="true"))
+        if key == here
+        else kit.link(title, PATH, **{**view.query, "show": "" if key == "where" else key})
+        for key, title in PARTS.items()
+    ]
+    menu = html.Nav(links, className="pages", style={"flexWrap": "wrap"}, **kit.aria(label="Parts of this page"))
+    return [menu, *_part(here, subjects, view)]
 
-    def part(title: str, key: str, *made: Chart | None, below: Node = None) -> Node:
+
+def _part(here: str, subjects: list[Subject], view: View) -> list[Node]:
+    def part(title: str, *made: Chart | None, below: Node = None) -> Node:
         charts = [kit.graph(each, view) for each in made if each is not None]
-        return kit.section(title, kit.grid(*charts) if charts else None, below, key=f"errors-{key}")
+        return kit.section(title, kit.grid(*charts) if charts else None, below)
 
-    banded = [make(subjects) for make in (intervals.coverage, intervals.reliability, intervals.pit)]
-    level = noise.level(subjects)
+    if here == "intervals":
+        banded = [make(subjects) for make in (intervals.coverage, intervals.reliability, intervals.pit)]
+        return [part("Intervals", *banded, below=None if any(banded) else _without())]
+    if here == "residuals":
+        level = noise.level(subjects)
+        return [
+            part("Over time", noise.bias(subjects)),
+            part(
+                "What errors are like", errors.sizes(subjects), noise.quantiles(subjects), noise.memory(subjects), level
+            ),
+        ]
+    if here == "series":
+        by_channel, by_series = parts.channel_table(subjects, view), parts.series_table(subjects, view)
+        found = [part("By series", errors.series(subjects), below=by_series), part("By channel", below=by_channel)]
+        alone = kit.note("This is one channel of one series: there is nothing to rank.")
+        return found if any(found) else [alone]
+    ahead = errors.horizon(subjects)
+    wide = ahead._replace(half=False) if ahead else None
     return [
-        part("By step ahead", "step", errors.horizon(subjects), errors.sizes(subjects)),
-        part("Intervals", "intervals", *banded, below=None if any(banded) else _without()),
-        part("By the calendar", "calendar", errors.calendar(subjects), errors.week(subjects)),
-        part("Over time", "time", errors.over_time(subjects), noise.bias(subjects)),
-        part("What errors are like", "residuals", noise.memory(subjects), noise.quantiles(subjects),
-             level._replace(half=False) if level else None),
-        part("By series", "series", errors.series(subjects), below=parts.series_table(subjects, view)),
-        part("By channel", "channel", below=parts.channel_table(subjects, view)),
-    ]  # fmt: skip
+        part("By step ahead and over time", wide, errors.over_time(subjects)),
+        part("By the calendar", errors.calendar(subjects), errors.week(subjects)),
+    ]
 
 
 def _without() -> Node:

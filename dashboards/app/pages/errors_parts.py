@@ -143,7 +143,7 @@ def series_table(subjects: Subjects, view: View) -> Node:
         kit.Column("mse", f"MSE, {first.name}", title="mean squared error, scaled"),
         *(kit.Column(f"mse{k}", f"MSE, {each.name}") for k, (each, _) in enumerate(held[1:], 1)),
         kit.Column("naive", f"MSE, {naive}"),
-        kit.Column("ratio", f"of {naive}", title="its MSE as a share of that of the naive forecast"),
+        kit.Column("ratio", f"Against {naive}", title="its MSE as a share of that of the naive forecast"),
         kit.Column("mae", "MAE", title="mean absolute error, scaled"),
         kit.Column("bias", "Mean error", title="forecast − actual, scaled"),
         *([kit.Column("inside", "In 90 % interval")] if inside else []),

@@ -17,10 +17,11 @@ from forecast.data.window import Windows
 from forecast.ops.selection import mixed
 from forecast.types import SeriesBatch, Spec
 
-BUDGET: Final = 8_192  # windows forecast in all
-MOST, FEWEST = 512, 64  # windows of one pass
+SHARE: Final = 0.05  # of what the training cost, a step of which costs about three forecasts of its windows
+BUDGET: Final = (2_048, 8_192)  # windows forecast in all: at least, at most
+MOST, FEWEST = 512, 32  # windows of one pass
 AT_ONCE: Final = 256
-REPEATS: Final = 5
+REPEATS, AGAIN = 5, 2  # of a permutation: as many as the budget allows, but for so many
 COLUMNS: Final = 48  # looked at each by itself; the others of a role together
 
 
@@ -78,22 +79,34 @@ def _moved(part: Tensor, at: list[int], order: Tensor) -> Tensor:
     return made
 
 
-def sizes(columns: int, windows: int) -> tuple[int, int]:
-    """How many windows and how many repeats: by counts alone, so that a run repeats itself."""
-    many = min(windows, max(FEWEST, min(MOST, BUDGET // max(1, columns * REPEATS))))
-    return many, max(1, min(REPEATS, BUDGET // max(1, many * columns)))
+def budget(trained: int) -> int:
+    """Windows to forecast after a training on so many, each counted as often as it was learned from."""
+    return min(max(round(3 * SHARE * trained), BUDGET[0]), BUDGET[1])
+
+
+def sizes(columns: int, windows: int, total: int) -> tuple[int, int]:
+    """How many windows and how many repeats for `total` forecasts: by counts alone, so that a run repeats itself."""
+    many = min(windows, max(FEWEST, min(MOST, total // max(1, columns * REPEATS))))
+    return many, max(AGAIN, min(REPEATS, total // max(1, many * columns)))
 
 
 @torch.no_grad()
 def importance(
-    forecast: Callable[[SeriesBatch], Tensor], gather: Gather, windows: Windows, spec: Spec, *, seed: int
+    forecast: Callable[[SeriesBatch], Tensor],
+    gather: Gather,
+    windows: Windows,
+    spec: Spec,
+    *,
+    seed: int,
+    total: int = BUDGET[1],
 ) -> dict[str, Any]:
     """Rows of (column, role, mean, sd over repeats, se over windows) and the MSE (scaled) that they are added to.
 
-    `forecast` gives (B, H, T), scaled. Windows lie evenly spread; nothing is drawn from a global generator.
+    `forecast` gives (B, H, T), scaled; it is asked for about `total` windows. Windows lie evenly
+    spread; nothing is drawn from a global generator.
     """
     columns = columns_of(spec)
-    many, repeats = sizes(len(columns), len(windows))
+    many, repeats = sizes(len(columns), len(windows), total)
     if many < 2:
         return {"windows": many, "repeats": 0, "mse": None, "rows": []}
     batch = take(gather, windows, np.linspace(0, len(windows) - 1, many).round().astype(np.int64))
@@ -122,7 +135,7 @@ def _row(
     means, windows = grown.mean(1), grown.mean(0)
     return {
         "column": column.name, "role": column.role, "mean": float(means.mean()),
-        "sd": float(means.std()) if repeats > 1 else None,
+        "sd": float(means.std()),
         "se": float(windows.std() / len(windows) ** 0.5) if len(windows) > 1 else None,
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from forecast.artifacts import Run, atomic
 from forecast.data.table import stamp
 from forecast.heads import Chain
-from forecast.inference.insight.importance import importance
+from forecast.inference.insight.importance import budget, importance
 from forecast.inference.insight.mixing import mixing, recorded
 from forecast.inference.insight.reach import by_construction, gradients, of_encoder, told
 from forecast.inference.insight.table import joined, long
@@ -58,10 +58,17 @@ class Extremes:
 
 
 def write_insight(
-    run: Run, data: "SeriesModule", predictor: "Predictor", extremes: Extremes, *, seed: int, part: str = "test"
+    run: Run,
+    data: "SeriesModule",
+    predictor: "Predictor",
+    extremes: Extremes,
+    *,
+    seed: int,
+    trained: int,
+    part: str = "test",
 ) -> None:
     """Write both files into the run's folder, without rows where no window of `part` was scored. `data` is held in
-    memory."""
+    memory; `trained` windows were learned from, each counted as often as it was."""
     picks = extremes.picked()
     if not picks:
         return put(run, {"part": part, "windows": []}, [])
@@ -71,7 +78,8 @@ def write_insight(
     batch = data.gather(origin, series)
     facts, frames = of_chain(chain, batch)
     looked = time.monotonic()
-    worth = importance(predictor.forecast, data.gather, data.windows("val"), spec, seed=seed)
+    words = {"seed": seed, "total": budget(trained)}
+    worth = importance(predictor.forecast, data.gather, data.windows("val"), spec, **words)
     windows = [
         {"pick": name, "series": data.series.ids[number], "cutoff": stamp(data.series.time[row - 1]), "mse": mse}
         for name, row, number, mse in picks
@@ -83,6 +91,11 @@ def write_insight(
         "seconds": {"looked": round(looked - began, 2), "importance": round(done - looked, 2)},
     }  # fmt: skip
     put(run, facts, frames)
+
+
+def learned_from(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> int:
+    """How many windows a training saw, each counted as often as it was."""
+    return int(metrics.get("steps") or 0) * config["data"]["batch_size"] * config["trainer"].get("accumulate", 1)
 
 
 def put(run: Run, facts: Mapping[str, Any], frames: list[pl.DataFrame]) -> None:
