@@ -111,21 +111,20 @@ def density(row: dict[str, Any], each: Ahead, drawn: Way, unit: str) -> Chart:
     return Chart("density", "When it was expected", words, words, (Panel(marks, across, down),), half=True)
 
 
-def likely(row: dict[str, Any], each: Ahead) -> Chart | None:
-    """The likeliest marks before an event, with the one that came."""
+def likely(row: dict[str, Any], each: Ahead, labels: str | None = None) -> Chart | None:
+    """The likeliest marks before an event, with the one that came; with `labels`, what parts them, those that came."""
     if len(each.names) < 2 and (not each.names or row["mark"] == each.names[0]):
         return None
-    names, p, came = list(each.names), each.p, row["mark"]
-    more = ""
-    if came is not None and came not in names:
-        more = f" {short(came, LETTERS)}, which came, is none of the {len(names)} likeliest."
-    words = "The likeliest marks, as forecast before the event; the diamond is the one that came."
+    names, p, mark = list(each.names), each.p, row["mark"]
+    came = [] if mark is None else [part.strip() for part in mark.split(labels)] if labels else [mark]
+    lost = [name for name in came if name not in names]
+    more = f" {short(', '.join(lost), LETTERS)}, which came, is none of the {len(names)} likeliest." if lost else ""
+    words = "The likeliest marks, as forecast before the event; a diamond: what came."
     alt = words + "".join(f" {short(name, LETTERS)}: {percent(float(v))}." for name, v in zip(names, p, strict=True))
     place = np.arange(len(names))
     marks: list[Mark] = [Bars(p, place, across=True, opacity=0.5, name="probability")]
-    if came in names:
-        k = names.index(came)
-        marks.append(Points([p[k]], [k], "what came", role="seasonal", symbol="diamond", size=8))
+    if held := [names.index(name) for name in came if name in names]:
+        marks.append(Points(p[held], held, "what came", role="seasonal", symbol="diamond", size=8))
     across = Axis("probability", percent=True, range=(0, max(float(p.max(initial=0.0)) * 1.15, 0.02)))
     down = Axis("", ticks=tuple(enumerate(brief(names, LETTERS))), range=(-0.6, len(names) - 0.4), down=True)
     panel = Panel(tuple(marks), across, down, height=2.7)

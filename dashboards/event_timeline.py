@@ -49,7 +49,7 @@ def sequences(run: Run) -> list[Sequence]:
     scored = scan(run.predictions).filter(pl.col("unique_id").is_in(ids)).select("unique_id", "ds", "mark", "guess")
     told = scored.with_columns(_told_marks()).collect(engine="streaming")
     context = histories(run)
-    return [looked(name, told.filter(pl.col("unique_id") == name), lines, context) for name in ids]
+    return [looked(name, told.filter(pl.col("unique_id") == name), lines, context, cut=True) for name in ids]
 
 
 def hazards(run: Run) -> pl.DataFrame | None:
@@ -63,10 +63,11 @@ def histories(run: Run) -> pl.DataFrame | None:
 
 
 def looked(
-    name: str, own: pl.DataFrame, lines: pl.DataFrame | None, context: pl.DataFrame | None, final: bool = True
-) -> Sequence:
+    name: str, own: pl.DataFrame, lines: pl.DataFrame | None, context: pl.DataFrame | None, final: bool = True,
+    cut: bool = False,
+) -> Sequence:  # fmt: skip
     """A sequence, or a stretch of it: `own` are its predictions there (ds, mark, guess), to which the hazard is cut;
-    `final`: it ends with the last of its events."""
+    `final`: it ends with the last of its events. `cut`: only events where the hazard is known, and a few before."""
     own = own.select("ds", "mark", "guess").with_columns(_told_marks())
     line = (own.select("ds", pl.lit(0.0).alias("hazard")).clear() if lines is None
             else lines.filter(pl.col("unique_id") == name).sort("ds").drop("unique_id"))  # fmt: skip
@@ -79,10 +80,12 @@ def looked(
         all_ = context.filter(pl.col("unique_id") == name).sort("ds")
         early = all_.filter(pl.col("ds") <= first).tail(BEFORE)
         first = early["ds"][0] if early.height else first
-        kept = all_.filter(~pl.col("scored"), pl.col("ds") >= first)
+        kept = all_.filter(~pl.col("scored"), pl.col("ds") >= first).tail(max(BEFORE, LAST - own.height))
         kept = kept.select("ds", "mark", pl.lit(None, pl.String).alias("guess"))
+        start = min([*kept["ds"].head(1), *own["ds"].head(1)], default=first)
+        first, line = max(first, start), line.filter(pl.col("ds") >= start)
         own = pl.concat([kept, own], how="vertical_relaxed")
-    if line.height:
+    if cut and line.height:
         own = own.filter(pl.col("ds").is_between(first, line["ds"][-1]))
     return Sequence(name, line["ds"], array(line["hazard"]), own.sort("ds"))
 

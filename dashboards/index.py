@@ -41,6 +41,7 @@ class File(NamedTuple):
     footer: pq.FileMetaData
     columns: tuple[str, ...]
     starts: np.ndarray  # (G + 1,) the first row of each row group
+    changed: int  # when it was written, nanoseconds
 
     def read(self, groups: list[int], columns: list[str]) -> pl.DataFrame:
         """Row groups, with their row numbers as `row`."""
@@ -102,7 +103,8 @@ def open_file(path: Path) -> File:
     if columns and (lost := [name for name in NEEDED if name not in columns]):
         raise ArtifactError(f"{path.name} has no column {lost[0]}", f"expected {', '.join(NEEDED)}", "run it again")
     sizes = [footer.row_group(k).num_rows for k in range(footer.num_row_groups)]
-    return File(path, footer, columns, np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))]))
+    starts = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))])
+    return File(path, footer, columns, starts, path.stat().st_mtime_ns)
 
 
 def build(run: Run, tell: Callable[[float], object] = lambda share: None) -> Index | None:

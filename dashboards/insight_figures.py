@@ -88,7 +88,7 @@ def kept(found: Insight, window: int) -> Chart | None:
     layers = _with(found, "sparsity")
     if not layers:
         return None
-    alike = len({found.length(k) for k in range(len(found.windows))}) == 1
+    alike = _alike(found)
     lines, told = [], []
     for i, layer in enumerate(layers):
         rows = found.of("sparsity", None if alike else window, layer=layer["layer"])
@@ -183,7 +183,7 @@ def effective(found: Insight, window: int) -> Chart | None:
     y = Axis(f"effective {found.unit}s", zero=True)
     panel = Panel((*lines, equal), _time(found), y, height=2.0 * min(len(layers), 2))
     alt = f"{words} {', '.join(told)}."
-    return Chart("effective", "Effective number of steps", words, alt, (panel,), half=True)
+    return Chart("effective", f"Effective number of {found.unit}s", words, alt, (panel,), half=True)
 
 
 # How far back -----------------------------------------------------------------------------------------------
@@ -199,23 +199,22 @@ def reach(found: Insight, window: int) -> Chart | None:
     falls, shares, told = [], [], []
     for i, name in enumerate(PICKS[: rows["window"].n_unique()]):
         norms = found.of("token", i).sort("step")["value"].to_numpy().astype(np.float64)
-        square = np.flip(norms) ** 2
-        total = square.sum()
+        newest_first = np.flip(norms)
+        total = newest_first.sum()
         x = _at(found, i, {}, np.arange(len(norms)))
         falls.append(_line(x, np.where(norms > 0, norms, np.nan), name, i))
         if total > 0:
-            share = square.cumsum() / total
+            share = newest_first.cumsum() / total
             shares.append(_line(np.arange(1, len(norms) + 1), share, name, i))
             told.append(f"{name}: 90 % in the newest {int((share < 0.9).sum()) + 1}")
     most = found.reach.get("construction")
     panels = [Panel(tuple(falls), _time(found), Axis(y, "log"))]
     if found.by_steps or found.unit == "event":
-        bound = (Rule(most, label=f"by construction: {most}"),) if isinstance(most, int) else ()
+        bound = (Rule(most, label=f"by construction: {most}"),) if isinstance(most, int) and _alike(found) else ()
         x_axis = Axis(f"newest {found.unit}s", zero=True)
-        panels.append(
-            Panel((*shares, *bound), x_axis, Axis("share of the squared gradient (%)", zero=True, percent=True))
-        )
-    words = f"How far back the encoder reaches, measured by gradients. By construction: {found.reach.get('rule', '')}."
+        panels.append(Panel((*shares, *bound), x_axis, Axis("share of the gradient (%)", zero=True, percent=True)))
+    words = "How far back the encoder reaches, measured by gradients: their norms, and on the right what the newest "
+    words += f"{found.unit}s hold of their sum. By construction: {found.reach.get('rule', '')}."
     if not last:
         words += f" It looks both ways, so the gradient is that of all it gives out for each {found.unit}."
     alt = f"{words} {'; '.join(told)}."
@@ -261,6 +260,11 @@ def channels(found: Insight, window: int) -> Chart | None:
 
 
 # Bricks -----------------------------------------------------------------------------------------------------
+
+
+def _alike(found: Insight) -> bool:
+    """Whether all windows are of one length."""
+    return len({found.length(k) for k in range(len(found.windows))}) == 1
 
 
 def _with(found: Insight, part: str) -> list[Facts]:

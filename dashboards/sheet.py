@@ -114,9 +114,9 @@ def _first(chart: Chart) -> list[tuple[str, Mark]]:
 
 
 def _rank(mark: Mark) -> tuple[int, bool]:
-    role = getattr(mark, "role", "")
-    actual = isinstance(mark, Line) and role == "ink" and mark.dash == "solid"
-    return 0 if actual else 1 if role == "model" else 2, isinstance(mark, Band)
+    role, solid = getattr(mark, "role", ""), getattr(mark, "dash", "solid") == "solid"
+    actual = isinstance(mark, Line) and role == "ink" and solid
+    return 0 if actual else 1 if role == "model" else 2, isinstance(mark, Band) or not solid and role == "model"
 
 
 def _legend_columns(chart: Chart, width: float) -> tuple[int, int]:

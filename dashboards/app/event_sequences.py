@@ -42,7 +42,7 @@ def sequences(view: View, run: Run, held: Held) -> list[Node]:
     found = ranked(held.sequences, order, view.one("find"), view.number("draw", 0))
     names = _chosen(view, found, held)
     picked = [_row(held, name) for name in names]
-    parts: list[Node] = [_controls(view, found, names, order), _table(view, run, found, names, order)]
+    parts: list[Node] = [_controls(view, found, names, order), _table(view, run, held, found, names, order)]
     if not found.height:
         return [*parts, kit.note(f"No name of a sequence holds '{short(view.one('find'), 60)}'.")]
     if not picked:
@@ -77,7 +77,7 @@ def _controls(view: View, found: pl.DataFrame, names: list[str], order: str) -> 
     )  # fmt: skip
 
 
-def _table(view: View, run: Run, found: pl.DataFrame, names: list[str], order: str) -> Node:
+def _table(view: View, run: Run, held: Held, found: pl.DataFrame, names: list[str], order: str) -> Node:
     """The first of the list; a name shows it alone, a plus beside what is shown."""
     told, unit = marked(run), plural(event_unit(run))
     columns = [Column("name", "Sequence", False), Column("n", "Events"), Column("nats", "Nats per event")]
@@ -97,17 +97,13 @@ def _table(view: View, run: Run, found: pl.DataFrame, names: list[str], order: s
     lit = [k for k, row in enumerate(found.head(SHOWN)["unique_id"]) if row in names]
     shown = kit.table("Sequences", columns, lines, view, marked=lit)
     words: list[Node] = [f"{ORDERS[order].capitalize()}, {min(SHOWN, found.height)} of {found.height:,d}"]
-    if order in ("worst", "best") and found.height < _all(view, found):
+    if order in ("worst", "best") and not view.one("find") and found.height < held.sequences.height:
         words.append(" that have enough events to tell")
     words.append(". ")
     if order == "random":
         words.append(kit.link("Draw others", PATH, **{**view.query, "draw": view.number("draw", 0) + 1,
                                                       "sequence": "", "part": "", "event": ""}))  # fmt: skip
     return html.Div([shown, kit.note(*words)])
-
-
-def _all(view: View, found: pl.DataFrame) -> int:
-    return found.height if view.one("find") else found.height + 1
 
 
 # What is seen -----------------------------------------------------------------------------------------------
@@ -133,7 +129,7 @@ def _looked(view: View, run: Run, held: Held, picked: list[dict[str, Any]]) -> l
     told = [_none_kept(run, held)]
     if at in ahead:
         unit = event_unit(run)
-        charts = density(row, ahead[at], way(events, ahead), unit), likely(row, ahead[at])
+        charts = density(row, ahead[at], way(events, ahead), unit), likely(row, ahead[at], run.card.get("labels"))
         told = [kit.graph(chart, view) for chart in charts]
     told.append(kit.box(html.H3("In numbers"), _facts(row, event_unit(run), run)))
     return [

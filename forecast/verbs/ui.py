@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
+from forecast.dashboards.app.stream.link import where
 from forecast.errors import ArtifactError, UsageError
 from forecast.verbs.help import ui_help
 from forecast.verbs.ui_servers import Server, together
@@ -68,12 +68,7 @@ def checked(args: argparse.Namespace) -> None:
         if not path.expanduser().is_dir():
             raise UsageError(f"{flag} {path} is no folder", "expected one", "check the path")
     if args.stream is not None:
-        url = urlsplit(args.stream)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise UsageError(
-                f"--stream {args.stream} is no address", "expected that of forecast stream feed=http",
-                "e.g. --stream http://127.0.0.1:8000",
-            )  # fmt: skip
+        where(args.stream)
 
 
 def find_store(path: Path) -> Path | None:

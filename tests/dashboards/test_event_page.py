@@ -165,6 +165,8 @@ def test_a_density_has_its_truth_its_median_and_its_interval(made: Path) -> None
     assert marks is not None and len(marks.panels[0].y.ticks) == 4
     lost = likely({**row, "mark": "never seen"}, ahead[row["event"]])
     assert lost is not None and "never seen, which came, is none of the 4 likeliest" in lost.caption
+    both = likely({**row, "mark": "large;small"}, ahead[row["event"]], ";")
+    assert both is not None and len(both.panels[0].marks[1].x) == 2  # type: ignore[union-attr]
     gaps = stretch(own, "day", row["event"])
     assert gaps is not None and "of these gaps lie inside" in gaps.caption
 

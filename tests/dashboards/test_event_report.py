@@ -23,6 +23,7 @@ from tests.dashboards.test_report import FETCHING, Page, change
 
 Copy = Callable[[str], Path]
 ALL = {"loss", "pit", "rescaling", "gaps", "ratio", "confusion", "accuracies", "position"}
+ALL |= {"timeline-1", "timeline-2", "timeline-3"}
 
 
 @pytest.fixture(scope="session")
@@ -241,7 +242,7 @@ def test_the_best_epoch_is_that_of_what_is_monitored(copy: Copy) -> None:
     assert run.best_epoch == run.curve("val/nll").sort("value").row(0, named=True)
     change(path, "metrics.json", best={"val/time": 1.0})
     assert load.read(path).monitor == "val/time"
-    change(path, "metrics.json", best={}, task="forecast")
+    change(path, "metrics.json", best={}, task="forecast", horizon=24)
     assert load.read(path).monitor == "val/mse"
 
 

@@ -105,7 +105,6 @@ CASES = [
     Case("a card under a name that is not YAML", "verbs/data_kind.py _save", csv(), "save is 'card.txt'; expected a name ending in .yaml → write save=card.yaml", "data show f.csv save=card.txt", 2),
     Case("one port for both servers", "verbs/ui.py main: are both", put(b"SQLite format 3\0", "mlflow.db"), "--port and --mlflow-port are both 5000; expected two ports", "ui --port 5000", 2),
     Case("a folder of jobs that is not there", "verbs/ui.py checked: is no folder", nothing, "--jobs nowhere is no folder; expected one → check the path", "ui --jobs nowhere", 2),
-    Case("a stream without a scheme", "verbs/ui.py checked: is no address", nothing, "--stream localhost:8000 is no address; expected that of forecast stream feed=http → e.g. --stream http://127.0.0.1:8000", "ui --stream localhost:8000", 2),
     Case("a flag that forecast ui has not", "verbs/ui.py error", nothing, "unrecognized arguments: --prot 5000; expected forecast ui [--runs DIR] [--port N] [--host NAME] [--store FILE] …", "ui --prot 5000", 2),
     Case("a port that is none", "verbs/ui.py free_port: is no port", put(b"SQLite format 3\0", "mlflow.db"), "--port 70000 is no port; expected 1 to 65535 → e.g. --port 8050",
          "ui --port 70000", 2),

@@ -12,11 +12,10 @@ from typing import Any, Final
 from dash import ClientsideFunction, Input, Output, Patch, State, dcc, html
 from dash.exceptions import PreventUpdate
 
-from forecast.dashboards import browse
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, Page, View, address, read_query
 from forecast.dashboards.app.pages import explorer_parts as parts
-from forecast.dashboards.app.pages.explorer_look import Asked, Look, asked, look
+from forecast.dashboards.app.pages.explorer_look import Asked, Look, asked, look, strip
 from forecast.dashboards.app.plot import plots
 from forecast.dashboards.app.sources import Sources
 from forecast.dashboards.chart import Chart
@@ -53,8 +52,9 @@ def _browsed(view: View, chooser: Node, found: Asked) -> list[Node]:
     first, seen = found.opened[0], look(view, found.opened)
     index, most = first.held, first.held.horizon
     ahead = view.number("ahead", 1, 1, most)
-    strip = browse.strip(index, seen.id, seen.channel, ahead)
-    whole = strip_chart(strip, first.name, seen.label, seen.zone, seen.cutoff, seen.end)
+    whole = strip_chart(
+        strip(index, seen.id, seen.channel, ahead), first.name, seen.label, seen.zone, seen.cutoff, seen.end
+    )
     banded = parts.banded(view, [(each.id, each.name) for each in found.opened])
     return [
         kit.controls(chooser, *parts.series(view, index, seen.id), parts.channel(view, index, seen.channel), banded),
@@ -147,11 +147,11 @@ def move(view: View, place: int | None) -> tuple[Any, ...]:
         raise PreventUpdate
     seen = look(view, found.opened, int(place))
     chart = _window(seen)
-    strip = Patch()
-    strip["layout"]["shapes"] = plots(here(chart, seen.cutoff, seen.end), view.theme)[0]["layout"]["shapes"]
+    mark = Patch()
+    mark["layout"]["shapes"] = plots(here(chart, seen.cutoff, seen.end), view.theme)[0]["layout"]["shapes"]
     return (
         plots(chart, view.theme)[0], chart.alt, chart.caption, _scores(seen, found, view),
-        _notes([*found.notes, *seen.notes]), parts.said(seen.windows, seen.place), strip,
+        _notes([*found.notes, *seen.notes]), parts.said(seen.windows, seen.place), mark,
         address("", **{**view.query, "cutoff": seen.cutoff.isoformat()}),
     )  # fmt: skip
 

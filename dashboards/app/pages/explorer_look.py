@@ -10,7 +10,7 @@ from forecast.dashboards import browse
 from forecast.dashboards.app.indices import Indices
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import explorer_parts as parts
-from forecast.dashboards.app.sources import Card
+from forecast.dashboards.app.sources import Card, Kept
 from forecast.dashboards.index import Index, nearest
 from forecast.dashboards.load import Run
 from forecast.dashboards.shared import moment, with_unit
@@ -18,6 +18,7 @@ from forecast.dashboards.window_figures import MODELS, Drawn
 from forecast.errors import ForecastError
 
 indices: Final = Indices()
+strips: Final = Kept[browse.Strip](16)  # of a series of ten million rows one takes a tenth of a second to read
 
 
 class Opened(NamedTuple):
@@ -134,3 +135,9 @@ def _shown(opened: Sequence[Opened], where: tuple[str, str, datetime], view: Vie
             reason = f"it has no forecast from {moment(cutoff)}"
         notes.append(f"{each.name} is not drawn: {reason}.")
     return shown
+
+
+def strip(index: Index, id: int, channel: int, ahead: int) -> browse.Strip:
+    """The test span of a column, kept for the next page of it."""
+    key = f"{index.file.path} {id} {channel} {ahead}"
+    return strips.get(key, (index.file.changed,), lambda: browse.strip(index, id, channel, ahead))

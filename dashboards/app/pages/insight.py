@@ -51,7 +51,7 @@ def _picks(view: View, found: Insight | None) -> Node:
     if found is None:
         return None
     options = [
-        (str(held["pick"]), f"{held['pick']}: {held.get('series', '')} {held.get('cutoff', '')}".rstrip())
+        (str(held["pick"]), f"{held['pick']}: {held.get('series', '')} {held.get('cutoff') or ''}".rstrip())
         for held in found.windows
         if held.get("pick") in PICKS
     ]

@@ -21,7 +21,7 @@ from forecast.models.transformer import Transformer
 from forecast.ops.selection import mixed
 
 PROBES: Final = 16  # backward passes; the norm of many numbers is known to 1/√(2·PROBES) or better
-HALVES: Final = (0.5, 0.9, 0.99)  # of the squared gradient
+SHARES: Final = (0.5, 0.9, 0.99)  # of the norms of a window, added up
 
 
 class Reach(NamedTuple):
@@ -107,13 +107,12 @@ def of_encoder(encoder: Encoder, x: Tensor, mask: Tensor | None) -> tuple[Tensor
 
 
 def told(norms: Tensor) -> dict[str, Any]:
-    """What the gradients (B, L) say in numbers: how many of the newest tokens hold a share of their squares, and how
+    """What the gradients (B, L) say in numbers: how many of the newest tokens hold a share of their sum, and how
     far back the first lies whose gradient is not 0."""
-    square = norms.double().square()
     length = norms.shape[1]
-    behind = square.flip(1).cumsum(1)  # of the newest 1 … L
+    behind = norms.double().flip(1).cumsum(1)  # of the newest 1 … L
     total = behind[:, -1:]
-    share = {f"{100 * h:g}": [int(n) for n in (behind < h * total).sum(1).add(1).clamp(max=length)] for h in HALVES}
+    share = {f"{100 * h:g}": [int(n) for n in (behind < h * total).sum(1).add(1).clamp(max=length)] for h in SHARES}
     some = norms > 0
     first = torch.where(some.any(1), some.int().argmax(1), length)
     return {"holds": share, "reaches": [int(length - k) for k in first]}
