@@ -201,9 +201,9 @@ def _none_kept(run: Run, held: Held) -> Node:
     if held.ahead is not None:
         return kit.note("The densities of these events were not kept: a run keeps them for the last events of typical "
                         "sequences, the worst, the best and some at random. Intervals are there for all.")  # fmt: skip
-    command = str(run.env.get("command") or f"forecast reproduce run={run.path.name}")
+    command = f"forecast evaluate run={run.path.name} insight=true"
     words = (f"This run, of schema {run.schema}, kept no densities of the next event, timeline_next.parquet. "
-             "To see them, run it again:")  # fmt: skip
+             "They are written by:")  # fmt: skip
     return html.Div([kit.note(words), kit.code(command)])
 
 

@@ -26,6 +26,7 @@ from forecast.inference.event_record import moments, shown, write
 if TYPE_CHECKING:  # Lightning
     from forecast.data.event_module import EventModule
 
+FILES: Final = ("timeline.parquet", "timeline_events.parquet", "timeline_next.parquet")
 LINES: Final = 4  # typical sequences,
 EACH: Final = 6  # the worst, the best, some at random,
 LONG: Final = 40  # of each the last events at least,
@@ -59,9 +60,8 @@ def write_closer(data: "EventModule", chain: EventChain, folder: Path, made: pl.
         lines.append(_hazard(of, piece))
         told.append(_events(data, of, piece))
         ahead.append(_next(data, of, piece))
-    write(pl.concat(lines), folder / "timeline.parquet")
-    write(pl.concat(told), folder / "timeline_events.parquet")
-    write(pl.concat(ahead), folder / "timeline_next.parquet")
+    for name, frames in zip(FILES, (lines, told, ahead), strict=True):
+        write(pl.concat(frames), folder / name)
 
 
 def _numbers(of: Part, gather: EventGather, made: pl.DataFrame) -> list[int]:

@@ -20,6 +20,7 @@ from forecast.metrics.events import Told
 if TYPE_CHECKING:  # Lightning
     from forecast.data.event_module import EventModule
 
+PREDICTIONS: Final = "predictions.parquet"
 LEVELS: Final = {"q05": 0.05, "q95": 0.95}
 DOUBLES: Final = ("gap", "mean", "median", *LEVELS)
 SINGLES: Final = ("pit_low", "pit_high", "p_mark", "nats_time", "nats_mark")
@@ -85,7 +86,7 @@ class EventRecord:
     def write(self, folder: Path) -> pl.DataFrame:
         """The rows that were written."""
         frame = self.frame()
-        write(frame, folder / "predictions.parquet")
+        write(frame, folder / PREDICTIONS)
         return frame
 
 

@@ -1,17 +1,24 @@
 """forecast evaluate of a run of events: its scores, computed again from its folder and its data."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forecast import build
 from forecast.artifacts import Run
+from forecast.heads.event_chain import EventChain
+from forecast.inference.event_closer import FILES as CLOSER
+from forecast.inference.event_closer import write_closer
 from forecast.inference.event_predictor import EventPredictor
+from forecast.inference.event_record import PREDICTIONS, EventRecord
 from forecast.inference.event_scoring import score
 from forecast.inference.insight.sequences import write_event_insight
 from forecast.verbs.checks import meaningless
 from forecast.verbs.evaluate import looked, same_data
 from forecast.verbs.event_tables import event_horizon, event_scores
 from forecast.verbs.train_event import scored_ahead
+
+if TYPE_CHECKING:  # Lightning
+    from forecast.data.event_module import EventModule
 
 OTHERS = ("ensemble", "baseline", "baseline_windows", "batch_size")  # keys that are about series
 
@@ -24,7 +31,8 @@ def evaluate_event(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> N
     data = build.event_data(config).prepare()
     same_data(run, data)
     part = asked["split"]
-    rows, line = score(data, predictor.chain, predictor.name, part=part)
+    record = EventRecord(data) if asked["insight"] and part == "test" else None
+    rows, line = score(data, predictor.chain, predictor.name, part=part, watch=None if record is None else record.watch)
     horizon = scored_ahead(config["task"], data, predictor, part)
     count = int(data.gather(part).targets.sum())
     sys.stdout.write(f"{run.id}: {predictor.name} on {data.card.name}, {count:,} events of {part}\n\n")
@@ -36,8 +44,18 @@ def evaluate_event(asked: dict[str, Any], run: Run, config: dict[str, Any]) -> N
     if asked["insight"]:
         with looked(run):
             write_event_insight(run, data, predictor.chain, part=part)
+            if record is not None:
+                _closer(run, data, predictor.chain, record)
     if asked["save"]:
         run.add(f"metrics_{part}.json", {"part": part, "rows": rows, "horizon": horizon, "metatpp": line})
+
+
+def _closer(run: Run, data: "EventModule", chain: EventChain, record: EventRecord) -> None:
+    """What a run of before kept less of: densities and hazards of some sequences; its predictions where it has none."""
+    new = [] if (run.path / PREDICTIONS).is_file() else [PREDICTIONS]
+    made = record.write(run.path) if new else record.frame()
+    write_closer(data, chain, run.path, made)
+    run.vouch(*new, *CLOSER)
 
 
 def _compared(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -152,7 +152,7 @@ def test_damaged_tables_are_named(copy: Copy) -> None:
 
 
 def test_a_table_of_another_size_is_no_table_of_confusion(copy: Copy) -> None:
-    for table in ([[1, 2], [3]], [[1]], "none", None):
+    for table in ([[1, 2], [3]], [[1]], None):
         path = copy("gestures")
         change(path, "metrics.json", confusion=table)
         assert confused(load.read(path)) is None

@@ -226,7 +226,7 @@ def test_a_run_of_another_kind_an_unknown_one_and_an_old_one(made: Path, copy: C
     (path / "timeline_next.parquet").unlink()
     home = path.parent.parent
     text = page(home)
-    assert "of schema 1, kept no densities" in text and "forecast train task=event model=aaren" in text
+    assert "of schema 1, kept no densities" in text and "forecast evaluate run=shop insight=true" in text
     assert "Gap that came" in text
     (path / "timeline.parquet").unlink()
     assert "No hazard of" in page(home)

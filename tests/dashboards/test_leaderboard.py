@@ -9,6 +9,7 @@ from dash._utils import to_json
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import leaderboard
 from forecast.dashboards.app.sources import Card, Sources, Tracked
+from forecast.dashboards.app.unscored import why
 from forecast.dashboards.load import Row
 from tests.dashboards.conftest import make_run, write
 
@@ -68,10 +69,10 @@ def test_what_the_address_asks_for(runs) -> None:
 
 def test_why_a_run_stands_in_no_table(runs) -> None:
     card = Sources(runs, below=runs).cards()[0]
-    assert "Damaged: torn" in leaderboard.why(card._replace(damage="torn"))
-    assert "forecast train resume=" in leaderboard.why(card._replace(finished=False))
-    assert "no test scores" in leaderboard.why(card._replace(rows=()))
-    assert "data.json" in leaderboard.why(card._replace(setting=""))
+    assert "Damaged: torn" in why(card._replace(damage="torn"))
+    assert "forecast train resume=" in why(card._replace(finished=False))
+    assert "no test scores" in why(card._replace(rows=()))
+    assert "data.json" in why(card._replace(setting=""))
 
 
 def test_more_lines_than_a_page_keep_what_they_are_compared_to_in_sight(runs, tmp_path) -> None:

@@ -114,7 +114,10 @@ def test_two_processes_share_the_sequences(tmp_path):
 
 
 def test_evaluation_repeats_the_scores_to_the_last_bit(shop):
-    done = command("evaluate", "run=latest", cwd=shop)
+    old = last(shop) / "timeline_next.parquet"  # as if it were of before they were kept
+    old.unlink()
+    done = command("evaluate", "run=latest", "insight=true", cwd=shop)
+    assert Run(last(shop)).checked(old.name) and Run(last(shop)).checked("timeline.parquet")
     assert "equal to the scores saved with the run, to the last bit" in done.stdout
     done = command("evaluate", "run=latest", "split=val", "save=true", cwd=shop)
     assert "events of val" in done.stdout and (last(shop) / "metrics_val.json").is_file()

@@ -22,39 +22,48 @@ def read(path) -> dict:
     return timeless(json.loads(path.read_text()))
 
 
-@pytest.fixture(scope="module")
-def without(tmp_path_factory):
-    """The run of `trained`, with insight=false."""
-    home = tmp_path_factory.mktemp("without")
-    command("train", "experiment=smoke", "insight=false", cwd=home)
+def run_of(home, *words: str):
+    """A tiny run of series."""
+    command("train", "experiment=smoke", *words, cwd=home)
     (run,) = (home / "runs" / "train").iterdir()
     return run
 
 
-def test_a_run_is_bitwise_the_same_without_it(trained, without):
-    assert (trained / "insight.json").is_file()
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory):
+    return run_of(tmp_path_factory.mktemp("looked"))
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """The same run with insight=false."""
+    return run_of(tmp_path_factory.mktemp("without"), "insight=false")
+
+
+def test_a_run_is_bitwise_the_same_without_it(looked, without):
+    assert (looked / "insight.json").is_file()
     assert not (without / "insight.json").exists()
     for name in SAME:
         if name != "history.csv":
-            assert sha256(trained / name) == sha256(without / name), name
-    first, second = (pl.read_csv(run / "history.csv").drop("seconds", strict=False) for run in (trained, without))
+            assert sha256(looked / name) == sha256(without / name), name
+    first, second = (pl.read_csv(run / "history.csv").drop("seconds", strict=False) for run in (looked, without))
     assert first.equals(second)
-    assert read(trained / "metrics.json") == read(without / "metrics.json")
+    assert read(looked / "metrics.json") == read(without / "metrics.json")
     assert next(iter(json.loads((without / "metrics.json").read_text()))) == "schema"
 
 
-def test_evaluate_writes_what_training_would_have_written(trained, without):
+def test_evaluate_writes_what_training_would_have_written(looked, without):
     assert "What it looked at" not in (without / "report.html").read_text()
     command("evaluate", f"run={without}", "insight=true", cwd=without.parent)
-    assert sha256(trained / "insight.parquet") == sha256(without / "insight.parquet")
-    assert read(trained / "insight.json") == read(without / "insight.json")
+    assert sha256(looked / "insight.parquet") == sha256(without / "insight.parquet")
+    assert read(looked / "insight.json") == read(without / "insight.json")
     assert "What it looked at" in (without / "report.html").read_text()
     for name in ("insight.json", "insight.parquet", "report.html", "model.safetensors"):
         Run(without).checked(name)  # the manifest vouches for it
 
 
-def test_a_run_of_series_says_what_an_informer_looked_at(trained):
-    found = insight.read(load.read(trained))
+def test_a_run_of_series_says_what_an_informer_looked_at(looked):
+    found = insight.read(load.read(looked))
     assert found.encoder == "informer"
     assert [row.role for row in found.worth][0] == "own past"
     assert [window["pick"] for window in found.windows] == ["best", "median", "worst"]

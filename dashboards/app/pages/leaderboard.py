@@ -11,7 +11,6 @@ from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, Page, View
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.app.standing import (
-    MEASURES,
     TASKS,
     Board,
     Entry,
@@ -22,6 +21,7 @@ from forecast.dashboards.app.standing import (
     shortened,
 )
 from forecast.dashboards.app.standing_charts import against, standing
+from forecast.dashboards.app.unscored import tracked, unfinished
 from forecast.dashboards.board_text import share, signed, spread
 from forecast.dashboards.scores import listed
 from forecast.dashboards.style import count, duration, number
@@ -30,7 +30,6 @@ PATH: Final = "/"
 KINDS: Final = {"series": "forecasts of series", "events": "events", "classes": "classification"}
 WHOLE: Final = 4  # tables of lines on one page
 SHORT: Final = 12  # lines of each of them where there are several
-NAMED: Final = 5  # runs without scores in sight; more are folded away
 VALIDATION: Final = {"series": "val MSE", "events": "val NLL", "classes": "val NLL"}
 
 
@@ -39,14 +38,14 @@ def render(view: View) -> Node:
     cards = view.sources.cards()
     if not cards:
         return [kit.empty("No runs yet", "A run appears here as soon as it has written its first file.",
-                          "forecast train"), _tracked(view, cards)]  # fmt: skip
+                          "forecast train"), tracked(view, cards, PATH)]  # fmt: skip
     found = boards(cards)
     kinds = [kind for kind in KINDS if any(board.kind == kind for board in found)]
     kind = view.one("kind") if view.one("kind") in kinds else _newest_kind(cards, kinds)
     there = [board for board in found if board.kind == kind]
     wanted = [board for board in there if _asked(board, view)]
     parts = [_controls(view, kinds, kind, there), *_boards(view, there, wanted)]
-    return [*parts, _unfinished(view, cards), _tracked(view, cards)]
+    return [*parts, unfinished(view, cards, PATH), tracked(view, cards, PATH)]
 
 
 def _newest_kind(cards: Sequence[Card], kinds: Sequence[str]) -> str:
@@ -278,62 +277,6 @@ def _beside(board: Board) -> Node:
     command = shlex.join(["forecast", "evaluate", f"compare={TASKS[board.kind]}/{board.dataset}"])
     words += [". With an interval for every difference: ", html.Code(command)]
     return kit.note(*words)
-
-
-# Runs without scores ----------------------------------------------------------------------------------------
-
-
-def _unfinished(view: View, cards: Sequence[Card]) -> Node:
-    """Runs that stand in no table, and why."""
-    lost = [card for card in cards if card.path is not None and not comparable(card)]
-    if not lost:
-        return None
-    columns = [Column("run", "Run", False), Column("model", "Model", False), Column("dataset", "Data set", False),
-               Column("why", "Why it stands in no table", False)]  # fmt: skip
-    rows = [
-        [kit.link(card.id, "/run", run=card.id), card.model, card.dataset or "–", _long(why(card))] for card in lost
-    ]
-    table = kit.table("Runs without scores", columns, rows, view, PATH, sort=False, prefix="u")
-    open_ = len(lost) <= NAMED or "upage" in view.query
-    return kit.section(
-        "Not finished, or damaged", table if open_ else kit.fold(f"{_many(len(lost), 'run')} without scores", table)
-    )
-
-
-def why(card: Card) -> str:
-    """Why a run of a folder stands in no table, in a sentence."""
-    if card.damage:
-        return f"Damaged: {card.damage}"
-    if not card.finished:
-        return f"Not finished: it is training, or was interrupted; go on with: forecast train resume={card.path}"
-    if not card.scores:
-        return "It has no test scores: its data had no test part, or it was told to score none."
-    return "data.json is missing: nothing says which data its scores are of."
-
-
-def _tracked(view: View, cards: Sequence[Card]) -> Node:
-    """What MLflow's server has besides."""
-    known = view.sources.tracked()
-    only = [card for card in cards if card.path is None]
-    if known.state == "none" or (known.state == "ok" and not only):
-        return None
-    parts: list[Node] = [kit.note(known.words)] if known.state == "down" else []
-    if only:
-        columns = [Column("run", "Run", False), Column("model", "Model", False), Column("dataset", "Data set", False),
-                   Column("horizon", "Horizon"), Column("seed", "Seed"), Column("score", "Test"),
-                   Column("state", "State", False)]  # fmt: skip
-        rows = [_elsewhere(card, known.links) for card in only]
-        parts.append(kit.table("Runs known to MLflow only", columns, rows, view, PATH, sort=False, prefix="m"))
-        parts.append(kit.note("Their folders are not here: no page but this one can show them."))
-    return kit.section("Known to MLflow only" if only else "MLflow", *parts)
-
-
-def _elsewhere(card: Card, links: Mapping[str, str]) -> list[Node]:
-    found = [(m, card.scores[m.key]) for m in MEASURES[card.kind] if finite(card.scores.get(m.key))]
-    score = f"{found[0][0].title} {number(found[0][1])}" if found else "–"
-    whole = [count(value) if value is not None else "–" for value in (card.horizon, card.seed)]
-    name = kit.outside(card.id, links[card.id]) if card.id in links else card.id
-    return [name, card.model, card.dataset or "–", *whole, score, "finished" if card.finished else "not finished"]
 
 
 PAGE = Page(PATH, "Leaderboard", "Which model forecasts which data best, beside the simplest forecasts.", render)

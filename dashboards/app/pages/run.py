@@ -12,10 +12,10 @@ from forecast.dashboards.app import kit
 from forecast.dashboards.app.guard import REPORT
 from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, Page, View
-from forecast.dashboards.app.pages.leaderboard import why
 from forecast.dashboards.app.run_parts import described, differences, elsewhere, held, listed
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.app.standing import MEASURES, comparable
+from forecast.dashboards.app.unscored import why
 from forecast.dashboards.curves import curves
 from forecast.dashboards.frame import split
 from forecast.dashboards.load import Run
