@@ -95,6 +95,8 @@ def _bars(at: Place, mark: Bars, order: float) -> bool:
     group = [each for each in at.panel.marks if isinstance(each, Bars) and each.across == mark.across]
     spot, length = (at.y(mark.y), at.x(mark.x)) if mark.across else (at.x(mark.x), at.y(mark.y))
     seen = np.isfinite(spot) & np.isfinite(length)
+    if not seen.any():  # matplotlib would list it in a colour of its own
+        return False
     thick = 0.72 * _step(spot) / len(group)
     off = (next(k for k, each in enumerate(group) if each is mark) - (len(group) - 1) / 2) * thick
     look: dict[str, Any] = {"color": LIGHT[mark.role], "alpha": mark.opacity, "lw": 0, "zorder": order}
@@ -102,7 +104,7 @@ def _bars(at: Place, mark: Bars, order: float) -> bool:
         at.axes.barh(spot[seen] + off, length[seen], height=thick * 0.94, label=mark.name or None, **look)
     else:
         at.axes.bar(spot[seen] + off, length[seen], width=thick * 0.94, label=mark.name or None, **look)
-    return bool(seen.any())
+    return True
 
 
 def _step(spot: np.ndarray) -> float:

@@ -71,6 +71,8 @@ def styled(salt: str = "") -> Iterator[None]:
     """Our settings while a figure is made or saved; a letter that the font lacks is no reason to warn."""
     with mpl.rc_context({**_RC, "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing")
+        # Words that leave no room for axes: they are drawn over each other, and all is still said in the caption.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         yield
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from dash import dcc, html
 
+from forecast.dashboards.app.light import light
 from forecast.dashboards.app.page import Node, View, address
 from forecast.dashboards.app.plot import CONFIG, plots
 from forecast.dashboards.chart import Chart
@@ -89,13 +90,11 @@ def table(
         )
         for number, row in enumerate(rows[first : first + ROWS])
     ]
-    whole = html.Div(
-        html.Table([html.Caption(caption), html.Thead(html.Tr(heads)), html.Tbody(body)]),
-        className="scroll",
-        tabIndex=0,
-        role="region",
-        **aria(label=caption),
-    )
+    content = html.Table([html.Caption(caption), html.Thead(html.Tr(heads)), html.Tbody(body)])
+    lighter = light(content)
+    # Of another key, so that React never puts its elements among those that the page has built.
+    given: Any = {"children": content, "key": "dash"} if lighter is None else {"data-light": lighter, "key": "light"}
+    whole = html.Div(className="scroll", tabIndex=0, role="region", **aria(label=caption), **given)
     return whole if last == 1 else html.Div([whole, _pages(min(here, last), last, len(rows), view, path, prefix)])
 
 

@@ -56,6 +56,8 @@ def words(node: Any) -> Iterator[str]:
         for each in node:
             yield from words(each)
     elif node is not None and not isinstance(node, int | float):
+        if built := getattr(node, "data-light", ""):
+            yield built
         yield from words(getattr(node, "children", None))
 
 

@@ -1,6 +1,7 @@
 """Charts as Plotly's JSON, and the bricks of a page."""
 
 import base64
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 import pytest
-from dash import dcc
+from dash import dcc, html
 from dash.exceptions import PreventUpdate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.dashboards.app import app, kit, page
+from forecast.dashboards.app.light import light
 from forecast.dashboards.app.page import Page, View, address
 from forecast.dashboards.app.plot import plots
 from forecast.dashboards.app.sources import Sources
@@ -168,3 +170,18 @@ def test_a_chart_has_words_for_those_who_cannot_see_it() -> None:
     drawn = kit.graph(chart(Line([1, 2], [1, 2], "a"), half=True), view())
     assert drawn.className == "half" and "aria-label='alt'" in str(drawn) and "caption" in str(drawn)
     assert kit.graph(None, view()) is None
+
+
+def test_a_tree_of_plain_elements_is_text_for_the_browser_and_anything_else_is_left_to_dash() -> None:
+    row = html.Tr(
+        [html.Td([HOSTILE, None, kit.link("b", "/run", run="a")], className="left"), html.Td(kit.swatch("model"))]
+    )
+    assert json.loads(light(html.Table(row)) or "") == [
+        "table", {}, [["tr", {}, [
+            ["td", {"class": "left"}, [HOSTILE, "", ["a", {"href": "/run?run=a", "data-in": ""}, ["b"]]]],
+            ["td", {}, [["span", {"class": "key", "style": "background:var(--model)", "aria-hidden": "true"}, [""]]]],
+        ]]],
+    ]  # fmt: skip
+    assert light(html.Td(html.Button("x"))) is None and light(html.Td("x", id="named")) is None
+    assert "data-light" in str(kit.table("t", [kit.Column("a", "A")], [("1",)], view()))
+    assert "data-light" not in str(kit.table("t", [kit.Column("a", "A")], [(html.Button("1"),)], view()))

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,6 +28,7 @@ from forecast.dashboards.style import COLOURS, LIGHT, styled, svg
 NAN = math.nan
 START = datetime(2024, 1, 1)
 HOURS = [START + timedelta(hours=k) for k in range(5)]
+QUICK = (Phase.explicit, Phase.generate)  # to shrink a drawing takes minutes
 WIDTHS = st.sampled_from([WIDE, HALF, NARROW])
 
 
@@ -226,7 +227,7 @@ def test_every_kind_of_time_has_one_place(stamps: Any) -> None:
     st.floats(math.log(3600), math.log(20 * 365 * 86400)),
     WIDTHS,
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=QUICK)
 def test_dates_do_not_touch(first: datetime, logarithm: float, width: float) -> None:
     last = first + timedelta(seconds=math.exp(logarithm))
     figure = drawn(chart(Line([first, last], [0, 1]), x=Axis("time", "time")), width)
@@ -262,7 +263,7 @@ def test_a_label_that_is_cut_keeps_its_unit() -> None:
 
 
 @given(st.lists(st.text("abcdefgh ", min_size=3, max_size=14), min_size=1, max_size=6, unique=True), WIDTHS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, phases=QUICK)
 def test_the_legend_lies_above_the_axes_and_within_the_sheet(names: list[str], width: float) -> None:
     lines = [Line([0, 1], [k, k + 1], name, "other") for k, name in enumerate(names)]
     figure = drawn(chart(*lines, title="a title"), width)
@@ -363,7 +364,8 @@ def any_chart(draw_: Any) -> Chart:
 
 
 @given(any_chart(), WIDTHS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None, phases=QUICK)
+@example(Chart("n", "t", "c", "a", (Panel((Bars([], [], "none"),), Axis("x"), Axis("y")),)), NARROW)
 def test_any_chart_becomes_a_drawing_whose_colours_are_roles(one: Chart, width: float) -> None:
     text = svg(draw(one, width), "name", 'alt & "words"')
     ElementTree.fromstring(text)

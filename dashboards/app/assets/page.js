@@ -58,6 +58,38 @@
     },
   });
 
+  // Elements that Dash need not know of (dashboards/app/light.py): [tag, attributes, children], texts as they are.
+  const ALLOWED = /^(class|title|scope|href|style|role|colspan|rowspan|tabindex|data-in|value|max|min|target|rel|aria-[a-z]+)$/;
+  function built(part) {
+    if (typeof part === "string") return document.createTextNode(part);
+    const [tag, attributes, children] = part;
+    const made = tag ? document.createElement(tag) : document.createDocumentFragment();
+    Object.entries(attributes).forEach(([name, value]) => {
+      if (!ALLOWED.test(name) || (name === "href" && !/^(\/|\?|#|https?:\/\/)/.test(value))) return;
+      if (name === "style") made.style.cssText = value;
+      else made.setAttribute(name, value);
+    });
+    children.forEach((child) => made.appendChild(built(child)));
+    return made;
+  }
+  const drawn = new WeakMap(); // what an element has been built from
+  function build() {
+    document.querySelectorAll("[data-light]").forEach((place) => {
+      const text = place.dataset.light;
+      if (drawn.get(place) === text) return;
+      drawn.set(place, text);
+      place.replaceChildren(built(JSON.parse(text)));
+    });
+  }
+  // Their links go from page to page as Dash's do, without a new document.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest && event.target.closest("a[data-in]");
+    if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    history.pushState({}, "", link.getAttribute("href"));
+    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+  });
+
   function named(control) {
     const label = control.querySelector("span");
     if (!label.id) label.id = "label-" + (names += 1);
@@ -68,6 +100,7 @@
   // of what is chosen only. Here the button takes the focus, and is named by its label too.
   let names = 0;
   function mend() {
+    build();
     document.querySelectorAll(".control .dash-dropdown-focus-target").forEach((hidden) => {
       const control = hidden.closest(".control");
       const button = control.querySelector("button.dash-dropdown");
@@ -82,7 +115,7 @@
       thumb.setAttribute("aria-valuetext", control.querySelector("output").textContent);
     });
   }
-  new MutationObserver(mend).observe(root, { childList: true, subtree: true });
+  new MutationObserver(mend).observe(root, { childList: true, subtree: true, attributeFilter: ["data-light"] });
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("[data-copy]");
