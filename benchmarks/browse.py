@@ -26,7 +26,7 @@ from forecast.artifacts import write_json
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import explorer, explorer_look
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.index import Index
+from forecast.dashboards.series.index import Index
 from forecast.inference import record
 from forecast.verbs.tables import table
 

@@ -23,8 +23,8 @@ from forecast.dashboards import load
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import errors
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.residuals import measure
-from forecast.dashboards.scored import Choice
+from forecast.dashboards.series.residuals import measure
+from forecast.dashboards.series.scored import Choice
 from forecast.verbs.tables import table
 
 RESULTS = Path(__file__).with_suffix(".json")

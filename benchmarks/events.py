@@ -24,7 +24,7 @@ import torch
 from benchmarks.campaign import carry_out, finished
 from benchmarks.measure import machine
 from forecast.artifacts import Run, write_json
-from forecast.dashboards.event_paired import Nats, interval, read
+from forecast.dashboards.boards.events_paired import Nats, interval, read
 from forecast.verbs.tables import number, percent, table
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from forecast.artifacts import atomic
-from forecast.dashboards.style import png, styled
+from forecast.dashboards.charts.style import png, styled
 
 PAGE, PICTURE = (Path(__file__).with_name(f"proofs.{kind}") for kind in ("md", "png"))
 Row = dict[str, Any]

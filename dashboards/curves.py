@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 
-from forecast.dashboards.chart import Axis, Chart, Line, Mark, Panel, Points, Rule
+from forecast.dashboards.charts.chart import Axis, Chart, Line, Mark, Panel, Points, Rule
+from forecast.dashboards.charts.style import number
 from forecast.dashboards.load import Run
-from forecast.dashboards.style import number
 
 MOST = 800  # values of a curve drawn
 DOTTED = 60  # values up to which each has a dot

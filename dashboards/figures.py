@@ -6,14 +6,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from forecast.dashboards import load
-from forecast.dashboards.chart import Chart
-from forecast.dashboards.class_figures import class_charts
-from forecast.dashboards.event_figures import event_charts
-from forecast.dashboards.event_summary import summarise_events
-from forecast.dashboards.residuals import measure
-from forecast.dashboards.series_figures import series_charts
-from forecast.dashboards.sheet import across, draw
-from forecast.dashboards.summary import summarise
+from forecast.dashboards.charts.chart import Chart
+from forecast.dashboards.charts.sheet import across, draw
+from forecast.dashboards.classes.figures import class_charts
+from forecast.dashboards.events.figures import event_charts
+from forecast.dashboards.events.summary import summarise_events
+from forecast.dashboards.series.figures import series_charts
+from forecast.dashboards.series.residuals import measure
+from forecast.dashboards.series.summary import summarise
 
 
 def figures(run_dir: Path) -> dict[str, Figure]:

@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from forecast.dashboards.chart import Axis, Chart, Line, Mark, Panel, Points, Rule
+from forecast.dashboards.charts.chart import Axis, Chart, Line, Mark, Panel, Points, Rule
+from forecast.dashboards.charts.shared import array, spread
+from forecast.dashboards.charts.style import number
 from forecast.dashboards.load import Run
-from forecast.dashboards.shared import array, spread
-from forecast.dashboards.style import number
 
 DOTS: Final = 60  # epochs up to which each has a dot
 TALL: Final = 2.7  # inches

@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from forecast.dashboards.chart import Chart
+from forecast.dashboards.charts.chart import Chart
+from forecast.dashboards.charts.style import count, duration
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import code, drawing, facts, fold, note, page, section, text
-from forecast.dashboards.style import count, duration
 
 Sections = Mapping[str, tuple[str, list[str]]]
 Tiles = list[tuple[str, str, str]]

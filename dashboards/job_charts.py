@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from forecast.dashboards.chart import Axis, Chart, Line, Mark, Panel, Points
+from forecast.dashboards.charts.chart import Axis, Chart, Line, Mark, Panel, Points
+from forecast.dashboards.charts.style import count, duration
+from forecast.dashboards.charts.thin import places
 from forecast.dashboards.jobs import Job, Shard
-from forecast.dashboards.style import count, duration
-from forecast.dashboards.thin import places
 
 
 def seconds(job: Job) -> Chart | None:

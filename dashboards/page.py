@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from forecast.dashboards.chart import Chart
-from forecast.dashboards.sheet import NARROW, across, draw
-from forecast.dashboards.style import COLOURS, svg
+from forecast.dashboards.charts.chart import Chart
+from forecast.dashboards.charts.sheet import NARROW, across, draw
+from forecast.dashboards.charts.style import COLOURS, svg
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser itself refuses scripts and requests
 

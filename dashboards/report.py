@@ -5,19 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from forecast.dashboards import class_report, event_report, load
-from forecast.dashboards.chart import Chart
+from forecast.dashboards import load
+from forecast.dashboards.charts.chart import Chart
+from forecast.dashboards.charts.shared import moment
+from forecast.dashboards.charts.style import count, duration, steps
+from forecast.dashboards.classes import report as class_report
+from forecast.dashboards.events import report as event_report
 from forecast.dashboards.frame import again, document, files, findings, grid, split, training
-from forecast.dashboards.insight_report import looked
-from forecast.dashboards.intervals import interval_table
+from forecast.dashboards.insight.report import looked
 from forecast.dashboards.load import Run
 from forecast.dashboards.page import facts, note
-from forecast.dashboards.residuals import measure
 from forecast.dashboards.scores import channel_table, headline, score_table, series_table, tiles
-from forecast.dashboards.series_figures import series_charts
-from forecast.dashboards.shared import moment
-from forecast.dashboards.style import count, duration, steps
-from forecast.dashboards.summary import Summary, summarise
+from forecast.dashboards.series.figures import series_charts
+from forecast.dashboards.series.intervals import interval_table
+from forecast.dashboards.series.residuals import measure
+from forecast.dashboards.series.summary import Summary, summarise
 
 HARDEST = 10  # series in the table of the hardest
 

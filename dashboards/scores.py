@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from forecast.dashboards.charts.style import count, number, role_of
 from forecast.dashboards.load import Row, Run
 from forecast.dashboards.page import note, swatch, table, text
-from forecast.dashboards.style import count, number, role_of
 
 SCALED = {"mse": "MSE", "mae": "MAE", "rmse": "RMSE"}
 ORIGINAL = {"mae": "MAE", "rmse": "RMSE", "bias": "Bias", "mase": "MASE", "smape": "sMAPE", "wape": "WAPE"}

@@ -156,8 +156,8 @@ class Delivery:
 
     def _figures(self, line: Line) -> None:
         """Drawn from the run folder, here and not in the training."""
+        from forecast.dashboards.charts.style import png
         from forecast.dashboards.figures import figures
-        from forecast.dashboards.style import png
 
         with tempfile.TemporaryDirectory() as place:
             try:

@@ -28,7 +28,7 @@ from forecast.dashboards.app.pages import (
     run,
 )
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.style import palette
+from forecast.dashboards.charts.style import palette
 from forecast.errors import ForecastError
 
 PAGES: tuple[Page, ...] = tuple(

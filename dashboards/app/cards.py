@@ -10,9 +10,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from forecast.artifacts import refuse_newer
-from forecast.dashboards import board, class_board, event_board, lines, load
+from forecast.dashboards import load
+from forecast.dashboards.boards import classes as class_board
+from forecast.dashboards.boards import events as event_board
+from forecast.dashboards.boards import lines
+from forecast.dashboards.boards import series as board
+from forecast.dashboards.charts.shapes import odd
 from forecast.dashboards.load import Facts, Row
-from forecast.dashboards.shapes import odd
 from forecast.errors import ArtifactError
 
 MANIFEST: Final = "MANIFEST.json"  # the last file of a finished run

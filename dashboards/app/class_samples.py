@@ -7,12 +7,12 @@ import polars as pl
 
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, View
-from forecast.dashboards.class_samples import Sample, chances, samples
-from forecast.dashboards.class_scores import class_names
-from forecast.dashboards.class_wrong import Example, examples, wrong
+from forecast.dashboards.charts.style import count
+from forecast.dashboards.classes.samples import Sample, chances, samples
+from forecast.dashboards.classes.scores import class_names
+from forecast.dashboards.classes.wrong import Example, examples, wrong
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
-from forecast.dashboards.style import count
 
 PATH: Final = "/classification"
 DRAWN: Final = 8  # series at once

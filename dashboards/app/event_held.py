@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from forecast.dashboards.app.sources import Kept
-from forecast.dashboards.event_next import FILE, Ahead, kept
-from forecast.dashboards.event_sequences import events_of, listed, overview
-from forecast.dashboards.event_summary import EventSummary, scan, summarise_events
-from forecast.dashboards.event_timeline import hazards, histories
+from forecast.dashboards.events.next import FILE, Ahead, kept
+from forecast.dashboards.events.sequences import events_of, listed, overview
+from forecast.dashboards.events.summary import EventSummary, scan, summarise_events
+from forecast.dashboards.events.timeline import hazards, histories
 from forecast.dashboards.load import Run
 
 RUNS: Final = 6  # in memory

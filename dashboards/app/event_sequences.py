@@ -9,15 +9,15 @@ from forecast.dashboards.app import kit
 from forecast.dashboards.app.event_held import Held, whole
 from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, View
-from forecast.dashboards.chart import Axis, Band, Chart, Line, Panel, Rule, Span
-from forecast.dashboards.event_next import density, likely, stretch, way
-from forecast.dashboards.event_scores import event_unit, marked, plural
-from forecast.dashboards.event_sequences import ORDERS, events_of, ranked
-from forecast.dashboards.event_timeline import MOST, Sequence, looked, rows, scale, timeline
+from forecast.dashboards.charts.chart import Axis, Band, Chart, Line, Panel, Rule, Span
+from forecast.dashboards.charts.shared import array
+from forecast.dashboards.charts.style import count, number, short
+from forecast.dashboards.events.next import density, likely, stretch, way
+from forecast.dashboards.events.scores import event_unit, marked, plural
+from forecast.dashboards.events.sequences import ORDERS, events_of, ranked
+from forecast.dashboards.events.timeline import MOST, Sequence, looked, rows, scale, timeline
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import percent
-from forecast.dashboards.shared import array
-from forecast.dashboards.style import count, number, short
 
 PATH: Final = "/events"
 OFFERED: Final = 50  # sequences to choose from

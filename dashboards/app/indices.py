@@ -6,9 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as until
 from typing import Final
 
-from forecast.dashboards import index
-from forecast.dashboards.index import Index
 from forecast.dashboards.load import Run
+from forecast.dashboards.series import index
+from forecast.dashboards.series.index import Index
 
 HELD: Final = 12  # indices in memory: 50 bytes a window
 AT_ONCE: Final = 2  # made beside each other

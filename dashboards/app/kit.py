@@ -9,7 +9,7 @@ from dash import dcc, html
 from forecast.dashboards.app.light import light
 from forecast.dashboards.app.page import Node, View, address
 from forecast.dashboards.app.plot import CONFIG, plots
-from forecast.dashboards.chart import Chart
+from forecast.dashboards.charts.chart import Chart
 
 ROWS = 50  # of a table at once
 

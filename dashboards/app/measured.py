@@ -7,8 +7,8 @@ from concurrent.futures import wait as until
 from typing import Final
 
 from forecast.dashboards.load import Run
-from forecast.dashboards.residuals import Residuals, measure
-from forecast.dashboards.scored import Choice
+from forecast.dashboards.series.residuals import Residuals, measure
+from forecast.dashboards.series.scored import Choice
 
 HELD: Final = 48  # choices of runs in memory: some hundred bytes a series
 AT_ONCE: Final = 2  # made beside each other

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from forecast.dashboards.chart import (
+from forecast.dashboards.charts.chart import (
     Axis,
     Band,
     Bars,
@@ -26,7 +26,7 @@ from forecast.dashboards.chart import (
     Span,
     Values,
 )
-from forecast.dashboards.style import COLOURS, FAMILY
+from forecast.dashboards.charts.style import COLOURS, FAMILY
 
 Json = dict[str, Any]
 INCH = 92  # pixels

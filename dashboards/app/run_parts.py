@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from forecast.artifacts import MANIFEST, SENT, UNSEALED, sha256
-from forecast.dashboards.lines import flat, shown
+from forecast.dashboards.boards.lines import flat, shown
 from forecast.dashboards.load import Run
 
 NO: Final = "–"

@@ -12,7 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from forecast.dashboards import load
 from forecast.dashboards.app.cards import Card, broken, card
 from forecast.dashboards.app.tracked import Tracked, Tracker
-from forecast.dashboards.summary import Summary, summarise
+from forecast.dashboards.series.summary import Summary, summarise
 from forecast.errors import ArtifactError, nearest
 
 __all__ = ["Card", "Found", "Sources", "Tracked"]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from forecast.dashboards.app.sources import Card
-from forecast.dashboards.lines import CONTROL, Parts, mean, variants
-from forecast.dashboards.style import role_of
+from forecast.dashboards.boards.lines import CONTROL, Parts, mean, variants
+from forecast.dashboards.charts.style import role_of
 
 OWN: Final = ("model", "streamed")  # kinds of rows that are the run's own
 TASKS: Final = {"series": "forecast", "events": "event", "classes": "classify"}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from forecast.dashboards.app.standing import Board, Entry, finite, shortened
-from forecast.dashboards.chart import Axis, Chart, Line, Mark, Panel, Points, Rule, Symbol
-from forecast.dashboards.style import number
+from forecast.dashboards.charts.chart import Axis, Chart, Line, Mark, Panel, Points, Rule, Symbol
+from forecast.dashboards.charts.style import number
 
 MOST = 20  # lines drawn, besides those always shown
 FAR = 3.0  # times the width of all models together, beyond which something is told at the edge

@@ -10,7 +10,7 @@ from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, View
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.app.standing import MEASURES, comparable, finite
-from forecast.dashboards.style import count, number
+from forecast.dashboards.charts.style import count, number
 
 NAMED: Final = 5  # runs without scores in sight; more are folded away
 

@@ -15,7 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from forecast.dashboards.event_sequences import chosen, listed
+from forecast.dashboards.events.sequences import chosen, listed
 from forecast.data.event_batch import EventGather
 from forecast.data.event_split import Part
 from forecast.heads.event_chain import EventChain

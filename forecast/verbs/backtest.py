@@ -211,7 +211,7 @@ def record(
 
 def _kept(output: Path, found: Found, facts: dict[str, Any]) -> None:
     """The tables, the picture, and last what says that all is there."""
-    from forecast.dashboards.backtest import picture
+    from forecast.dashboards.series.backtest import picture
 
     tables = (found.series, found.steps, found.origins)
     for name, frame in zip(FILES[1:4], tables, strict=True):

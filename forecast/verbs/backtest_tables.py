@@ -51,7 +51,7 @@ def by_step(steps: pl.DataFrame) -> str:
 
 def by_origin(origins: pl.DataFrame) -> str:
     """The MSE of a few spans of origins."""
-    from forecast.dashboards.backtest import spans
+    from forecast.dashboards.series.backtest import spans
 
     frame = spans(origins, SPANS)
     if frame["span"].n_unique() < 2:

@@ -16,7 +16,7 @@ from forecast.verbs.tables import table
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from forecast.dashboards.board_text import Table
+    from forecast.dashboards.boards.text import Table
     from forecast.dashboards.load import Run as Record
 
 log = logging.getLogger("forecast")
@@ -29,7 +29,8 @@ CHECKED = ("config.json", "data.json", "env.json", "metrics.json")
 def compare(cfg: "DictConfig", overrides: list[str]) -> None:
     """Find the runs, write their leaderboard, print it."""
     from forecast import config as schema
-    from forecast.dashboards import board_text, load
+    from forecast.dashboards import load
+    from forecast.dashboards.boards import text as board_text
 
     for key in (override.lstrip("+~").partition("=")[0] for override in overrides):
         if key not in OF_COMPARE:
@@ -62,7 +63,12 @@ def compare(cfg: "DictConfig", overrides: list[str]) -> None:
 
 def _tables(runs: "Sequence[Record]") -> "tuple[list[Table], str, str]":
     """The tables, the same as CSV, and how they are to be read; series, events and classes have no score in common."""
-    from forecast.dashboards import board, board_page, class_board, class_board_page, event_board, event_board_page
+    from forecast.dashboards.boards import classes as class_board
+    from forecast.dashboards.boards import classes_page as class_board_page
+    from forecast.dashboards.boards import events as event_board
+    from forecast.dashboards.boards import events_page as event_board_page
+    from forecast.dashboards.boards import series as board
+    from forecast.dashboards.boards import series_page as board_page
 
     kinds = Counter(run.kind for run in runs)
     if len(kinds) > 1:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr
 
-from forecast.dashboards.event_sequences import chosen, listed
+from forecast.dashboards.events.sequences import chosen, listed
 from forecast.inference import event_floors
 from tests.dashboards.conftest import write
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from forecast.dashboards.bands import COLUMNS
+from forecast.dashboards.series.bands import COLUMNS
 from tests.dashboards.conftest import CHANNELS, make_run, write
 
 FIRST, SECOND, OLD, OTHER, PANEL, BARE = (f"2014112{k}T101500Z-0a1b2c3{k}" for k in range(6, 0, -1))

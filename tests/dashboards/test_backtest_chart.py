@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecast.dashboards.backtest import POINTS, backtest, picture
-from forecast.dashboards.chart import Line, Rule, Span
+from forecast.dashboards.charts.chart import Line, Rule, Span
+from forecast.dashboards.series.backtest import POINTS, backtest, picture
 
 ROWS = [("informer", "model"), ("informer, streamed", "streamed"), ("seasonal naive", "naive"),
         ("AutoARIMA", "baseline"), ("AutoETS", "baseline")]  # fmt: skip

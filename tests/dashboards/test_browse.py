@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecast.dashboards import browse, index, load
+from forecast.dashboards import load
 from forecast.dashboards.app.indices import Indices
-from forecast.dashboards.bands import COLUMNS, bands, told
+from forecast.dashboards.series import browse, index
+from forecast.dashboards.series.bands import COLUMNS, bands, told
 from forecast.errors import ArtifactError
 
 HOUR = timedelta(hours=1)

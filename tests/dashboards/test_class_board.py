@@ -13,9 +13,13 @@ import pytest
 
 from forecast import __main__ as program
 from forecast.artifacts import Run
-from forecast.dashboards import class_board, class_board_page, class_paired, load, paired
-from forecast.dashboards.class_paired import Hits, interval
-from forecast.dashboards.lines import Interval
+from forecast.dashboards import load
+from forecast.dashboards.boards import classes as class_board
+from forecast.dashboards.boards import classes_page as class_board_page
+from forecast.dashboards.boards import classes_paired as class_paired
+from forecast.dashboards.boards import series_paired as paired
+from forecast.dashboards.boards.classes_paired import Hits, interval
+from forecast.dashboards.boards.lines import Interval
 from tests.dashboards.classes import make_class_run
 from tests.dashboards.conftest import make_run
 from tests.dashboards.events import make_event_run

@@ -13,7 +13,7 @@ from forecast.dashboards.app.class_samples import Rows
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages.classification import PAGE
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.class_samples import TOP, chances, samples
+from forecast.dashboards.classes.samples import TOP, chances, samples
 from forecast.errors import ArtifactError
 from tests.dashboards.classes import make_class_run, names_of
 from tests.dashboards.conftest import make_run, write

@@ -10,11 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecast.dashboards import load, style
-from forecast.dashboards.chart import Cells
-from forecast.dashboards.class_confusion import OTHERS, WHOLE, WORST, confusion, worst
-from forecast.dashboards.class_report import render
-from forecast.dashboards.class_scores import (
+from forecast.dashboards import load
+from forecast.dashboards.charts import style
+from forecast.dashboards.charts.chart import Cells
+from forecast.dashboards.charts.sheet import HALF, NARROW, WIDE, draw
+from forecast.dashboards.classes.confusion import OTHERS, WHOLE, WORST, confusion, worst
+from forecast.dashboards.classes.report import render
+from forecast.dashboards.classes.scores import (
     class_rows,
     class_table,
     confused,
@@ -25,10 +27,9 @@ from forecast.dashboards.class_scores import (
     tiles,
     wilson,
 )
-from forecast.dashboards.class_wrong import _thinned, examples
+from forecast.dashboards.classes.wrong import _thinned, examples
 from forecast.dashboards.figures import figures
 from forecast.dashboards.report import write_report
-from forecast.dashboards.sheet import HALF, NARROW, WIDE, draw
 from forecast.errors import ArtifactError
 from tests.dashboards.classes import make_class_run, names_of
 from tests.dashboards.test_report import FETCHING, Page, change

@@ -12,8 +12,12 @@ import pytest
 
 from forecast import __main__ as program
 from forecast.artifacts import Run
-from forecast.dashboards import event_board, event_board_page, event_paired, load, paired
-from forecast.dashboards.event_paired import Nats, interval
+from forecast.dashboards import load
+from forecast.dashboards.boards import events as event_board
+from forecast.dashboards.boards import events_page as event_board_page
+from forecast.dashboards.boards import events_paired as event_paired
+from forecast.dashboards.boards import series_paired as paired
+from forecast.dashboards.boards.events_paired import Nats, interval
 from tests.dashboards.conftest import make_run
 from tests.dashboards.events import make_event_run
 

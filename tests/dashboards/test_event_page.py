@@ -18,12 +18,12 @@ from forecast.dashboards.app.event_held import Readers
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import events
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.event_ahead import ahead_chart, ahead_rows
-from forecast.dashboards.event_figures import chance, distance, ratio
-from forecast.dashboards.event_marks import brief
-from forecast.dashboards.event_next import density, kept, likely, stretch, way
-from forecast.dashboards.event_sequences import chosen, events_of, listed, overview, ranked
-from forecast.dashboards.event_summary import distribution, scan, summarise_events
+from forecast.dashboards.events.ahead import ahead_chart, ahead_rows
+from forecast.dashboards.events.figures import chance, distance, ratio
+from forecast.dashboards.events.marks import brief
+from forecast.dashboards.events.next import density, kept, likely, stretch, way
+from forecast.dashboards.events.sequences import chosen, events_of, listed, overview, ranked
+from forecast.dashboards.events.summary import distribution, scan, summarise_events
 from tests.dashboards.conftest import make_run, write
 from tests.dashboards.events import make_event_run
 

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecast.dashboards import load, style
-from forecast.dashboards.event_report import render
-from forecast.dashboards.event_scores import advantage, columns, event_rows, headline, rival, score_table, tiles
-from forecast.dashboards.event_summary import distribution, summarise_events
-from forecast.dashboards.event_timeline import sequences
+from forecast.dashboards import load
+from forecast.dashboards.charts import style
+from forecast.dashboards.events.report import render
+from forecast.dashboards.events.scores import advantage, columns, event_rows, headline, rival, score_table, tiles
+from forecast.dashboards.events.summary import distribution, summarise_events
+from forecast.dashboards.events.timeline import sequences
 from forecast.dashboards.figures import figures
 from forecast.dashboards.report import write_report
 from forecast.errors import ArtifactError

@@ -8,15 +8,16 @@ import pytest
 from dash.exceptions import PreventUpdate
 from plotly.utils import PlotlyJSONEncoder
 
-from forecast.dashboards import browse, load
+from forecast.dashboards import load
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import explorer, explorer_look
 from forecast.dashboards.app.pages.explorer_look import asked, look
 from forecast.dashboards.app.pages.explorer_parts import unlike
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.chart import Band, Line
-from forecast.dashboards.sheet import draw
-from forecast.dashboards.window_figures import strip_chart, window_chart
+from forecast.dashboards.charts.chart import Band, Line
+from forecast.dashboards.charts.sheet import draw
+from forecast.dashboards.series import browse
+from forecast.dashboards.series.window import strip_chart, window_chart
 from tests.dashboards.explored import BARE, FIRST, OLD, OTHER, PANEL, SECOND, make
 
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecast.dashboards import load, style
+from forecast.dashboards import load
+from forecast.dashboards.charts import style
 from forecast.dashboards.figures import figures
-from forecast.dashboards.residuals import measure
-from forecast.dashboards.summary import Summary, summarise
+from forecast.dashboards.series.residuals import measure
+from forecast.dashboards.series.summary import Summary, summarise
 
 RunDir = Callable[[int], Path]
 ALL = {"loss", "forecasts", "horizon", "calendar", "week", "time", "residuals", "acf", "level"}

@@ -8,13 +8,14 @@ import plotly.graph_objects as go
 import polars as pl
 import pytest
 
-from forecast.dashboards import insight, load
+from forecast.dashboards import load
 from forecast.dashboards.app.plot import plots
-from forecast.dashboards.chart import Cells, Line, Points
-from forecast.dashboards.insight_figures import insight_figures, report_figures
-from forecast.dashboards.insight_report import looked
-from forecast.dashboards.insight_worth import importance, shortened
-from forecast.dashboards.sheet import draw
+from forecast.dashboards.charts.chart import Cells, Line, Points
+from forecast.dashboards.charts.sheet import draw
+from forecast.dashboards.insight.figures import insight_figures, report_figures
+from forecast.dashboards.insight.report import looked
+from forecast.dashboards.insight.stored import stored as insight
+from forecast.dashboards.insight.worth import importance, shortened
 from forecast.errors import ArtifactError
 from tests.dashboards.insight import ENCODERS, WORTH, write_insight
 

@@ -13,8 +13,8 @@ import pytest
 
 from forecast import ledger
 from forecast.dashboards import job_charts
+from forecast.dashboards.charts.sheet import draw
 from forecast.dashboards.jobs import Job, lost, missing, pace, read
-from forecast.dashboards.sheet import draw
 from forecast.jobs.manifest import Output, row
 from forecast.ledger import NAME, QUARANTINE, SUCCESS, Done
 

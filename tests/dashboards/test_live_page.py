@@ -17,7 +17,7 @@ from forecast.dashboards.app.stream.client import Client, Told
 from forecast.dashboards.app.stream.figures import live_chart
 from forecast.dashboards.app.stream.ring import Ring
 from forecast.dashboards.app.stream.words import TILES, banner, figures
-from forecast.dashboards.chart import Band, Line, Points, Rule
+from forecast.dashboards.charts.chart import Band, Line, Points, Rule
 
 SERIES = {"kind": "series", "channels": ["load", "heat"], "units": ["kWh", ""], "columns": ["q05", "q95"]}
 EVENTS = {"kind": "events", "unit": "day", "columns": ["q05", "q95"], "stamps": True}

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecast.dashboards import paired
-from forecast.dashboards.paired import Windows, block_length, interval, widened
+from forecast.dashboards.boards import series_paired as paired
+from forecast.dashboards.boards.series_paired import Windows, block_length, interval, widened
 
 
 def windows(errors: np.ndarray, horizon: int) -> Windows:

@@ -20,7 +20,7 @@ from forecast.dashboards.app.light import light
 from forecast.dashboards.app.page import Page, View, address
 from forecast.dashboards.app.plot import plots
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.chart import (
+from forecast.dashboards.charts.chart import (
     Axis,
     Band,
     Bars,
@@ -34,7 +34,7 @@ from forecast.dashboards.chart import (
     Span,
     named,
 )
-from forecast.dashboards.style import COLOURS
+from forecast.dashboards.charts.style import COLOURS
 from forecast.errors import ArtifactError
 
 HOSTILE = '<img src=x onerror="alert(1)"><b>name</b>'

@@ -14,7 +14,7 @@ import pytest
 from forecast.dashboards import load
 from forecast.dashboards.report import write_report
 from forecast.dashboards.scores import headline, score_table
-from forecast.dashboards.summary import summarise
+from forecast.dashboards.series.summary import summarise
 from forecast.errors import ArtifactError
 
 RunDir = Callable[[int], Path]

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from statsmodels.tsa.stattools import acf
 
-from forecast.dashboards import bins, errors, intervals, noise, residuals
-from forecast.dashboards.correlated import NORMAL_95, autocorrelation, correlation, pick
-from forecast.dashboards.errors import Subject, subject
 from forecast.dashboards.load import Run
-from forecast.dashboards.residuals import Residuals, measure
-from forecast.dashboards.scored import ENDS, INTERVALS, Choice, ends, pairs, scan
+from forecast.dashboards.series import bins, errors, intervals, noise, residuals
+from forecast.dashboards.series.correlated import NORMAL_95, autocorrelation, correlation, pick
+from forecast.dashboards.series.errors import Subject, subject
+from forecast.dashboards.series.residuals import Residuals, measure
+from forecast.dashboards.series.scored import ENDS, INTERVALS, Choice, ends, pairs, scan
 
 START = datetime(2023, 3, 20)
 STD = {("a", "x"): 2.0, ("a", "w"): 0.5, ("b", "x"): 3.0, ("b", "w"): 4.0}

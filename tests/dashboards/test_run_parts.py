@@ -9,9 +9,9 @@ import pytest
 from forecast.artifacts import Run as Folder
 from forecast.dashboards import load
 from forecast.dashboards.app.run_parts import described, differences, elsewhere, held
-from forecast.dashboards.chart import Line, Points, Rule
+from forecast.dashboards.charts.chart import Line, Points, Rule
+from forecast.dashboards.charts.sheet import draw
 from forecast.dashboards.curves import MOST, curves
-from forecast.dashboards.sheet import draw
 from tests.dashboards.classes import make_class_run
 from tests.dashboards.conftest import make_run
 from tests.dashboards.events import make_event_run

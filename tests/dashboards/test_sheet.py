@@ -19,11 +19,24 @@ from matplotlib.patches import PathPatch, Rectangle, StepPatch
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from forecast.dashboards.chart import Axis, Band, Bars, Cells, Chart, Histogram, Line, Mark, Panel, Points, Rule, Span
-from forecast.dashboards.sheet import HALF, NARROW, WIDE, draw
-from forecast.dashboards.sheet_axes import cut, places, wrapped
-from forecast.dashboards.sheet_cells import LEVELS, edges, levels
-from forecast.dashboards.style import COLOURS, LIGHT, styled, svg
+from forecast.dashboards.charts.axes import cut, places, wrapped
+from forecast.dashboards.charts.cells import LEVELS, edges, levels
+from forecast.dashboards.charts.chart import (
+    Axis,
+    Band,
+    Bars,
+    Cells,
+    Chart,
+    Histogram,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Span,
+)
+from forecast.dashboards.charts.sheet import HALF, NARROW, WIDE, draw
+from forecast.dashboards.charts.style import COLOURS, LIGHT, styled, svg
 
 NAN = math.nan
 START = datetime(2024, 1, 1)

@@ -10,8 +10,8 @@ import pytest
 from forecast.dashboards.app.cards import Card, card
 from forecast.dashboards.app.standing import boards, comparable, shortened
 from forecast.dashboards.app.standing_charts import against, standing
-from forecast.dashboards.chart import Line, Points
-from forecast.dashboards.sheet import draw
+from forecast.dashboards.charts.chart import Line, Points
+from forecast.dashboards.charts.sheet import draw
 from tests.dashboards.classes import make_class_run
 from tests.dashboards.conftest import make_run, write
 from tests.dashboards.events import make_event_run

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forecast.dashboards.thin import MOST, places
+from forecast.dashboards.charts.thin import MOST, places
 
 
 def line(rng, n, gaps):

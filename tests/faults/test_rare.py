@@ -14,7 +14,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from forecast import __main__ as program
 from forecast import cli
 from forecast.artifacts import Run
-from forecast.dashboards import load, scored
+from forecast.dashboards import load
+from forecast.dashboards.series import scored
 from forecast.data.infer import infer_card
 from forecast.data.module import SeriesModule
 from forecast.data.read import read_file, read_series

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from forecast.artifacts import Run
-from forecast.dashboards.event_sequences import chosen, listed
+from forecast.dashboards.events.sequences import chosen, listed
 from forecast.errors import ArtifactError, DataError, UsageError
 from forecast.inference.event_predictor import EventPredictor
 from tests.verbs.conftest import command

@@ -6,17 +6,17 @@ from typing import Any, Final
 
 from dash import html
 
-from forecast.dashboards import class_scores
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.class_samples import Rows, mistakes
 from forecast.dashboards.app.page import Node, Page, View
 from forecast.dashboards.app.sources import Card
-from forecast.dashboards.class_confusion import confusion, recalls
-from forecast.dashboards.class_figures import early, reliability
-from forecast.dashboards.class_scores import ClassRow, class_names, class_rows, confused, pairs, shown
+from forecast.dashboards.charts.style import count, number
+from forecast.dashboards.classes import scores as class_scores
+from forecast.dashboards.classes.confusion import confusion, recalls
+from forecast.dashboards.classes.figures import early, reliability
+from forecast.dashboards.classes.scores import ClassRow, class_names, class_rows, confused, pairs, shown
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import best_other, gain, lead, percent
-from forecast.dashboards.style import count, number
 from forecast.errors import ForecastError
 
 PATH: Final = "/classification"

@@ -5,16 +5,16 @@ from typing import Any, Final, NamedTuple
 
 from dash import Input, Output, State, dcc, html
 
-from forecast.dashboards import errors, intervals, noise
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.measured import Measured
 from forecast.dashboards.app.page import Node, Page, View, read_query
 from forecast.dashboards.app.pages import errors_parts as parts
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.chart import Chart
-from forecast.dashboards.errors import ROLES, Subject
-from forecast.dashboards.residuals import Residuals
-from forecast.dashboards.scored import Choice
+from forecast.dashboards.charts.chart import Chart
+from forecast.dashboards.series import errors, intervals, noise
+from forecast.dashboards.series.errors import ROLES, Subject
+from forecast.dashboards.series.residuals import Residuals
+from forecast.dashboards.series.scored import Choice
 from forecast.errors import nearest
 
 PATH: Final = "/errors"

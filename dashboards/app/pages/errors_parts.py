@@ -8,10 +8,10 @@ import polars as pl
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, View
 from forecast.dashboards.app.sources import Card
-from forecast.dashboards.errors import Subject, Subjects, measured, unit
-from forecast.dashboards.residuals import Residuals
-from forecast.dashboards.shared import moment
-from forecast.dashboards.style import count, number
+from forecast.dashboards.charts.shared import moment
+from forecast.dashboards.charts.style import count, number
+from forecast.dashboards.series.errors import Subject, Subjects, measured, unit
+from forecast.dashboards.series.residuals import Residuals
 
 LISTED: Final = 100  # series in the list at once
 PATH: Final = "/errors"

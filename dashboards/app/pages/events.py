@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from dash import Input, Output, State, dcc, html
 
-from forecast.dashboards import event_scores
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.event_held import Held, held
 from forecast.dashboards.app.event_sequences import PATH, sequences
@@ -14,14 +13,15 @@ from forecast.dashboards.app.page import Node, Page, View, read_query
 from forecast.dashboards.app.pages.run import named
 from forecast.dashboards.app.run_parts import described
 from forecast.dashboards.app.sources import Card, Sources
-from forecast.dashboards.event_ahead import ahead_chart, ahead_rows, best, explained, titles
-from forecast.dashboards.event_figures import KOLMOGOROV, chance, distance, gaps, pit, position, ratio, rescaling
-from forecast.dashboards.event_marks import accuracies, confusion, rates
-from forecast.dashboards.event_scores import advantage, event_rows, event_unit, plural, rival, shown
+from forecast.dashboards.charts.style import number, short
+from forecast.dashboards.events import scores as event_scores
+from forecast.dashboards.events.ahead import ahead_chart, ahead_rows, best, explained, titles
+from forecast.dashboards.events.figures import KOLMOGOROV, chance, distance, gaps, pit, position, ratio, rescaling
+from forecast.dashboards.events.marks import accuracies, confusion, rates
+from forecast.dashboards.events.scores import advantage, event_rows, event_unit, plural, rival, shown
 from forecast.dashboards.load import Run
 from forecast.dashboards.measures import Column as Score
 from forecast.dashboards.measures import gain, percent
-from forecast.dashboards.style import number, short
 from forecast.errors import ForecastError
 
 TICK_MS: Final = 700

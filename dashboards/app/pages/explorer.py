@@ -18,9 +18,9 @@ from forecast.dashboards.app.pages import explorer_parts as parts
 from forecast.dashboards.app.pages.explorer_look import Asked, Look, asked, look, strip
 from forecast.dashboards.app.plot import plots
 from forecast.dashboards.app.sources import Sources
-from forecast.dashboards.chart import Chart
-from forecast.dashboards.index import nearest
-from forecast.dashboards.window_figures import here, strip_chart, window_chart
+from forecast.dashboards.charts.chart import Chart
+from forecast.dashboards.series.index import nearest
+from forecast.dashboards.series.window import here, strip_chart, window_chart
 
 PATH: Final = "/explorer"
 TICK_MS: Final = 500

@@ -6,15 +6,15 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from forecast.dashboards import browse
 from forecast.dashboards.app.indices import Indices
 from forecast.dashboards.app.page import View
 from forecast.dashboards.app.pages import explorer_parts as parts
 from forecast.dashboards.app.sources import Card, Kept
-from forecast.dashboards.index import Index, nearest
+from forecast.dashboards.charts.shared import moment, with_unit
 from forecast.dashboards.load import Run
-from forecast.dashboards.shared import moment, with_unit
-from forecast.dashboards.window_figures import MODELS, Drawn
+from forecast.dashboards.series import browse
+from forecast.dashboards.series.index import Index, nearest
+from forecast.dashboards.series.window import MODELS, Drawn
 from forecast.errors import ForecastError
 
 indices: Final = Indices()

@@ -7,17 +7,17 @@ from typing import Any, Final
 import polars as pl
 from dash import dcc, html
 
-from forecast.dashboards import browse
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, View, address
 from forecast.dashboards.app.sources import Card
-from forecast.dashboards.bands import ENDS, OLD
-from forecast.dashboards.index import Index
+from forecast.dashboards.charts.shared import moment
+from forecast.dashboards.charts.style import count, number
 from forecast.dashboards.load import Run
-from forecast.dashboards.shared import moment
-from forecast.dashboards.style import count, number
-from forecast.dashboards.window_figures import MODELS, Drawn
-from forecast.dashboards.windows import Window
+from forecast.dashboards.series import browse
+from forecast.dashboards.series.bands import ENDS, OLD
+from forecast.dashboards.series.index import Index
+from forecast.dashboards.series.window import MODELS, Drawn
+from forecast.dashboards.series.windows import Window
 
 LISTED: Final = 100  # series in the list at once
 INSIDE: Final = (*ENDS, OLD)

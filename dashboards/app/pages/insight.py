@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.page import Node, Page, View
 from forecast.dashboards.app.sources import Card
-from forecast.dashboards.insight import PICKS, Insight, Worth, read
-from forecast.dashboards.insight_figures import insight_figures
-from forecast.dashboards.insight_worth import importance
+from forecast.dashboards.charts.style import number
+from forecast.dashboards.insight.figures import insight_figures
+from forecast.dashboards.insight.stored import PICKS, Insight, Worth, read
+from forecast.dashboards.insight.worth import importance
 from forecast.dashboards.load import Run
-from forecast.dashboards.style import number
 from forecast.errors import ArtifactError
 
 PATH = "/insight"

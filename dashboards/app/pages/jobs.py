@@ -14,8 +14,8 @@ from forecast.dashboards.app.kit import Column
 from forecast.dashboards.app.page import Node, Page, View
 from forecast.dashboards.app.pages.run import size
 from forecast.dashboards.app.sources import Sources
+from forecast.dashboards.charts.style import count, duration, number
 from forecast.dashboards.jobs import Job, Pace, Shard, job_id, lost, missing, pace, read
-from forecast.dashboards.style import count, duration, number
 from forecast.ledger import FALLBACK, FORECAST, QUARANTINE, QUARANTINED
 
 PATH: Final = "/jobs"

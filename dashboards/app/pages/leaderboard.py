@@ -22,9 +22,9 @@ from forecast.dashboards.app.standing import (
 )
 from forecast.dashboards.app.standing_charts import against, standing
 from forecast.dashboards.app.unscored import tracked, unfinished
-from forecast.dashboards.board_text import share, signed, spread
+from forecast.dashboards.boards.text import share, signed, spread
+from forecast.dashboards.charts.style import count, duration, number
 from forecast.dashboards.scores import listed
-from forecast.dashboards.style import count, duration, number
 
 PATH: Final = "/"
 KINDS: Final = {"series": "forecasts of series", "events": "events", "classes": "classification"}

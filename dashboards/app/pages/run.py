@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dash import html
 
-from forecast.dashboards import class_scores, event_scores, scores
+from forecast.dashboards import scores
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.guard import REPORT
 from forecast.dashboards.app.kit import Column
@@ -16,10 +16,12 @@ from forecast.dashboards.app.run_parts import described, differences, elsewhere,
 from forecast.dashboards.app.sources import Card
 from forecast.dashboards.app.standing import MEASURES, comparable
 from forecast.dashboards.app.unscored import why
+from forecast.dashboards.charts.style import count, duration, number, role_of, steps
+from forecast.dashboards.classes import scores as class_scores
 from forecast.dashboards.curves import curves
+from forecast.dashboards.events import scores as event_scores
 from forecast.dashboards.frame import split
 from forecast.dashboards.load import Run
-from forecast.dashboards.style import count, duration, number, role_of, steps
 from forecast.errors import ForecastError
 
 PATH: Final = "/run"

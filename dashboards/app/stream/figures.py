@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 
 from forecast.dashboards.app.stream.ring import Kept, Line
-from forecast.dashboards.chart import Axis, Band, Chart, Mark, Panel, Points, Rule
-from forecast.dashboards.chart import Line as Stroke
+from forecast.dashboards.charts.chart import Axis, Band, Chart, Mark, Panel, Points, Rule
+from forecast.dashboards.charts.chart import Line as Stroke
 
 ROLES: Final = ("model", "seasonal", "ridge", "last", "other")
 STROKES: Final = ("solid", "dash", "dot", "dashdot")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from forecast.dashboards.app.stream.client import Told
 from forecast.dashboards.app.stream.ring import Kept
-from forecast.dashboards.style import count, duration, number
+from forecast.dashboards.charts.style import count, duration, number
 
 OLD_S: Final = 5.0  # after which figures are said to be old
 BAD: Final = ("unreadable", "implausible", "off the grid", "gap", "too long", "not begun")

@@ -1,0 +1,1 @@
+"""Leaderboards: which runs are one line, and tables of them as Markdown, CSV and HTML."""

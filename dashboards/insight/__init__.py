@@ -1,0 +1,1 @@
+"""What a model looked at, as a run has recorded it."""

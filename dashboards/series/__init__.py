@@ -1,0 +1,1 @@
+"""What runs of series show: forecasts and errors."""
