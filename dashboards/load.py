@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from forecast.artifacts import METRICS, refuse_newer
-from forecast.dashboards.charts.shapes import odd
+from forecast.dashboards.shapes import odd
 from forecast.errors import ArtifactError
 
 Facts = dict[str, Any]

@@ -15,8 +15,8 @@ from forecast.dashboards.boards import classes as class_board
 from forecast.dashboards.boards import events as event_board
 from forecast.dashboards.boards import lines
 from forecast.dashboards.boards import series as board
-from forecast.dashboards.charts.shapes import odd
 from forecast.dashboards.load import Facts, Row
+from forecast.dashboards.shapes import odd
 from forecast.errors import ArtifactError
 
 MANIFEST: Final = "MANIFEST.json"  # the last file of a finished run
