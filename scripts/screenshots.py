@@ -35,8 +35,8 @@ SMALL = "trainer.max_steps=300 trainer.max_epochs=3 predictions=true track=none 
 SERIES = "data=electricity task.context=96 task.horizon=24 model.d_model=32"
 RUNS = [
     *(f"train model={model} seed={seed} {SERIES} {SMALL}"
-      for model in ("informer", "aaren", "tcnca", "lstm", "none") for seed in (1, 2)),
-    *(f"train task=event model={model} {SMALL}" for model in ("aaren", "transformer")),
+      for model in ("informer", "aaren", "none") for seed in (1, 2)),
+    *(f"train task=event model={model} task.paths=16 task.origins=64 {SMALL}" for model in ("aaren", "lstm")),
     *(f"train task=classify model={model} trainer.max_epochs=40 predictions=true track=none quiet=true"
       for model in ("aaren", "lstm")),
     f"train experiment=shop model=lstm {SMALL}",
@@ -103,7 +103,7 @@ def fed(url: str, stop: threading.Event) -> None:
             return
 
 
-def chosen(cards: list[Card]) -> dict[str, dict[str, str]]:
+def chosen(cards: list[Card]) -> dict[str, dict[str, str | list[str]]]:
     """Page to the keys of its address."""
 
     def run(kind: str, *models: str) -> str:
@@ -111,8 +111,9 @@ def chosen(cards: list[Card]) -> dict[str, dict[str, str]]:
         return next((card.id for model in models for card in found if card.parts[0] == model), found[0].id)
 
     best = run("series", "informer")
+    both = [best, run("series", "aaren")]
     return {
-        "/": {}, "/run": {"run": best}, "/explorer": {"run": best}, "/errors": {"run": best},
+        "/": {}, "/run": {"run": best}, "/explorer": {"run": both}, "/errors": {"run": both},
         "/insight": {"run": best}, "/events": {"run": run("events", "aaren")},
         "/classification": {"run": run("classes", "aaren")}, "/live": {}, "/jobs": {},
     }  # fmt: skip
