@@ -6,7 +6,7 @@ from typing import Any, Final
 NUMBER: Final = (int, float)
 KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("task", "dataset", "model", "part", "unit", "stopped"), (str,)),
-    **dict.fromkeys(("seed", "channels", "context", "season", "parameters", "epochs", "steps"), NUMBER),
+    **dict.fromkeys(("seed", "channels", "context", "season", "parameters", "epochs"), NUMBER),
     **dict.fromkeys(("grid", "temperature"), NUMBER),
     **dict.fromkeys(("rows", "classes", "marks", "confusion", "per_class", "reliability", "early"), (list,)),
     **dict.fromkeys(("windows", "series", "counts", "lengths", "sequences", "events", "best"), (dict,)),

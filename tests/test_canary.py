@@ -37,7 +37,7 @@ SEGMENTS = ("embed=patch", "head=segments", "head.segment=4", "head.calendar=tim
 COMMON = [
     "data=series", "data.time=ds", "data.id=unique_id", "data.target=y", "data.past=[x]", "data.freq=h",
     f"data.splits={{val: '{VAL}', test: '{TEST}'}}", f"task.context={CONTEXT}", f"task.horizon={HORIZON}",
-    "trainer=smoke", "trainer.limit_train_batches=3", "track=none", "quiet=true",
+    "trainer=smoke", "trainer.limit_train_batches=3", "track=none", "quiet=true", "insight=false",
 ]  # fmt: skip
 
 

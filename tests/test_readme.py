@@ -22,6 +22,8 @@ SMALL = [*SHORT, "track=none", "predictions=false", "data.splits={train: 0.9, va
 CLASSES = [*SHORT, "track=none", "predictions=false", "task.rival=false", "task.d_model=8"]
 AGAIN = [
     "model.d_model=64",
+    "train budget=10m",
+    "task.output=quantiles",
     "model=linear data=household",
     "experiment=informer_etth1_24",
     "experiment=stream model=lstm",

@@ -105,7 +105,8 @@ def measure(q: Tensor, k: Tensor, sample: Tensor, mask: Tensor | None, divisor: 
     """
     (b, h, l_q, e), l_k, count = q.shape, k.shape[2], sample.shape[1]
     acc = torch.promote_types(q.dtype, torch.float32)
-    on_cpu = q.device.type == "cpu"
+    # torch holds no sparse row of more values than there are keys: few keys that are drawn often are gathered.
+    on_cpu = q.device.type == "cpu" and count <= l_k * h
     held = max(1, HELD_ON_CPU // (h * count) if on_cpu else HELD_ELSEWHERE // (h * count * e))
     queries = min(l_q, held)
     batch = max(1, held // l_q)

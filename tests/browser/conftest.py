@@ -66,9 +66,10 @@ def site() -> Iterator[Callable[..., Site]]:
         each.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser; tests are skipped on a machine that has none."""
+    """The browser; tests are skipped on a machine that has none. Of a module: while it is open there is a running
+    event loop, and tests of other files start their own."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here")
     with sync_playwright() as playwright:

@@ -202,7 +202,7 @@ CASES = [
          "evaluate compare=none_such", 4),
     Case("a leaderboard that cannot be written", "verbs/compare.py compare: cannot be written", both(csv(), moved("run", "runs/train/run")), "f.csv cannot be written: File exists → name another folder: output=",
          "evaluate compare=all output=f.csv", 2, run=True),
-    Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, budget, track, quiet, predictions, baseline, baseline_windows, resume → leave model.d_model out, or train anew without resume",
+    Case("a resumed run with another model", "verbs/train.py _resumed: settled", csv(), "resume= with model.d_model=: that is settled by the run; expected one of trainer, budget, track, quiet, predictions, insight, baseline, baseline_windows, resume → leave model.d_model out, or train anew without resume",
          "train resume=run model.d_model=32", 2, run=True),
     # Streams
     Case("a stream whose batches do not fit its memory", "verbs/stream.py made: state.most is", nothing, "state.most is 10; expected at least feed.batch, 1000", "stream run=latest state.most=10", 2),

@@ -125,3 +125,11 @@ def test_a_causal_sample_draws_from_the_keys_up_to_the_query():
     share = sample.double() / torch.arange(1, 401)[:, None]
     assert share[100:].mean().item() == pytest.approx(0.5, abs=0.01)
     assert sample.equal(sample_keys(400, 400, 50, seed=3, layer=1, step=7, causal=True))
+
+
+def test_a_sequence_with_fewer_keys_than_are_drawn_has_its_measure():
+    """Of a short sequence alone torch's sparse product refuses rows that hold more values than there are keys."""
+    q, k = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4)
+    sample = torch.randint(3, (3, 40))
+    scores = (q @ k.transpose(-1, -2)).gather(-1, sample.expand(1, 2, 3, 40))
+    torch.testing.assert_close(sparsity(q, k, sample), scores.amax(-1) - scores.sum(-1) / 3)

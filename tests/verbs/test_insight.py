@@ -8,7 +8,7 @@ import pytest
 
 from forecast.artifacts import Run, sha256
 from forecast.dashboards import load
-from forecast.dashboards.insight.stored import stored as insight
+from forecast.dashboards.insight import stored as insight
 from tests.verbs.conftest import command
 
 SAME = ("model.safetensors", "predictions.parquet", "calibration.safetensors", "history.csv")
