@@ -12,9 +12,9 @@ from forecast.dashboards import load
 from forecast.dashboards.app.plot import plots
 from forecast.dashboards.charts.chart import Cells, Line, Points
 from forecast.dashboards.charts.sheet import draw
+from forecast.dashboards.insight import stored as insight
 from forecast.dashboards.insight.figures import insight_figures, report_figures
 from forecast.dashboards.insight.report import looked
-from forecast.dashboards.insight import stored as insight
 from forecast.dashboards.insight.worth import importance, shortened
 from forecast.errors import ArtifactError
 from tests.dashboards.insight import ENCODERS, WORTH, write_insight
