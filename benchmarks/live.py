@@ -32,10 +32,10 @@ DRAWN = "+(document.getElementById('live-charts')?.dataset.drawn || 0)"
 
 
 @contextmanager
-def process(words: list[str], url: str) -> Iterator[None]:
+def process(words: list[str], health: str) -> Iterator[None]:
     started = subprocess.Popen([sys.executable, "-m", *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        while not healthy(f"{url}/healthz"):
+        while not healthy(health):
             assert started.poll() is None, words
             time.sleep(0.1)
         yield
@@ -62,19 +62,14 @@ class Feeder(threading.Thread):
     def __init__(self, url: str, names: list[str]) -> None:
         super().__init__(daemon=True)
         self.url, self.names, self.sent, self.over = url, names, 0, threading.Event()
-        state = ask(f"{url}/v1/state")
-        self.columns: dict[str, str] = state["columns"]
-        self.channels: list[str] = state["channels"]
+        self.channels: list[str] = ask(f"{url}/v1/state")["channels"]
 
     def run(self) -> None:
         began, k = time.monotonic(), 0
         while not self.over.wait(max(0.0, began + k / RATE - time.monotonic())):
             at = (datetime(2030, 1, 1) + timedelta(hours=k)).isoformat()
             values = {name: 100 + 10 * (k % 24) for name in self.channels}
-            ask(
-                f"{self.url}/v1/update",
-                [{self.columns["id"]: n, self.columns["time"]: at, **values} for n in self.names],
-            )
+            ask(f"{self.url}/v1/update", [{"unique_id": name, "ds": at, **values} for name in self.names])
             k += 1
             self.sent += len(self.names)
 
@@ -104,7 +99,8 @@ def main() -> None:
     urls = [f"http://127.0.0.1:{port}" for port in (stream, dashboard)]
     streaming = ["forecast", "stream", f"run={run}", "feed=http", f"feed.port={stream}"]
     shown = ["forecast.dashboards.app", "--port", str(dashboard), "--stream", urls[0]]
-    with process(streaming, urls[0]), process(shown, urls[1]), sync_playwright() as playwright:
+    ready = f"{urls[0]}/readyz", f"{urls[1]}/healthz"
+    with process(streaming, ready[0]), process(shown, ready[1]), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         sizes = [["a"], ["b", "c"], ["d", "e", "f"]]
         rows = [look(browser, *urls, names, seconds) for names in sizes]
