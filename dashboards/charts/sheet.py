@@ -6,6 +6,7 @@ smaller letters are used. Nothing here touches pyplot: every figure is one of it
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -14,7 +15,7 @@ from matplotlib.textpath import text_to_path
 
 from forecast.dashboards.charts.axes import dress, wrapped
 from forecast.dashboards.charts.cells import key, letter_size
-from forecast.dashboards.charts.chart import Band, Cells, Chart, Line, Mark, Panel, named
+from forecast.dashboards.charts.chart import Band, Cells, Chart, Line, Mark, Panel
 from forecast.dashboards.charts.marks import marks
 from forecast.dashboards.charts.style import LIGHT, styled
 
@@ -121,11 +122,12 @@ def _rank(mark: Mark) -> tuple[int, bool]:
 
 def _legend_columns(chart: Chart, width: float) -> tuple[int, int]:
     """Columns and lines of the legend; 0 columns: there is none."""
-    names = [name for name, _ in named(chart)] if chart.legend else []
+    names = [name for name, _ in _first(chart)] if chart.legend else []
     if not names:
         return 0, 0
     for columns in range(min(len(names), 6), 1, -1):
-        wide = sum(max(map(_inches, names[k::columns])) for k in range(columns))
+        # matplotlib fills the first column, then the next
+        wide = sum(max(map(_inches, part)) for part in np.array_split(names, columns))
         if wide + GLYPH * columns + 0.1 <= width:
             return columns, -(-len(names) // columns)
     return 1, len(names)
