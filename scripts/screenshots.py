@@ -39,6 +39,7 @@ RUNS = [
     *(f"train task=event model={model} task.paths=16 task.origins=64 {SMALL}" for model in ("aaren", "lstm")),
     *(f"train task=classify model={model} trainer.max_epochs=40 predictions=true track=none quiet=true"
       for model in ("aaren", "lstm")),
+    f"train experiment=stream 'data.splits={{train: .9, val: .05, test: .05}}' {SMALL}",
     f"train experiment=shop model=lstm {SMALL}",
 ]  # fmt: skip
 JOB = "predict run=latest input=shop.csv output=next shard_rows=4000"
