@@ -173,6 +173,13 @@ def empty(title: str, words: str, command: str = "") -> Node:
     return html.Div([html.H2(title), html.P(words), code(command) if command else None], className="empty")
 
 
+def reading(share: float, key: str, every_ms: int) -> Node:
+    """Predictions are being read: how far it is; `key` names the clock by which the page looks again."""
+    words = f"Reading the predictions for the first time: {100 * share:.0f} % is done."
+    bar = html.Progress(value=f"{share:.3f}", max="1", **aria(label="Predictions read"))
+    return html.Div([html.P(words, role="status"), bar, dcc.Interval(id=key, interval=every_ms)], className="box")
+
+
 def code(words: str, label: str = "Command") -> Node:
     """Text to be copied, with a button that does."""
     copied: Any = {"data-copy": words}

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -156,10 +156,10 @@ class Kept(Generic[T]):
 
     def __init__(self, most: int) -> None:
         self.most, self._lock = most, threading.Lock()
-        self._held: OrderedDict[str, tuple[Stamp, T]] = OrderedDict()
+        self._held: OrderedDict[str, tuple[Hashable, T]] = OrderedDict()
         self._made: dict[str, threading.Lock] = {}
 
-    def get(self, key: str, stamp: Stamp, make: Callable[[], T]) -> T:
+    def get(self, key: str, stamp: Hashable, make: Callable[[], T]) -> T:
         """The value that is held for this stamp, else a new one."""
         with self._lock:
             own = self._made.setdefault(key, threading.Lock())

@@ -169,6 +169,6 @@ def test_a_file_that_is_read_for_the_first_time_says_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(explorer_look.indices, "get", lambda run: 0.42)
     made = text(explorer.render(view(sources, FIRST)))
-    assert "42 % of their rows are done" in made and "explorer-tick" in made
+    assert "42 % is done" in made and "explorer-tick" in made
     with pytest.raises(PreventUpdate):
         explorer.move(view(sources, FIRST), 3)

@@ -108,7 +108,9 @@ def test_values_arrive_unchanged_and_a_band_has_gaps_where_they_are(values: list
 def test_marks_without_values_are_drawn() -> None:
     none = np.array([])
     marks = (Line(none, none, "l"), Band(none, none, none, "b"), Bars(none, none, "c"), Points(none, none, "p"))
-    go.Figure(plots(chart(*marks, Cells([], [], np.zeros((0, 0)), "z"), Histogram(none, none, "h")), "light")[0])
+    (figure,) = plots(chart(*marks, Cells([], [], np.zeros((0, 0)), "z"), Histogram(none, none, "h")), "light")
+    kinds = [trace.type for trace in go.Figure(figure).data]
+    assert kinds == ["scatter", "scatter", "scatter", "bar", "scatter", "heatmap", "scatter"]
 
 
 def test_the_address_is_read_as_far_as_an_address_may_be_long() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from dash import Input, Output, State, dcc, html
+from dash import Input, Output, State, html
 
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.measured import Measured
@@ -60,7 +60,7 @@ def body(view: View) -> list[Node]:
     found = ask(view, asked)
     notes = [kit.note(words) for words in found.notes]
     if found.shares:
-        return [kit.controls(chooser), *notes, _progress(min(found.shares))]
+        return [kit.controls(chooser), *notes, kit.reading(min(found.shares), "errors-tick", TICK_MS)]
     if not found.subjects:
         return [kit.controls(chooser), *notes]
     controls = kit.controls(chooser, parts.channel(view, found.whole), *parts.series(view, found.whole))
@@ -164,14 +164,6 @@ def _without() -> Node:
         "No intervals: these predictions have no quantiles (columns lo and hi). A run trained now has them: ",
         html.Code("forecast train"),
         ".",
-    )
-
-
-def _progress(share: float) -> Node:
-    words = f"Reading the predictions for the first time: {100 * share:.0f} % of their rows are done."
-    bar = html.Progress(value=f"{share:.3f}", max="1", **kit.aria(label="Predictions read"))
-    return html.Div(
-        [html.P(words, role="status"), bar, dcc.Interval(id="errors-tick", interval=TICK_MS)], className="box"
     )
 
 

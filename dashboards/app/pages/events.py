@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from dash import Input, Output, State, dcc, html
+from dash import Input, Output, State, html
 
 from forecast.dashboards.app import kit
 from forecast.dashboards.app.event_held import Held, held
@@ -53,14 +53,8 @@ def body(view: View) -> Node:
     except ForecastError as fault:
         return [picker, kit.alarm(str(fault))]
     if isinstance(found, float):
-        return [picker, *_head(view, run, None), _progress(found)]
+        return [picker, *_head(view, run, None), kit.reading(found, "events-tick", TICK_MS)]
     return [picker, *_head(view, run, found), *_below(view, run, found)]
-
-
-def _progress(share: float) -> Node:
-    words = f"Reading the predictions for the first time: {100 * share:.0f} % is done."
-    bar = html.Progress(value=f"{share:.3f}", max="1", **kit.aria(label="Predictions read"))
-    return kit.box(html.P(words, role="status"), bar, dcc.Interval(id="events-tick", interval=TICK_MS))
 
 
 def register(app: Any, sources: Sources) -> None:

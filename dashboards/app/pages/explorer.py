@@ -42,7 +42,7 @@ def body(view: View) -> Node:
         )
     chooser = parts.runs(view, found.cards, found.ids)
     if found.shares:
-        return [kit.controls(chooser), *_notes(found.notes), _progress(min(found.shares))]
+        return [kit.controls(chooser), *_notes(found.notes), kit.reading(min(found.shares), "explorer-tick", TICK_MS)]
     if not found.opened:
         return [kit.controls(chooser), *_notes(found.notes)]
     return _browsed(view, chooser, found)
@@ -88,14 +88,6 @@ def _scores(seen: Look, found: Asked, view: View) -> Node:
 
 def _notes(notes: Sequence[str]) -> list[Node]:
     return [kit.note(words) for words in notes]
-
-
-def _progress(share: float) -> Node:
-    words = f"Reading the predictions for the first time: {100 * share:.0f} % of their rows are done."
-    bar = html.Progress(value=f"{share:.3f}", max="1", **kit.aria(label="Predictions read"))
-    return html.Div(
-        [html.P(words, role="status"), bar, dcc.Interval(id="explorer-tick", interval=TICK_MS)], className="box"
-    )
 
 
 def register(app: Any, sources: Sources) -> None:
